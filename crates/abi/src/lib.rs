@@ -1,0 +1,257 @@
+//! What recompiled code, the linker, the engine and the vkernel agree on.
+//!
+//! Plain data and constants only: no I/O, no wasm library, no policy. `docs/format.md` describes the same things
+//! for readers of the file formats; this crate is where the numbers are declared.
+//!
+//! # A recompiled function
+//!
+//! Every recompiled function has the type
+//! `(rsp: i32, rdi: i64, rsi: i64, rdx: i64) -> (pc: i32, rsp: i32, rax: i64)`.
+//! All other registers travel in wasm globals, one each ([`Global`]).
+//!
+//! * Normal entry: the global [`Global::Label`] is 0, the return address lies at `[rsp]`, and rsp, rdi, rsi, rdx come as parameters.
+//! * Normal return (x86 `ret` of the frame's own return address slot): `pc` is the address that was popped, `rsp` the stack pointer after
+//!   the pop, `rax` the value of rax; every other register the function changed and a caller may read is in its global.
+//! * **Unwinding**: `pc == 0`. The complete register state is in the globals, [`Global::Pc`] says where to go on and
+//!   [`Global::Reason`] why ([`Reason`]). Every caller returns `0` as well, up to the trampoline, which
+//!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls the function again: it
+//!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label. No frame holds guest state after a call.
+//! * A caller that gets back a `pc` other than the return address it pushed writes `pc`, `rsp` and `rax` to the globals
+//!   (reason [`Reason::Return`]) and returns 0.
+
+#![forbid(unsafe_code)]
+
+mod meta;
+pub use meta::*;
+
+/// Guest page size in bytes.
+pub const PAGE_SIZE: u32 = 4096;
+/// Pages (64 KiB each) of linear memory 0, the guest's address space: exactly 4 GiB, so that no bounds check is needed.
+pub const MEM_PAGES: u64 = 65536;
+/// Pages (64 KiB each) of linear memory 1, the code map. Guest instructions cannot reach it.
+pub const MAP_PAGES: u64 = 16384;
+/// Lowest address a guest may map (`vm.mmap_min_addr`). Displacements below this are folded into wasm offsets.
+pub const MMAP_MIN_ADDR: u32 = 0x1_0000;
+/// One past the highest address a guest may map.
+pub const ADDR_LIMIT: u32 = 0xffff_0000;
+
+/// Memory 1, byte 0: an i32 that is non-zero when the process has something to look at (a signal, a kill). Written
+/// by any host thread, read by recompiled code with `i32.atomic.load` at loop heads.
+pub const MAP_POLL: u32 = 0;
+/// Memory 1: table of 2^20 entries of 8 bytes, one a guest page: `{ lines: u32, table_base: u32 }`, little endian.
+/// `lines` is the memory-1 address of the page's first code line entry, or 0 when the page holds no recompiled code;
+/// `table_base` is the table index of the file's first function.
+pub const MAP_L1: u32 = 0x80_0000;
+/// Memory 1: first byte usable for code lines (see [`CODE_LINE`]).
+pub const MAP_L2: u32 = 0x100_0000;
+/// Guest bytes that one code line entry describes. An entry is 16 bytes: `{ starts: u64, first: u32, zero: u32 }`. Bit `i` of
+/// `starts` is set when a function can be entered at `line + i`; the file-local function index of the start at
+/// bit `i` is `first + popcount(starts & ((1 << i) - 1))`, and its table index `table_base +` that. A page has 64 entries, 1024 bytes.
+pub const CODE_LINE: u32 = 64;
+/// Bytes of one code line entry.
+pub const CODE_LINE_ENTRY: u32 = 16;
+
+/// What `vkernel.syscall` returns when the caller must unwind (never a valid Linux result).
+pub const UNWIND: i64 = i64::MIN;
+
+/// Guest stack bytes that one host stack may hold frames for. Functions that make calls check
+/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` on entry and unwind with [`Reason::Depth`] otherwise.
+/// The trampoline sets `StackFloor = rsp - STACK_WINDOW + 256` each time it (re)enters code.
+pub const STACK_WINDOW: u32 = 0x1_0000;
+
+/// Module name under which an object imports what the linker supplies: `mem`, `map`, `table` and the globals by name.
+pub const UNIT_MODULE: &str = "unit";
+/// Module name for per-file immutable globals supplied by the linker: `table_base` (i32).
+pub const FILE_MODULE: &str = "file";
+/// Module name of the vkernel's functions.
+pub const VKERNEL_MODULE: &str = "vkernel";
+
+/// General registers in encoding order (the order of x86 register numbers and of ModRM).
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gpr {
+    Rax = 0,
+    Rcx,
+    Rdx,
+    Rbx,
+    Rsp,
+    Rbp,
+    Rsi,
+    Rdi,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+}
+
+/// The register globals of a unit, in index order. All are mutable. In a projection they are exported under [`Global::name`].
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Global {
+    /// 16 general registers, i64, indices 0..16 in [`Gpr`] order.
+    Gpr0 = 0,
+    /// 16 SSE registers, v128, indices 16..32.
+    Xmm0 = 16,
+    /// i64: base address that the fs: prefix adds.
+    FsBase = 32,
+    /// i64: base address that the gs: prefix adds.
+    GsBase = 33,
+    /// i64: RFLAGS (CF PF AF ZF SF DF OF at their architectural bits; bit 1 is set).
+    Rflags = 34,
+    /// i64: the guest address to go on at after unwinding; before a `vkernel.syscall`, the address after the `syscall` instruction.
+    Pc = 35,
+    /// i32: a [`Reason`].
+    Reason = 36,
+    /// i32: 0, or the resume label at which the next entered function starts.
+    Label = 37,
+    /// i32: see [`STACK_WINDOW`].
+    StackFloor = 38,
+    /// i32: MXCSR.
+    Mxcsr = 39,
+}
+/// Number of register globals.
+pub const GLOBALS: u32 = 40;
+
+impl Global {
+    /// Import/export name of the global with index `i` (`rax`, `xmm3`, `fs_base`, ...), or `None` past the last.
+    pub fn name(i: u32) -> Option<&'static str> {
+        const NAMES: [&str; GLOBALS as usize] = [
+            "rax",
+            "rcx",
+            "rdx",
+            "rbx",
+            "rsp",
+            "rbp",
+            "rsi",
+            "rdi",
+            "r8",
+            "r9",
+            "r10",
+            "r11",
+            "r12",
+            "r13",
+            "r14",
+            "r15",
+            "xmm0",
+            "xmm1",
+            "xmm2",
+            "xmm3",
+            "xmm4",
+            "xmm5",
+            "xmm6",
+            "xmm7",
+            "xmm8",
+            "xmm9",
+            "xmm10",
+            "xmm11",
+            "xmm12",
+            "xmm13",
+            "xmm14",
+            "xmm15",
+            "fs_base",
+            "gs_base",
+            "rflags",
+            "pc",
+            "reason",
+            "label",
+            "stack_floor",
+            "mxcsr",
+        ];
+        NAMES.get(i as usize).copied()
+    }
+    /// Value type of the global with index `i`.
+    pub fn val_type(i: u32) -> GlobalType {
+        match i {
+            16..=31 => GlobalType::V128,
+            36..=39 => GlobalType::I32,
+            _ => GlobalType::I64,
+        }
+    }
+}
+
+/// Value type of a register global.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GlobalType {
+    I32,
+    I64,
+    V128,
+}
+
+/// Why recompiled code unwound to the trampoline ([`Global::Reason`]).
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// A jump or return to an address that the unwinding frame could not follow itself: go on at `Pc`.
+    Return = 0,
+    /// `vkernel.syscall` answered [`UNWIND`]: the host knows what is next.
+    Syscall = 1,
+    /// The poll word was set at a loop head: look at it, then go on at `Pc`.
+    Poll = 2,
+    /// The host stack budget is used up: go on at `Pc` with an empty host stack.
+    Depth = 3,
+    /// Division error at `Pc` (#DE): SIGFPE, FPE_INTDIV.
+    Divide = 4,
+    /// Undefined or uncovered instruction at `Pc` (#UD): SIGILL, ILL_ILLOPN.
+    Undefined = 5,
+    /// `int3` before `Pc` (#BP): SIGTRAP.
+    Breakpoint = 6,
+    /// Privileged instruction, or general protection fault (misaligned SSE operand) at `Pc` (#GP): SIGSEGV, SI_KERNEL, address 0.
+    Protection = 7,
+    /// Unmasked x87 or SSE exception at `Pc` (#MF, #XM): SIGFPE.
+    Float = 8,
+}
+
+impl Reason {
+    /// The reason with number `n`.
+    pub fn from_u32(n: u32) -> Option<Reason> {
+        use Reason::*;
+        [
+            Return, Syscall, Poll, Depth, Divide, Undefined, Breakpoint, Protection, Float,
+        ]
+        .get(n as usize)
+        .copied()
+    }
+}
+
+/// Functions that recompiled code may import from module `vkernel`: name, parameters, results (`i`: i32, `l`: i64).
+///
+/// * `syscall(nr, a0..a5)`: the `syscall` instruction. All live registers are in their globals, `Pc` is the next address. Returns rax, or [`UNWIND`].
+/// * `resolve(pc) -> (table index | label << 32)`: where the trampoline goes on, or -1 to leave the trampoline.
+///   Called with the state in the globals; the host may change them (deliver a signal) before it answers.
+/// * `unwound(reason)`: tells the host why code unwound; `resolve` follows.
+/// * `start() -> rsp`: the initial stack pointer of the program that starts.
+/// * `x87(op, arg, addr) -> i64`: one x87 or MMX operation on the host-side FPU state; see `megalith-fpu`.
+/// * `cpuid(leaf, subleaf) -> (eax, ebx, ecx, edx)`; `rdtsc() -> i64`.
+/// * `udiv128(hi, lo, d) -> (q, r)`, `sdiv128(hi, lo, d) -> (q, r)`: the caller has checked for #DE.
+/// * `notice(kind, arg)`: something to report by name ([`Notice`]).
+pub const VKERNEL_IMPORTS: &[(&str, &str, &str)] = &[
+    ("syscall", "lllllll", "l"),
+    ("resolve", "l", "l"),
+    ("unwound", "i", ""),
+    ("start", "", "l"),
+    ("x87", "iil", "l"),
+    ("cpuid", "ii", "iiii"),
+    ("rdtsc", "", "l"),
+    ("udiv128", "lll", "ll"),
+    ("sdiv128", "lll", "ll"),
+    ("notice", "il", ""),
+];
+
+/// Kinds of `vkernel.notice`.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The guest set MXCSR bits that have no effect here (rounding, FTZ, DAZ, unmasked exceptions); the argument is the value.
+    Mxcsr = 0,
+}
+
+impl Notice {
+    /// The notice with number `n`.
+    pub fn from_u32(n: u32) -> Option<Notice> {
+        [Notice::Mxcsr].get(n as usize).copied()
+    }
+}

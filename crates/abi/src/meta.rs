@@ -1,0 +1,81 @@
+//! Per-file metadata that `recompile` writes beside the code and the running side reads back.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything the running side must know of one recompiled ELF file. Carried as custom section
+/// [`FileMeta::SECTION`] of an object and, per file, in the megabinary; encoded with postcard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMeta {
+    /// True for ET_EXEC: addresses are absolute. False for ET_DYN: they are relative to the load base.
+    pub fixed: bool,
+    /// Entry address (`e_entry`).
+    pub entry: u64,
+    /// PT_LOAD segments in address order.
+    pub segments: Vec<Segment>,
+    /// Address, entry size and count of the program headers, for AT_PHDR, AT_PHENT and AT_PHNUM. Address 0 when they are not loaded.
+    pub phdr: (u64, u16, u16),
+    /// PT_GNU_STACK asked for an executable stack (refused: there is no executable data here).
+    pub exec_stack: bool,
+    /// Start and end of the executable range that `code_lines` describes; the start is page aligned.
+    pub text: (u64, u64),
+    /// Code lines of `text` ([`crate::CODE_LINE`]), ready to be copied into memory 1.
+    pub code_lines: Vec<u8>,
+    /// Functions in order of their file-local index (table index minus the file's table base).
+    pub functions: Vec<FunctionMeta>,
+    /// Addresses at which an unwound process can go on, sorted by address.
+    pub resume: Vec<ResumePoint>,
+    /// What was not recompiled, sorted by address.
+    pub uncovered: Vec<Uncovered>,
+}
+
+impl FileMeta {
+    /// Name of the custom section that carries the metadata in an object.
+    pub const SECTION: &str = "megalith.file";
+
+    /// (file-local function index, label) of the place where code goes on at `addr` (relative to the load base unless fixed).
+    pub fn resolve(&self, addr: u64) -> Option<(u32, u32)> {
+        let addr = u32::try_from(addr).ok()?;
+        let i = self.resume.binary_search_by_key(&addr, |r| r.addr).ok()?;
+        let r = self.resume.get(i)?;
+        Some((r.function, r.label))
+    }
+}
+
+/// One PT_LOAD segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub vaddr: u64,
+    pub file_offset: u64,
+    pub file_size: u64,
+    pub mem_size: u64,
+    pub read: bool,
+    pub write: bool,
+    pub exec: bool,
+}
+
+/// One recompiled function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionMeta {
+    /// Address of the primary entry.
+    pub addr: u32,
+    /// Symbol name, when the file has one.
+    pub name: Option<String>,
+}
+
+/// An address and the (function, label) that goes on there. Function entries have label 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumePoint {
+    pub addr: u32,
+    pub function: u32,
+    pub label: u32,
+}
+
+/// An instruction that was reached by discovery but has no translation; executing it is SIGILL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncovered {
+    pub addr: u32,
+    /// The instruction's bytes (at most 15).
+    pub bytes: Vec<u8>,
+    /// Why: the instruction form, or what went wrong.
+    pub reason: String,
+}
