@@ -30,6 +30,8 @@ pub const PAGE_SIZE: u32 = 4096;
 pub const MEM_PAGES: u64 = 65536;
 /// Pages (64 KiB each) of linear memory 1, the code map. Guest instructions cannot reach it.
 pub const MAP_PAGES: u64 = 16384;
+/// Load base of a static position-independent program.
+pub const PIE_BASE: u32 = 0x2000_0000;
 /// Lowest address a guest may map (`vm.mmap_min_addr`). Displacements below this are folded into wasm offsets.
 pub const MMAP_MIN_ADDR: u32 = 0x1_0000;
 /// One past the highest address a guest may map.
@@ -61,7 +63,8 @@ pub const STACK_WINDOW: u32 = 0x1_0000;
 
 /// Module name under which an object imports what the linker supplies: `mem`, `map`, `table` and the globals by name.
 pub const UNIT_MODULE: &str = "unit";
-/// Module name for per-file immutable globals supplied by the linker: `table_base` (i32).
+/// Module name for per-file globals supplied by the linker: `table_base` (i32, immutable) and, for ET_DYN files, `base` (i64, mutable:
+/// the load base; initially [`PIE_BASE`]; exported by a projection under the same name).
 pub const FILE_MODULE: &str = "file";
 /// Module name of the vkernel's functions.
 pub const VKERNEL_MODULE: &str = "vkernel";
@@ -209,11 +212,7 @@ impl Reason {
     /// The reason with number `n`.
     pub fn from_u32(n: u32) -> Option<Reason> {
         use Reason::*;
-        [
-            Return, Syscall, Poll, Depth, Divide, Undefined, Breakpoint, Protection, Float,
-        ]
-        .get(n as usize)
-        .copied()
+        [Return, Syscall, Poll, Depth, Divide, Undefined, Breakpoint, Protection, Float].get(n as usize).copied()
     }
 }
 
