@@ -1,0 +1,388 @@
+//! `megalith build`: an image becomes a bundle.
+
+use crate::bundle::file_offset;
+use crate::cache::{Cache, Cached, tool_version};
+use crate::compile::{jobs, set_jobs, write_aot};
+use crate::progress::Progress;
+use crate::scan::{self, Class, File};
+use crate::stage::{Stage, check_target};
+use anyhow::{Context, Result, anyhow, bail};
+use clap::ValueEnum;
+use megalith_engine::TARGET;
+use megalith_image::fssection::{Plan, Summary};
+use megalith_image::{Image, Rootfs};
+use megalith_link::{Alias, LinkInputs, Linked, MAX_MODULE, Megabinary, Object, WasiModule};
+use megalith_manifest::{
+    Binary, FileHash, FileSystem, FsPlace, GuestPath, Kind, Manifest, NotRecompiled, Scripts, entry_points,
+};
+use rayon::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufWriter, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// File name of the module in a bundle.
+const MEGABINARY: &str = "container.wasm";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// OCI image layout (directory or tar), docker-archive, or root file system directory
+    image: PathBuf,
+    /// Directory to write; an existing bundle is replaced at once, when the new one is complete
+    #[arg(short, long, value_name = "BUNDLE")]
+    output: PathBuf,
+    /// Make a program of the image callable by name
+    #[arg(long = "tool", value_name = "NAME=PATH", value_parser = tool)]
+    tools: Vec<(String, GuestPath)>,
+    /// What stands for python3: a polyfill, or the image's own, recompiled
+    #[arg(long, default_value = "auto")]
+    python: Python,
+    /// What interpreters may read as code: anything, or only what is in the image
+    #[arg(long, default_value = "open")]
+    scripts: ScriptPolicy,
+    /// Which image of a layout with several: its tag or digest
+    #[arg(long, value_name = "NAME")]
+    reference: Option<String>,
+    /// Number of threads; all cores unless given
+    #[arg(long, value_name = "N", value_parser = jobs)]
+    jobs: Option<usize>,
+    /// Print one JSON report to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Python {
+    Auto,
+    Polyfill,
+    Recompile,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ScriptPolicy {
+    Open,
+    Sealed,
+}
+
+fn tool(s: &str) -> Result<(String, GuestPath), String> {
+    let (name, path) = s.split_once('=').ok_or("not of the form NAME=PATH")?;
+    Ok((name.into(), GuestPath::new(path).map_err(|e| e.to_string())?))
+}
+
+/// What the image's executables turned out to be.
+struct Programs {
+    files: BTreeMap<FileHash, File>,
+    objects: BTreeMap<FileHash, Cached>,
+    wasi: BTreeSet<FileHash>,
+    /// Script -> the program that interprets it.
+    scripts: BTreeMap<FileHash, FileHash>,
+    not_recompiled: Vec<NotRecompiled>,
+}
+
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    bundle: String,
+    container_id: FileHash,
+    megabinary_hash: FileHash,
+    megabinary_bytes: u64,
+    aot_bytes: u64,
+    fs_place: FsPlace,
+    programs: &'a BTreeMap<GuestPath, Binary>,
+    not_recompiled: &'a [NotRecompiled],
+    notes: &'a [String],
+    cached: usize,
+    made: usize,
+    seconds: f64,
+}
+
+pub fn main(args: Args) -> Result<ExitCode> {
+    let start = Instant::now();
+    if args.python == Python::Polyfill {
+        bail!("--python polyfill: there is no python polyfill in this version; use --python recompile");
+    }
+    set_jobs(args.jobs)?;
+    check_target(&args.output)?;
+    let progress = Progress::new(args.json);
+    progress.note(&format!("reading {}", args.image.display()));
+    let options = megalith_image::Options { reference: args.reference.clone(), ..megalith_image::Options::default() };
+    let image = megalith_image::open_with(&args.image, &options).map_err(|e| anyhow!("{e}"))?;
+    for note in &image.notes {
+        progress.note(note);
+    }
+    let cache = Cache::open();
+    let mut programs = sort_out(&image.rootfs, &args.tools, &cache, progress)?;
+    let names = name(&programs);
+    let linked = link(&image.rootfs, &programs, &names)?;
+
+    let stage = Stage::new(&args.output)?;
+    let (fs, megabinary_hash, megabinary_bytes) = write_module(&stage, &linked, &image.rootfs, progress)?;
+    let mega = Megabinary::parse(&linked.wasm)?;
+    list_uncovered(&mut programs, &mega)?;
+    let manifest = manifest(&args, &image, &programs, &names, fs, megabinary_hash)?;
+    stage.write(Manifest::FILE_NAME, &manifest.to_json()?)?;
+    let index = write_aot(&mega, megabinary_hash, &cache, progress, &stage, &format!("aot/{TARGET}/"))?;
+    stage.commit()?;
+
+    let (cached, made) = cache.counts();
+    let aot_bytes = index.files.values().map(|f| f.code_size).sum();
+    let report = Report {
+        bundle: args.output.display().to_string(),
+        container_id: manifest.container_id,
+        megabinary_hash,
+        megabinary_bytes,
+        aot_bytes,
+        fs_place: fs.place,
+        programs: &manifest.binaries,
+        not_recompiled: &manifest.not_recompiled,
+        notes: &image.notes,
+        cached,
+        made,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        summarize(&report);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The summary for people: standard output, with what was not recompiled in full up to a screenful.
+fn summarize(r: &Report<'_>) {
+    const SHOWN: usize = 20;
+    for n in r.not_recompiled.iter().take(SHOWN) {
+        println!("not recompiled: {}", describe(n));
+    }
+    if let Some(more) = r.not_recompiled.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        println!("not recompiled: {more} more; 'megalith inspect {}' lists them", r.bundle);
+    }
+    println!(
+        "{}: {} programs, module {} bytes, code {} bytes, {:.1} s ({} results made, {} from the cache)",
+        r.bundle,
+        r.programs.len(),
+        r.megabinary_bytes,
+        r.aot_bytes,
+        r.seconds,
+        r.made,
+        r.cached
+    );
+}
+
+/// One line: file, and for a place in it offset and bytes, and why.
+pub fn describe(n: &NotRecompiled) -> String {
+    match (n.offset, &n.bytes) {
+        (Some(offset), Some(bytes)) => format!("{} +0x{offset:x} {bytes}: {}", n.path, n.reason),
+        (Some(offset), None) => format!("{} +0x{offset:x}: {}", n.path, n.reason),
+        _ => format!("{}: {}", n.path, n.reason),
+    }
+}
+
+/// Scans the image and recompiles what can be.
+fn sort_out(rootfs: &Rootfs, tools: &[(String, GuestPath)], cache: &Cache, progress: Progress) -> Result<Programs> {
+    let extra: Vec<GuestPath> = tools.iter().map(|(_, path)| path.clone()).collect();
+    let files = scan::scan(rootfs, &extra)?;
+    let elf: Vec<(&FileHash, &File)> = files.iter().filter(|(_, f)| f.class == Class::Elf).collect();
+    let tool = tool_version()?;
+    let step = progress.step("recompiling", elf.len());
+    let results: Vec<(FileHash, Result<Cached>)> = elf
+        .par_iter()
+        .map(|(hash, file)| {
+            let parts: [&[u8]; 2] = [&tool, &hash.0];
+            let object = cache.get("object", &parts, || recompile(rootfs.data(file.node)));
+            step.done(&file.paths.first().map(GuestPath::to_string).unwrap_or_default());
+            (**hash, object)
+        })
+        .collect();
+    drop(step);
+
+    let mut not_recompiled = Vec::new();
+    let mut refuse = |file: &File, reason: String| {
+        let whole =
+            |path: &GuestPath| NotRecompiled { path: path.clone(), offset: None, bytes: None, reason: reason.clone() };
+        not_recompiled.extend(file.paths.iter().map(whole));
+    };
+    let mut objects = BTreeMap::new();
+    for (hash, object) in results {
+        match (object, files.get(&hash)) {
+            (Ok(object), _) => {
+                objects.insert(hash, object);
+            }
+            (Err(e), Some(file)) => refuse(file, format!("{e:#}")),
+            (Err(e), None) => return Err(e),
+        }
+    }
+    let mut wasi = BTreeSet::new();
+    let mut scripts = BTreeMap::new();
+    for (hash, file) in &files {
+        match &file.class {
+            Class::Wasm => match megalith_link::check_wasi("module", rootfs.data(file.node)) {
+                Ok(()) => {
+                    wasi.insert(*hash);
+                }
+                Err(e) => refuse(file, e.to_string()),
+            },
+            Class::Other(why) => refuse(file, (*why).into()),
+            Class::Elf | Class::Script(_) => {}
+        }
+    }
+    for (hash, file) in &files {
+        if let Class::Script(_) = &file.class {
+            match scan::final_interpreter(rootfs, &files, file) {
+                Ok(by) if objects.contains_key(&by) || wasi.contains(&by) => {
+                    scripts.insert(*hash, by);
+                }
+                Ok(by) => {
+                    let path =
+                        files.get(&by).and_then(|f| f.paths.first()).map(GuestPath::to_string).unwrap_or_default();
+                    refuse(file, format!("its interpreter {path} was not recompiled"));
+                }
+                Err(why) => refuse(file, why),
+            }
+        }
+    }
+    Ok(Programs { files, objects, wasi, scripts, not_recompiled })
+}
+
+/// Recompiles one ELF file. A panic on a strange file costs that file, not the build.
+fn recompile(file: &[u8]) -> Result<Vec<u8>> {
+    match catch_unwind(AssertUnwindSafe(|| megalith_recompile::recompile(file))) {
+        Ok(object) => Ok(object?.wasm),
+        Err(_) => bail!("recompiling failed: internal error (please report it with the file)"),
+    }
+}
+
+/// Entry point of every program that starts; a script's is its interpreter's.
+fn name(p: &Programs) -> BTreeMap<FileHash, String> {
+    let own = p.objects.keys().chain(&p.wasi);
+    let paths = own.filter_map(|h| Some((h, p.files.get(h)?))).flat_map(|(h, f)| f.paths.iter().map(|path| (path, *h)));
+    let mut names = entry_points(paths, &BTreeSet::new());
+    for (script, by) in &p.scripts {
+        if let Some(name) = names.get(by).cloned() {
+            names.insert(*script, name);
+        }
+    }
+    names
+}
+
+fn link(rootfs: &Rootfs, p: &Programs, names: &BTreeMap<FileHash, String>) -> Result<Linked> {
+    let entry_point =
+        |hash: &FileHash| names.get(hash).map(String::as_str).with_context(|| format!("{hash} has no entry point"));
+    let mut inputs = LinkInputs::default();
+    for (hash, object) in &p.objects {
+        inputs.objects.push(Object { hash: hash.0, entry_point: entry_point(hash)?, wasm: &object.bytes });
+    }
+    for hash in &p.wasi {
+        let node = p.files.get(hash).map(|f| f.node).context("a module got lost")?;
+        inputs.wasi.push(WasiModule { hash: hash.0, entry_point: entry_point(hash)?, wasm: rootfs.data(node) });
+    }
+    for hash in p.scripts.keys() {
+        inputs.aliases.push(Alias { hash: hash.0, entry_point: entry_point(hash)? });
+    }
+    Ok(megalith_link::link(&inputs)?)
+}
+
+/// Writes the module with the container's files, or those beside it when the module would become too large.
+fn write_module(
+    stage: &Stage,
+    linked: &Linked,
+    rootfs: &Rootfs,
+    progress: Progress,
+) -> Result<(FileSystem, FileHash, u64)> {
+    let image = |e: megalith_image::Error| anyhow!("{e}");
+    let mut file = stage.create(MEGABINARY)?;
+    let mut out = BufWriter::with_capacity(1 << 20, &mut file);
+    let expected = Plan::new(rootfs, 0).map_err(image)?.summary();
+    // Headers and padding take less than two pages.
+    let inside = linked.wasm.len() as u64 + expected.len + 8192 <= MAX_MODULE;
+    let fs = if inside {
+        let mut summary = None;
+        let written = linked.write_to(&mut out, |mut w: &mut dyn Write, offset| {
+            let s: Summary = Plan::new(rootfs, offset).and_then(|plan| plan.write(&mut w)).map_err(io::Error::other)?;
+            summary = Some(s);
+            Ok(s.len)
+        })?;
+        let summary = summary.context("the file system was not written")?;
+        FileSystem { root: summary.root, place: FsPlace::Section, offset: written.fs_offset, size: written.fs_len }
+    } else {
+        out.write_all(&linked.wasm)?;
+        progress.note(&format!(
+            "the container's files ({} bytes) go to {} beside the module",
+            expected.len,
+            Manifest::FILES_IMG
+        ));
+        let files = stage.create(Manifest::FILES_IMG)?;
+        let mut files = BufWriter::with_capacity(1 << 20, files);
+        let summary = Plan::new(rootfs, 0).and_then(|plan| plan.write(&mut files)).map_err(image)?;
+        files.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        FileSystem { root: summary.root, place: FsPlace::FilesImg, offset: 0, size: summary.len }
+    };
+    out.flush()?;
+    drop(out);
+    file.sync_all()?;
+    // SAFETY: a private mapping of a file that was created just now in a directory of our own.
+    let map = unsafe { memmap2::Mmap::map(&file) }.context("cannot map the module")?;
+    Ok((fs, FileHash::of(&map), map.len() as u64))
+}
+
+/// Adds the places in recompiled files that have no translation.
+fn list_uncovered(p: &mut Programs, mega: &Megabinary<'_>) -> Result<()> {
+    for hash in p.objects.keys() {
+        let Some(path) = p.files.get(hash).and_then(|f| f.paths.first()) else { continue };
+        let meta = mega.file_meta(&hash.0)?;
+        p.not_recompiled.extend(meta.uncovered.iter().map(|u| NotRecompiled {
+            path: path.clone(),
+            offset: file_offset(&meta, u.addr.into()),
+            bytes: Some(u.bytes.iter().map(|b| format!("{b:02x}")).collect()),
+            reason: u.reason.clone(),
+        }));
+    }
+    p.not_recompiled.sort();
+    Ok(())
+}
+
+fn manifest(
+    args: &Args,
+    image: &Image,
+    p: &Programs,
+    names: &BTreeMap<FileHash, String>,
+    fs: FileSystem,
+    megabinary_hash: FileHash,
+) -> Result<Manifest> {
+    let mut binaries = BTreeMap::new();
+    for (hash, entry_point) in names {
+        let Some(file) = p.files.get(hash) else { continue };
+        let kind = match file.class {
+            Class::Elf => Kind::Elf,
+            Class::Wasm => Kind::Wasi,
+            _ => Kind::Script,
+        };
+        for path in &file.paths {
+            binaries
+                .insert(path.clone(), Binary { hash: *hash, entry_point: entry_point.clone(), kind, size: file.size });
+        }
+    }
+    let mut agent_tools = BTreeMap::new();
+    for (name, path) in &args.tools {
+        let binary = binaries.get(path).with_context(|| format!("--tool {name}={path}: it was not recompiled"))?;
+        if agent_tools.insert(name.clone(), binary.hash).is_some() {
+            bail!("--tool {name} is given twice");
+        }
+    }
+    Ok(Manifest {
+        schema: Manifest::SCHEMA.into(),
+        container_id: image.container_id,
+        megabinary: MEGABINARY.into(),
+        megabinary_hash,
+        binaries,
+        agent_tools,
+        config: image.config.to_manifest(),
+        fs,
+        scripts: match args.scripts {
+            ScriptPolicy::Open => Scripts::Open,
+            ScriptPolicy::Sealed => Scripts::Sealed,
+        },
+        not_recompiled: p.not_recompiled.clone(),
+    })
+}

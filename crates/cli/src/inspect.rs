@@ -1,0 +1,124 @@
+//! `megalith inspect`: what is in a bundle.
+
+use crate::build::describe;
+use crate::bundle::Bundle;
+use anyhow::{Context, Result};
+use megalith_link::Megabinary;
+use megalith_manifest::{Binary, FileHash, GuestPath, Kind, NotRecompiled};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Directory that `megalith build` wrote
+    bundle: PathBuf,
+    /// Print one JSON report
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    container_id: FileHash,
+    megabinary_hash: FileHash,
+    megabinary_bytes: usize,
+    executables: Vec<Executable<'a>>,
+    not_recompiled: &'a [NotRecompiled],
+}
+
+#[derive(serde::Serialize)]
+struct Executable<'a> {
+    path: &'a GuestPath,
+    hash: FileHash,
+    entry_point: &'a str,
+    kind: Kind,
+    /// Bytes of the file.
+    size: u64,
+    /// Functions and bytes of its WebAssembly code; a script has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    functions: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wasm_bytes: Option<u64>,
+    /// Bytes of its code for this host, when it was compiled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aot_bytes: Option<u64>,
+}
+
+pub fn main(args: Args) -> Result<ExitCode> {
+    let bundle = Bundle::open(&args.bundle)?;
+    let module = bundle.megabinary()?;
+    let mega = Megabinary::parse(&module)
+        .with_context(|| bundle.path.join(&bundle.manifest.megabinary).display().to_string())?;
+    let index = bundle.aot_index().ok();
+    let executable = |(path, b): (&'_ GuestPath, &'_ Binary)| -> (GuestPath, Binary, Option<(u32, u64)>, Option<u64>) {
+        let code = mega.code_size(&b.hash.0);
+        let aot = index.as_ref().and_then(|i| i.files.get(&b.hash)).map(|f| f.code_size);
+        (path.clone(), b.clone(), code, aot)
+    };
+    let rows: Vec<_> = bundle.manifest.binaries.iter().map(executable).collect();
+    let report = Report {
+        container_id: bundle.manifest.container_id,
+        megabinary_hash: bundle.manifest.megabinary_hash,
+        megabinary_bytes: module.len(),
+        executables: rows
+            .iter()
+            .map(|(path, b, code, aot)| Executable {
+                path,
+                hash: b.hash,
+                entry_point: &b.entry_point,
+                kind: b.kind,
+                size: b.size,
+                functions: code.map(|c| c.0),
+                wasm_bytes: code.map(|c| c.1),
+                aot_bytes: *aot,
+            })
+            .collect(),
+        not_recompiled: &bundle.manifest.not_recompiled,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = if args.json {
+        serde_json::to_string_pretty(&report).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
+    } else {
+        print(&mut out, &report)
+    };
+    match written.and_then(|()| out.flush()) {
+        // `megalith inspect b | head` is no error.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        other => other.map(|()| ExitCode::SUCCESS).context("cannot write to standard output"),
+    }
+}
+
+fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
+    writeln!(out, "container {}", r.container_id)?;
+    writeln!(out, "module    {} ({} bytes)", r.megabinary_hash, r.megabinary_bytes)?;
+    let width = r.executables.iter().map(|e| e.path.to_string().len()).max().unwrap_or(4).max(4);
+    let entry = r.executables.iter().map(|e| e.entry_point.len()).max().unwrap_or(5).max(5);
+    writeln!(
+        out,
+        "\n{:width$}  {:8} {:entry$} {:>10} {:>10} {:>10}  HASH",
+        "PATH", "KIND", "ENTRY", "SIZE", "WASM", "AOT"
+    )?;
+    let number = |n: Option<u64>| n.map_or_else(|| "-".to_string(), |n| n.to_string());
+    for e in &r.executables {
+        let kind = match e.kind {
+            Kind::Elf => "elf",
+            Kind::Wasi => "wasi",
+            Kind::Polyfill => "polyfill",
+            Kind::Script => "script",
+        };
+        let (wasm, aot, path) = (number(e.wasm_bytes), number(e.aot_bytes), e.path.to_string());
+        writeln!(
+            out,
+            "{path:width$}  {kind:8} {:entry$} {:>10} {wasm:>10} {aot:>10}  {}",
+            e.entry_point, e.size, e.hash
+        )?;
+    }
+    if !r.not_recompiled.is_empty() {
+        writeln!(out, "\nnot recompiled (file, offset, bytes, reason):")?;
+        for n in r.not_recompiled {
+            writeln!(out, "{}", describe(n))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! AOT code: files mapped read-execute once, before the first guest instruction, and turned into modules when reached.
+//!
+//! Nothing is ever copied or made writable, and after start-up nothing becomes executable: [`CodeFile::map`] is the only
+//! place of the running side that asks for `PROT_EXEC`.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::sync::{Mutex, OnceLock};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+/// An AOT file, mapped read-execute for the life of the process.
+pub struct CodeFile {
+    map: &'static [u8],
+    /// What the file's bytes must hash to.
+    hash: [u8; 32],
+    checked: OnceLock<bool>,
+}
+
+/// Address ranges of all mapped code files, for [`Published`].
+static RANGES: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+
+impl CodeFile {
+    /// Maps `file` whole. `size` and `hash` (SHA-256) are what the index says; the size is checked here, the hash at first use.
+    ///
+    /// # Errors
+    /// When the size differs or mapping fails. The message does not name the file.
+    pub fn map(file: &File, size: u64, hash: [u8; 32]) -> Result<CodeFile> {
+        let len = file.metadata().context("cannot stat")?.len();
+        ensure!(len == size, "it has {len} bytes, the index says {size}");
+        let len = usize::try_from(len)?;
+        ensure!(len > 0, "it is empty");
+        // SAFETY: a new mapping at an address of the kernel's choice; its result is checked.
+        let p = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_EXEC,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if p == libc::MAP_FAILED {
+            bail!("cannot map it: {}", std::io::Error::last_os_error());
+        }
+        let start = p as usize;
+        RANGES.lock().unwrap_or_else(|e| e.into_inner()).push((start, start + len));
+        // SAFETY: the mapping is `len` bytes long and is never unmapped. That nobody truncates or rewrites the file is the
+        // caller's to see to (the runner refuses files that others may write).
+        let map = unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) };
+        Ok(CodeFile { map, hash, checked: OnceLock::new() })
+    }
+
+    /// The module in this file, after its hash has been checked (once).
+    ///
+    /// # Errors
+    /// When the bytes are not those of the index, or wasmtime does not accept them (another version or configuration).
+    pub fn module(&self, engine: &wasmtime::Engine) -> Result<wasmtime::Module> {
+        let ok = *self.checked.get_or_init(|| <[u8; 32]>::from(Sha256::digest(self.map)) == self.hash);
+        ensure!(ok, "its bytes do not match the hash in the index; rebuild it with `megalith compile`");
+        // SAFETY: the bytes are what the compile side wrote (their hash was checked just now), they live as long as the process,
+        // and nothing writes to them.
+        let m = unsafe { wasmtime::Module::deserialize_raw(engine, NonNull::from(self.map)) };
+        m.map_err(|e| anyhow::anyhow!("{e:#}"))
+    }
+}
+
+/// Tells wasmtime that code is executable already. Refuses everything that lies outside of the mapped code files.
+pub(super) struct Published;
+
+impl wasmtime::CustomCodeMemory for Published {
+    fn required_alignment(&self) -> usize {
+        4096
+    }
+
+    fn publish_executable(&self, ptr: *const u8, len: usize) -> wasmtime::Result<()> {
+        let (start, end) = (ptr as usize, (ptr as usize).saturating_add(len));
+        let ranges = RANGES.lock().unwrap_or_else(|e| e.into_inner());
+        if ranges.iter().any(|&(s, e)| s <= start && end <= e) {
+            return Ok(());
+        }
+        Err(wasmtime::Error::msg("code outside of the mapped AOT files"))
+    }
+
+    fn unpublish_executable(&self, _: *const u8, _: usize) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}

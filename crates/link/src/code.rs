@@ -1,0 +1,191 @@
+//! The functions that the linker writes itself.
+
+use crate::assemble::DeferredSegments;
+use crate::{EACCES, FileHash};
+use megalith_abi::{Global, GlobalType, Gpr, Reason, STACK_WINDOW, VKERNEL_IMPORTS};
+use wasm_encoder::{BlockType, Function, Instruction as I, ValType};
+use wasmparser::{FuncType, ValType as PType};
+
+/// `() -> ()`.
+pub fn unit_type() -> FuncType {
+    FuncType::new([], [])
+}
+
+/// Type of a recompiled function.
+pub fn recompiled_type() -> FuncType {
+    FuncType::new([PType::I32, PType::I64, PType::I64, PType::I64], [PType::I32, PType::I32, PType::I64])
+}
+
+/// Type of `_dispatch`.
+pub fn dispatch_type() -> FuncType {
+    FuncType::new([PType::I64; 4], [PType::I32])
+}
+
+/// Type of `_run`.
+pub fn run_type() -> FuncType {
+    FuncType::new([PType::I32], [])
+}
+
+/// Type of the vkernel function called `name`, when there is one.
+pub fn vkernel_type(name: &str) -> Option<FuncType> {
+    let types = |s: &str| s.chars().map(|c| if c == 'i' { PType::I32 } else { PType::I64 }).collect::<Vec<_>>();
+    VKERNEL_IMPORTS
+        .iter()
+        .find(|f| f.0 == name)
+        .map(|(_, params, results)| FuncType::new(types(params), types(results)))
+}
+
+/// Value type of register global `i`.
+pub fn register_type(i: u32) -> ValType {
+    match Global::val_type(i) {
+        GlobalType::I32 => ValType::I32,
+        GlobalType::I64 => ValType::I64,
+        GlobalType::V128 => ValType::V128,
+    }
+}
+
+/// Function indices of the vkernel imports that the trampoline needs.
+#[derive(Clone, Copy)]
+pub struct Trampoline {
+    pub resolve: u32,
+    pub unwound: u32,
+    pub start: u32,
+}
+
+fn gpr(r: Gpr) -> u32 {
+    Global::Gpr0 as u32 + r as u32
+}
+
+/// `_run(first)`: enters table entry `first`, or where `vkernel.resolve` says when it is 0, and goes on until `resolve` answers -1.
+pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
+    const FIRST: u32 = 0;
+    const R: u32 = 1;
+    const RAX: u32 = 2;
+    const PC: u32 = 3;
+    const RSP: u32 = 4;
+    let mut f = Function::new([(2, ValType::I64), (2, ValType::I32)]);
+    f.instruction(&I::Loop(BlockType::Empty));
+
+    f.instruction(&I::LocalGet(FIRST)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
+    f.instruction(&I::GlobalGet(Global::Pc as u32)).instruction(&I::Call(t.resolve)).instruction(&I::LocalTee(R));
+    f.instruction(&I::I64Const(0))
+        .instruction(&I::I64LtS)
+        .instruction(&I::If(BlockType::Empty))
+        .instruction(&I::Return)
+        .instruction(&I::End);
+    f.instruction(&I::LocalGet(R)).instruction(&I::I64Const(32)).instruction(&I::I64ShrU).instruction(&I::I32WrapI64);
+    f.instruction(&I::GlobalSet(Global::Label as u32));
+    f.instruction(&I::LocalGet(R)).instruction(&I::I32WrapI64).instruction(&I::LocalSet(FIRST));
+    f.instruction(&I::End);
+
+    f.instruction(&I::GlobalGet(gpr(Gpr::Rsp))).instruction(&I::I32WrapI64);
+    f.instruction(&I::I32Const(STACK_WINDOW as i32 - 256)).instruction(&I::I32Sub);
+    f.instruction(&I::GlobalSet(Global::StackFloor as u32));
+
+    f.instruction(&I::GlobalGet(gpr(Gpr::Rsp))).instruction(&I::I32WrapI64);
+    for r in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx] {
+        f.instruction(&I::GlobalGet(gpr(r)));
+    }
+    f.instruction(&I::LocalGet(FIRST)).instruction(&I::CallIndirect { type_index: recompiled_type, table_index: 0 });
+    f.instruction(&I::LocalSet(RAX)).instruction(&I::LocalSet(RSP)).instruction(&I::LocalSet(PC));
+    f.instruction(&I::I32Const(0)).instruction(&I::LocalSet(FIRST));
+
+    f.instruction(&I::LocalGet(PC)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
+    f.instruction(&I::GlobalGet(Global::Reason as u32)).instruction(&I::Call(t.unwound));
+    f.instruction(&I::Else);
+    f.instruction(&I::LocalGet(PC)).instruction(&I::I64ExtendI32U).instruction(&I::GlobalSet(Global::Pc as u32));
+    f.instruction(&I::LocalGet(RSP)).instruction(&I::I64ExtendI32U).instruction(&I::GlobalSet(gpr(Gpr::Rsp)));
+    f.instruction(&I::LocalGet(RAX)).instruction(&I::GlobalSet(gpr(Gpr::Rax)));
+    f.instruction(&I::I32Const(Reason::Return as i32)).instruction(&I::GlobalSet(Global::Reason as u32));
+    f.instruction(&I::End);
+
+    f.instruction(&I::Br(0)).instruction(&I::End).instruction(&I::End);
+    f
+}
+
+/// The entry point of an object: copy its data in (`init`), ask for the stack, run from table entry `entry`.
+pub fn object_entry(t: Trampoline, run: u32, init: Option<u32>, entry: u32) -> Function {
+    let mut f = Function::new([]);
+    if let Some(init) = init {
+        f.instruction(&I::Call(init));
+    }
+    f.instruction(&I::Call(t.start)).instruction(&I::GlobalSet(gpr(Gpr::Rsp)));
+    f.instruction(&I::I32Const(entry as i32)).instruction(&I::Call(run)).instruction(&I::End);
+    f
+}
+
+/// `_resume`.
+pub fn resume(run: u32) -> Function {
+    let mut f = Function::new([]);
+    f.instruction(&I::I32Const(0)).instruction(&I::Call(run)).instruction(&I::End);
+    f
+}
+
+/// The entry point of a WASI module: what instantiation would have done, then its start function and `_start`.
+pub fn wasi_entry(segments: &DeferredSegments, start: Option<u32>, main: u32) -> Function {
+    let mut f = Function::new([]);
+    for s in &segments.elements {
+        f.raw(s.offset.iter().copied()).instruction(&I::I32Const(0)).instruction(&I::I32Const(s.len as i32));
+        f.instruction(&I::TableInit { elem_index: s.segment, table: s.target }).instruction(&I::ElemDrop(s.segment));
+    }
+    for s in &segments.data {
+        f.raw(s.offset.iter().copied()).instruction(&I::I32Const(0)).instruction(&I::I32Const(s.len as i32));
+        f.instruction(&I::MemoryInit { mem: s.target, data_index: s.segment }).instruction(&I::DataDrop(s.segment));
+    }
+    if let Some(start) = start {
+        f.instruction(&I::Call(start));
+    }
+    f.instruction(&I::Call(main)).instruction(&I::End);
+    f
+}
+
+/// `_dispatch`: `hashes` (sorted, each once) with the function to call. A binary search, one word after the other, written out as code.
+pub fn dispatch(hashes: &[(FileHash, u32)]) -> Function {
+    let mut f = Function::new([]);
+    let words: Vec<([u64; 4], u32)> = hashes.iter().map(|(h, f)| (words(h), *f)).collect();
+    word(&mut f, &words, 0);
+    f.instruction(&I::I32Const(EACCES)).instruction(&I::End);
+    f
+}
+
+/// The four big-endian words of a hash.
+pub fn words(hash: &FileHash) -> [u64; 4] {
+    let mut words = [0; 4];
+    for (w, bytes) in words.iter_mut().zip(hash.chunks_exact(8)) {
+        *w = bytes.iter().fold(0, |w, b| w << 8 | u64::from(*b));
+    }
+    words
+}
+
+/// Code that tells hashes apart that agree in the words before `level`; falls through when none matches.
+fn word(f: &mut Function, hashes: &[([u64; 4], u32)], level: u32) {
+    let groups: Vec<_> = hashes.chunk_by(|a, b| a.0[level as usize] == b.0[level as usize]).collect();
+    search(f, &groups, level);
+}
+
+fn search(f: &mut Function, groups: &[&[([u64; 4], u32)]], level: u32) {
+    let value = |group: &[([u64; 4], u32)]| group[0].0[level as usize] as i64;
+    match groups {
+        [] => {}
+        [group] => {
+            f.instruction(&I::LocalGet(level)).instruction(&I::I64Const(value(group))).instruction(&I::I64Eq);
+            f.instruction(&I::If(BlockType::Empty));
+            match (level, *group) {
+                (3, [(_, function), ..]) => {
+                    f.instruction(&I::Call(*function)).instruction(&I::I32Const(0)).instruction(&I::Return);
+                }
+                _ => word(f, group, level + 1),
+            }
+            f.instruction(&I::End);
+        }
+        _ => {
+            let (low, high) = groups.split_at(groups.len() / 2);
+            f.instruction(&I::LocalGet(level)).instruction(&I::I64Const(value(high[0]))).instruction(&I::I64LtU);
+            f.instruction(&I::If(BlockType::Empty));
+            search(f, low, level);
+            f.instruction(&I::Else);
+            search(f, high, level);
+            f.instruction(&I::End);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+use crate::error::excerpt;
+use crate::{Error, FileHash, GuestPath, json, names};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `manifest.json`: which programs a bundle holds, and what belongs to it.
+///
+/// Keys that this version does not know are refused: they may be restrictions.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Always [`Manifest::SCHEMA`].
+    pub schema: String,
+    /// The image's identity: digest of the image config, or of the root file system's tree where there is no config.
+    pub container_id: FileHash,
+    /// File name of the module, beside the manifest.
+    pub megabinary: String,
+    /// SHA-256 of the module.
+    pub megabinary_hash: FileHash,
+    /// Every program, by each of its paths.
+    #[serde(deserialize_with = "json::unique_map")]
+    pub binaries: BTreeMap<GuestPath, Binary>,
+    /// Tools by name: the hash of a program in `binaries`.
+    #[serde(default, deserialize_with = "json::unique_map")]
+    pub agent_tools: BTreeMap<String, FileHash>,
+    /// How the image wants to be started.
+    #[serde(default)]
+    pub config: Config,
+    /// The container's files.
+    pub fs: FileSystem,
+    /// What interpreters may read as code.
+    #[serde(default)]
+    pub scripts: Scripts,
+    /// What could not be recompiled: whole files, and places in files.
+    #[serde(default)]
+    pub not_recompiled: Vec<NotRecompiled>,
+}
+
+/// One program at one path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binary {
+    /// SHA-256 of the file's bytes.
+    pub hash: FileHash,
+    /// The module's export that starts it ([`crate::entry_points`]).
+    pub entry_point: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The file's size in bytes. A file of a size that no entry has is refused unread.
+    pub size: u64,
+}
+
+/// What a program is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A recompiled ELF file.
+    Elf,
+    /// A WASI module that the image brought.
+    Wasi,
+    /// A program that an interpreter of ours stands in for.
+    Polyfill,
+    /// A script; its entry point is its interpreter's.
+    Script,
+}
+
+/// The image config's part that `run` needs (OCI image specification, `config.md`). Nothing in it is required.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// First part of the command.
+    pub entrypoint: Vec<String>,
+    /// Second part of the command: default arguments.
+    pub cmd: Vec<String>,
+    /// Environment, each `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Working directory; empty means `/`.
+    pub working_dir: String,
+    /// `user`, `uid`, `user:group`, `uid:gid` and so on; empty means root.
+    pub user: String,
+}
+
+/// Where the container's files are and what they hash to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSystem {
+    /// Root of the hash tree: SHA-256 of the tree index (crate `megalith-image`, module `fssection`).
+    pub root: FileHash,
+    /// Which file holds it.
+    pub place: FsPlace,
+    /// Offset in that file at which the archive begins, a multiple of 512.
+    pub offset: u64,
+    /// Bytes of archive and index together.
+    pub size: u64,
+}
+
+/// The file that holds the container's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FsPlace {
+    /// A custom section of the module.
+    #[serde(rename = "section")]
+    Section,
+    /// `files.img` beside the module, because the module would have become too large with it.
+    #[serde(rename = "files.img")]
+    FilesImg,
+}
+
+/// What interpreters may read as code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scripts {
+    /// Anything the guest's file modes allow.
+    #[default]
+    Open,
+    /// Only what was there at build time.
+    Sealed,
+}
+
+/// Something that was not recompiled, and why.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotRecompiled {
+    /// The file.
+    pub path: GuestPath,
+    /// Offset in the file, if it is a place in a file that was recompiled otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// The bytes at that offset, in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+    /// Why, in a few words.
+    pub reason: String,
+}
+
+impl Manifest {
+    /// The schema this crate reads and writes.
+    pub const SCHEMA: &'static str = "megalith/1";
+    /// The manifest's file name in a bundle.
+    pub const FILE_NAME: &'static str = "manifest.json";
+    /// The file in a bundle that holds the container's files if the module does not.
+    pub const FILES_IMG: &'static str = "files.img";
+
+    /// Parses and checks a manifest ([`Manifest::check`]).
+    pub fn from_json(bytes: &[u8]) -> Result<Manifest, Error> {
+        let manifest: Manifest = json::parse(bytes, Manifest::SCHEMA)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Checks the manifest and writes it as JSON. Equal manifests give equal bytes.
+    pub fn to_json(&self) -> Result<Vec<u8>, Error> {
+        self.check()?;
+        json::write(self)
+    }
+
+    /// Checks that the parts agree with one another:
+    ///
+    /// * the schema is [`Manifest::SCHEMA`], and the module's name is a plain file name other than that of the manifest or `files.img`;
+    /// * a hash has one size, one kind and one entry point, wherever it stands;
+    /// * entry points have the form that [`crate::entry_points`] gives them; no two ELF or WASI hashes share one, nor do they share one with
+    ///   a polyfill; a script's is that of another program in the manifest;
+    /// * tools are programs of the manifest, with names of letters, digits, `_`, `-` and `.`;
+    /// * the config's strings hold no NUL, and its working directory is empty or absolute;
+    /// * the file system begins at a multiple of 512 and does not end past 2^63.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.schema != Manifest::SCHEMA {
+            return Err(Error::new(format_args!("schema {} is not '{}'", excerpt(&self.schema), Manifest::SCHEMA)));
+        }
+        if !json::is_file_name(&self.megabinary)
+            || [Manifest::FILE_NAME, Manifest::FILES_IMG].contains(&&*self.megabinary)
+        {
+            return Err(Error::new(format_args!(
+                "megabinary: {} is not a file name for it",
+                excerpt(&self.megabinary)
+            )));
+        }
+        let by_hash = self.check_binaries()?;
+        for (name, hash) in &self.agent_tools {
+            let refuse = |why: &str| Err(Error::new(format_args!("agent_tools: {} {why}", excerpt(name))));
+            if !json::is_file_name(name) {
+                return refuse("is not a name of letters, digits, '_', '-' and '.'");
+            }
+            if !by_hash.contains_key(hash) {
+                return refuse("has a hash that no entry of 'binaries' has");
+            }
+        }
+        self.config.check()?;
+        if !self.fs.offset.is_multiple_of(512) {
+            return Err(Error::new(format_args!("fs: offset {} is not a multiple of 512", self.fs.offset)));
+        }
+        if self.fs.offset.checked_add(self.fs.size).is_none_or(|end| i64::try_from(end).is_err()) {
+            return Err(Error::new("fs: offset and size exceed 2^63"));
+        }
+        for NotRecompiled { path, bytes, .. } in &self.not_recompiled {
+            if bytes.as_ref().is_some_and(|b| !b.bytes().all(|b| b.is_ascii_hexdigit())) {
+                return Err(Error::new(format_args!("not_recompiled: '{path}': bytes are not hexadecimal digits")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_binaries(&self) -> Result<BTreeMap<FileHash, &Binary>, Error> {
+        let refuse = |path: &GuestPath, why: String| Err(Error::new(format_args!("binaries: '{path}': {why}")));
+        let mut by_hash: BTreeMap<FileHash, &Binary> = BTreeMap::new();
+        // Entry point -> what owns it: an ELF or WASI hash, or polyfills (any number of hashes).
+        let mut owners: BTreeMap<&str, Option<FileHash>> = BTreeMap::new();
+        for (path, binary) in &self.binaries {
+            let name = &binary.entry_point;
+            if !names::is_entry_point(name) {
+                return refuse(path, format!("{} is not the name of an entry point", excerpt(name)));
+            }
+            if i64::try_from(binary.size).is_err() {
+                return refuse(path, format!("no file has the size {}", binary.size));
+            }
+            let first = *by_hash.entry(binary.hash).or_insert(binary);
+            if first != binary {
+                return refuse(path, format!("{} has another entry point, kind or size elsewhere", binary.hash));
+            }
+            let owner = match binary.kind {
+                Kind::Elf | Kind::Wasi => Some(binary.hash),
+                Kind::Polyfill => None,
+                Kind::Script => continue,
+            };
+            if *owners.entry(name).or_insert(owner) != owner {
+                return refuse(path, format!("entry point {} belongs to another hash", excerpt(name)));
+            }
+        }
+        for (path, binary) in &self.binaries {
+            if !owners.contains_key(&*binary.entry_point) {
+                return refuse(path, format!("no program has the entry point {}", excerpt(&binary.entry_point)));
+            }
+        }
+        Ok(by_hash)
+    }
+
+    /// The programs by hash, each once.
+    pub fn by_hash(&self) -> BTreeMap<FileHash, &Binary> {
+        self.binaries.values().map(|b| (b.hash, b)).collect()
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), Error> {
+        let lists = [("entrypoint", &self.entrypoint), ("cmd", &self.cmd), ("env", &self.env)];
+        let single = [("working_dir", &self.working_dir), ("user", &self.user)];
+        let all = lists.into_iter().flat_map(|(key, list)| list.iter().map(move |s| (key, s))).chain(single);
+        for (key, value) in all {
+            if value.contains('\0') {
+                return Err(Error::new(format_args!("config.{key}: {} holds a NUL character", excerpt(value))));
+            }
+        }
+        if !self.working_dir.is_empty() && !self.working_dir.starts_with('/') {
+            return Err(Error::new(format_args!("config.working_dir: {} is not absolute", excerpt(&self.working_dir))));
+        }
+        Ok(())
+    }
+}

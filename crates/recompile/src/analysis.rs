@@ -1,0 +1,542 @@
+//! What lives where: liveness across functions, what functions preserve, and how the stack pointer moves.
+//!
+//! All sets are fixed points over the whole file. `live_in` and `ret_live` grow from nothing; `mods` (what a normal return may have changed) grows
+//! from nothing too, which makes the assumption "a function preserves rbx" as strong as the code allows: a register counts as preserved when every
+//! return finds in it the value it had at the entry, by way of a stack slot that no other rsp- or rbp-relative access touches.
+
+use crate::discover::{Function, Program, Term};
+use crate::regs::*;
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
+use std::collections::{BTreeMap, HashMap};
+
+/// What callers need to know of a function.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Registers whose value at entry may matter.
+    pub live_in: RegSet,
+    /// Registers that a caller may read after a normal return (rax included).
+    pub ret_live: RegSet,
+    /// Registers that a normal return may leave changed.
+    pub mods: RegSet,
+}
+
+/// A control flow graph with effects, the input of liveness and code generation.
+pub struct Graph {
+    /// Block addresses; index 0 is the entry.
+    pub addrs: Vec<u32>,
+    pub index: HashMap<u32, usize>,
+    /// Successors inside the function (a return site for calls).
+    pub succs: Vec<Vec<usize>>,
+    pub preds: Vec<Vec<usize>>,
+    pub effects: Vec<Vec<Effect>>,
+}
+
+/// Where a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callee {
+    Direct(usize),
+    Unknown,
+}
+
+pub struct Analysis {
+    pub graphs: Vec<Graph>,
+    pub summaries: Vec<Summary>,
+    /// What any target of an indirect call may read.
+    pub unknown_live_in: RegSet,
+}
+
+/// Registers that an unknown callee is taken to read: all that carry arguments or are preserved by convention.
+const UNKNOWN_READS: RegSet = RegSet(0x00ff_ffff & !(1 << RSP) & !(1 << R11));
+
+pub fn build_graph(program: &Program, f: &Function) -> Graph {
+    let mut factory = InstructionInfoFactory::new();
+    let index: HashMap<u32, usize> = f.blocks.iter().enumerate().map(|(i, &a)| (a, i)).collect();
+    let mut succs = vec![Vec::new(); f.blocks.len()];
+    let mut preds = vec![Vec::new(); f.blocks.len()];
+    let mut effects = Vec::with_capacity(f.blocks.len());
+    for (i, a) in f.blocks.iter().enumerate() {
+        let Some(block) = program.blocks.get(a) else {
+            effects.push(Vec::new());
+            continue;
+        };
+        for s in block.successors() {
+            if let Some(&t) = index.get(&s)
+                && let Some(v) = succs.get_mut(i)
+                && !v.contains(&t)
+            {
+                v.push(t);
+                if let Some(p) = preds.get_mut(t) {
+                    let p: &mut Vec<usize> = p;
+                    p.push(i);
+                }
+            }
+        }
+        effects.push(block.insns.iter().map(|i| effect(&mut factory, i)).collect());
+    }
+    Graph { addrs: f.blocks.clone(), index, succs, preds, effects }
+}
+
+/// Full liveness of one function: what matters to anybody, at the start of each block.
+pub struct Liveness {
+    pub live_in: Vec<RegSet>,
+    pub live_out: Vec<RegSet>,
+}
+
+/// Everything that the end of a block asks for beyond its successors.
+#[derive(Clone, Copy, Default)]
+pub struct TermUse {
+    /// Read at the terminator.
+    pub uses: RegSet,
+    /// Overwritten by it (before the successors' demands count).
+    pub defs: RegSet,
+}
+
+pub struct Context<'a> {
+    pub program: &'a Program,
+    pub snippet: bool,
+}
+
+impl Context<'_> {
+    pub fn callee(&self, term: &Term) -> Option<Callee> {
+        match term {
+            Term::Call { target, .. } => {
+                Some(self.program.function_at(*target).map_or(Callee::Unknown, Callee::Direct))
+            }
+            Term::CallIndirect { .. } => Some(Callee::Unknown),
+            _ => None,
+        }
+    }
+
+    fn everything(&self) -> RegSet {
+        if self.snippet { RegSet::EVERYTHING } else { RegSet::DATA }
+    }
+
+    /// What leaving the function for `target` (not a block of it) needs.
+    pub fn tail_use(&self, target: u32, summaries: &[Summary], own_ret: RegSet) -> RegSet {
+        match self.program.function_at(target).and_then(|t| summaries.get(t)) {
+            Some(s) if !self.snippet => s.live_in | own_ret,
+            _ => self.everything(),
+        }
+    }
+
+    pub fn term_use(&self, graph: &Graph, term: &Term, summaries: &[Summary], unknown: RegSet, own: Summary) -> TermUse {
+        let mut t = TermUse::default();
+        let leave = |a: u32| if graph.index.contains_key(&a) { RegSet::EMPTY } else { self.tail_use(a, summaries, own.ret_live) };
+        match term {
+            Term::Jump(a) => t.uses = leave(*a),
+            Term::Cond { taken, fall } => t.uses = leave(*taken) | leave(*fall),
+            Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live },
+            Term::Call { target, .. } => {
+                if self.snippet {
+                    t.uses = self.everything();
+                } else if let Some(s) = self.program.function_at(*target).and_then(|f| summaries.get(f)) {
+                    t.uses = s.live_in;
+                    t.defs.insert(RAX);
+                } else {
+                    t.uses = self.everything();
+                }
+            }
+            Term::CallIndirect { .. } => {
+                t.uses = if self.snippet { self.everything() } else { unknown };
+                t.defs.insert(RAX);
+            }
+            Term::JumpIndirect(table) => {
+                t.uses = self.everything();
+                if let Some(table) = table {
+                    if let Some(n) = number(table.index) {
+                        t.uses.insert(n);
+                    }
+                    for &a in &table.targets {
+                        t.uses |= leave(a);
+                    }
+                }
+            }
+            Term::Syscall { .. } => {
+                t.uses = if self.snippet {
+                    self.everything()
+                } else {
+                    RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9])
+                };
+                t.defs = RegSet::of(&[RAX, RCX, R11]);
+            }
+            Term::Trap => t.uses = if self.snippet { self.everything() } else { RegSet::EMPTY },
+            Term::Invalid(_) => t.uses = self.everything(),
+        }
+        t
+    }
+
+    pub fn liveness(&self, graph: &Graph, summaries: &[Summary], unknown: RegSet, own: Summary) -> Liveness {
+        let n = graph.addrs.len();
+        let mut l = Liveness { live_in: vec![RegSet::EMPTY; n], live_out: vec![RegSet::EMPTY; n] };
+        let mut work: Vec<usize> = (0..n).collect();
+        let mut queued = vec![true; n];
+        let terms: Vec<TermUse> = graph
+            .addrs
+            .iter()
+            .map(|a| {
+                self.program
+                    .blocks
+                    .get(a)
+                    .map(|b| self.term_use(graph, &b.term, summaries, unknown, own))
+                    .unwrap_or_default()
+            })
+            .collect();
+        while let Some(b) = work.pop() {
+            queued[b] = false;
+            let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | l.live_in[t]);
+            l.live_out[b] = out;
+            let mut live = (out - terms[b].defs) | terms[b].uses;
+            for e in graph.effects[b].iter().rev() {
+                live = (live - e.defs) | e.uses;
+            }
+            if live != l.live_in[b] {
+                l.live_in[b] = live;
+                for &p in &graph.preds[b] {
+                    if !queued[p] {
+                        queued[p] = true;
+                        work.push(p);
+                    }
+                }
+            }
+        }
+        l
+    }
+}
+
+pub fn analyse(program: &Program, snippet: bool) -> Analysis {
+    let cx = Context { program, snippet };
+    let graphs: Vec<Graph> = program.functions.iter().map(|f| build_graph(program, f)).collect();
+    let n = graphs.len();
+    let mut s = vec![Summary::default(); n];
+    // Who calls or tail-calls whom, for re-queueing.
+    let mut callers: Vec<Vec<usize>> = vec![Vec::new(); n];
+    for (i, g) in graphs.iter().enumerate() {
+        for a in &g.addrs {
+            let Some(b) = program.blocks.get(a) else { continue };
+            let mut targets = b.successors();
+            if let Term::Call { target, .. } = b.term {
+                targets.push(target);
+            }
+            for t in targets {
+                if let Some(f) = program.function_at(t)
+                    && !callers[f].contains(&i)
+                {
+                    callers[f].push(i);
+                }
+            }
+        }
+    }
+    let mut indirect_ret = RegSet::EMPTY;
+    let mut unknown = UNKNOWN_READS;
+    let mut queued = vec![true; n];
+    let mut work: Vec<usize> = (0..n).rev().collect();
+    while let Some(f) = work.pop() {
+        queued[f] = false;
+        let g = &graphs[f];
+        let live = cx.liveness(g, &s, unknown, s[f]);
+        let mut requeue = Vec::new();
+        let live_in = live.live_in.first().copied().unwrap_or_default();
+        if live_in != s[f].live_in {
+            s[f].live_in = live_in;
+            requeue.extend(callers[f].iter().copied());
+            if program.address_taken.contains(&program.functions[f].entry) && !(live_in - unknown).is_empty() {
+                unknown = unknown | (live_in & RegSet::DATA);
+                requeue.extend(0..n);
+            }
+        }
+        let own_ret = s[f].ret_live;
+        let mut grow = |s: &mut Vec<Summary>, t: usize, set: RegSet| {
+            if !(set - s[t].ret_live).is_empty() {
+                s[t].ret_live |= set;
+                requeue.push(t);
+            }
+        };
+        let mut indirect = RegSet::EMPTY;
+        for (i, a) in g.addrs.iter().enumerate() {
+            let Some(b) = program.blocks.get(a) else { continue };
+            match (&b.term, cx.callee(&b.term)) {
+                (_, Some(Callee::Direct(t))) => grow(&mut s, t, live.live_out[i]),
+                (_, Some(Callee::Unknown)) => indirect |= live.live_out[i],
+                (Term::JumpIndirect(_), _) => indirect |= own_ret,
+                _ => {
+                    for t in b.successors() {
+                        if !g.index.contains_key(&t)
+                            && let Some(t) = program.function_at(t)
+                        {
+                            grow(&mut s, t, own_ret);
+                        }
+                    }
+                }
+            }
+        }
+        if !(indirect - indirect_ret).is_empty() {
+            indirect_ret |= indirect;
+            for (t, func) in program.functions.iter().enumerate() {
+                if program.address_taken.contains(&func.entry) {
+                    grow(&mut s, t, indirect_ret);
+                }
+            }
+        }
+        for t in requeue {
+            if !queued[t] {
+                queued[t] = true;
+                work.push(t);
+            }
+        }
+    }
+    // What functions may change.
+    let mut queued = vec![true; n];
+    let mut work: Vec<usize> = (0..n).rev().collect();
+    while let Some(f) = work.pop() {
+        queued[f] = false;
+        let frame = frame(&cx, &graphs[f], &s);
+        if !(frame.mods - s[f].mods).is_empty() {
+            s[f].mods |= frame.mods;
+            for &c in &callers[f] {
+                if !queued[c] {
+                    queued[c] = true;
+                    work.push(c);
+                }
+            }
+        }
+    }
+    Analysis { graphs, summaries: s, unknown_live_in: unknown }
+}
+
+/// What is known of the frame at one point: offsets are relative to rsp at the function's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameState {
+    /// rsp's offset, or `None` when it is a run-time value.
+    pub rsp: Option<i32>,
+    /// rbp's offset, when rbp is a frame pointer.
+    pub rbp: Option<i32>,
+    /// Registers that hold the value they had at entry.
+    pub entry: RegSet,
+    /// Stack slots (8 bytes at an offset) that hold a register's entry value.
+    pub slots: BTreeMap<i32, u8>,
+}
+
+impl FrameState {
+    fn start() -> FrameState {
+        FrameState { rsp: Some(0), rbp: None, entry: RegSet::DATA, slots: BTreeMap::new() }
+    }
+
+    fn join(&mut self, o: &FrameState) -> bool {
+        let before = self.clone();
+        if self.rsp != o.rsp {
+            self.rsp = None;
+        }
+        if self.rbp != o.rbp {
+            self.rbp = None;
+        }
+        self.entry = self.entry & o.entry;
+        self.slots.retain(|k, v| o.slots.get(k) == Some(v));
+        *self != before
+    }
+
+    fn clobber(&mut self, at: i32, size: i32) {
+        self.slots.retain(|&k, _| k + 8 <= at || at + size <= k);
+    }
+
+    /// Offset of a memory operand that is relative to a known rsp or rbp alone.
+    pub fn slot(&self, i: &Instruction) -> Option<i32> {
+        if i.memory_index() != Register::None || i.segment_prefix() == Register::FS || i.segment_prefix() == Register::GS {
+            return None;
+        }
+        let d = i32::try_from(i.memory_displacement64() as i64).ok()?;
+        match i.memory_base() {
+            Register::RSP => self.rsp?.checked_add(d),
+            Register::RBP => self.rbp?.checked_add(d),
+            _ => None,
+        }
+    }
+
+    /// Whether `i`, executed in this state, puts register `r`'s entry value back into it.
+    pub fn restores(&self, i: &Instruction) -> Option<u8> {
+        let (at, r) = match i.code() {
+            Code::Pop_r64 => (self.rsp?, i.op0_register()),
+            Code::Mov_r64_rm64 if i.op1_kind() == OpKind::Memory => (self.slot(i)?, i.op0_register()),
+            Code::Leaveq => (self.rbp?, Register::RBP),
+            _ => return None,
+        };
+        let n = number(r)?;
+        (self.slots.get(&at) == Some(&n)).then_some(n)
+    }
+
+    pub fn step(&mut self, i: &Instruction, e: &Effect) {
+        let restored = self.restores(i);
+        let mut rsp = self.rsp;
+        let mut rbp = if e.defs.has(RBP) { None } else { self.rbp };
+        let mut stored = None;
+        match i.mnemonic() {
+            Mnemonic::Push => {
+                let size = if matches!(i.op0_kind(), OpKind::Immediate16) || i.op0_register().size() == 2 || i.code() == Code::Push_rm16 { 2 } else { 8 };
+                rsp = rsp.map(|c| c - size);
+                if let Some(at) = rsp {
+                    self.clobber(at, size);
+                    if i.code() == Code::Push_r64 {
+                        stored = Some((at, i.op0_register()));
+                    }
+                }
+            }
+            Mnemonic::Pushfq => {
+                rsp = rsp.map(|c| c - 8);
+                if let Some(at) = rsp {
+                    self.clobber(at, 8);
+                }
+            }
+            Mnemonic::Pop => {
+                let size = if i.op0_register().size() == 2 || i.code() == Code::Pop_rm16 { 2 } else { 8 };
+                rsp = rsp.map(|c| c + size);
+                if i.op0_register() == Register::RSP {
+                    rsp = None;
+                }
+            }
+            Mnemonic::Popfq => rsp = rsp.map(|c| c + 8),
+            Mnemonic::Leave => {
+                rsp = self.rbp.map(|c| c + 8);
+                rbp = None;
+            }
+            Mnemonic::Add | Mnemonic::Sub if e.rsp_write => {
+                let imm = matches!(i.op1_kind(), OpKind::Immediate8to64 | OpKind::Immediate32to64)
+                    .then(|| i32::try_from(i.immediate(1) as i64).ok())
+                    .flatten();
+                rsp = match (rsp, imm) {
+                    (Some(c), Some(d)) => if i.mnemonic() == Mnemonic::Add { c.checked_add(d) } else { c.checked_sub(d) },
+                    _ => None,
+                };
+            }
+            Mnemonic::Mov if i.op0_kind() == OpKind::Register && i.op0_register() == Register::RSP => {
+                rsp = if i.op1_kind() == OpKind::Register && i.op1_register() == Register::RBP { self.rbp } else { None };
+            }
+            Mnemonic::Mov if i.op0_kind() == OpKind::Register && i.op0_register() == Register::RBP => {
+                if i.op1_kind() == OpKind::Register && i.op1_register() == Register::RSP {
+                    rbp = self.rsp;
+                }
+            }
+            Mnemonic::Lea if i.op0_register() == Register::RSP => rsp = self.slot(i),
+            Mnemonic::Lea if i.op0_register() == Register::RBP => rbp = self.slot(i),
+            // A call pushes and its callee pops; what a return leaves behind is the caller's business.
+            Mnemonic::Call | Mnemonic::Ret => {}
+            _ if e.rsp_write => rsp = None,
+            _ => {}
+        }
+        // Other stores to known places.
+        if i.op_count() > 0 && i.op0_kind() == OpKind::Memory && i.mnemonic() != Mnemonic::Push
+            && let Some(at) = self.slot(i)
+        {
+            self.clobber(at, i.memory_size().size().max(1) as i32);
+            if i.code() == Code::Mov_rm64_r64 {
+                stored = Some((at, i.op1_register()));
+            }
+        }
+        // A frame far from its entry is not tracked.
+        let sane = |c: Option<i32>| c.filter(|c| c.abs() < 1 << 28);
+        if let Some((at, r)) = stored
+            && let Some(n) = number(r)
+            && n != RSP
+            && self.entry.has(n)
+        {
+            self.slots.insert(at, n);
+        }
+        self.rsp = sane(rsp);
+        self.rbp = sane(rbp);
+        self.entry = self.entry - e.defs;
+        if let Some(r) = restored {
+            self.entry.insert(r);
+        }
+    }
+}
+
+pub struct Frames {
+    /// State at the start of each block (`None`: not reached from the entry).
+    pub at: Vec<Option<FrameState>>,
+    pub mods: RegSet,
+}
+
+/// Follows the frame through a function.
+pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
+    let n = graph.addrs.len();
+    let mut at: Vec<Option<FrameState>> = vec![None; n];
+    let mut work = Vec::new();
+    if let Some(first) = at.first_mut() {
+        *first = Some(FrameState::start());
+        work.push(0);
+    }
+    let mut changed = RegSet::EMPTY;
+    let mut exits: Vec<RegSet> = Vec::new();
+    let mut wild = false;
+    let step_block = |b: usize, state: &mut FrameState| -> Option<RegSet> {
+        let block = cx.program.blocks.get(&graph.addrs[b])?;
+        for (i, e) in block.insns.iter().zip(&graph.effects[b]) {
+            state.step(i, e);
+        }
+        let mods = match cx.callee(&block.term) {
+            Some(Callee::Direct(t)) => summaries.get(t).map_or(RegSet::EVERYTHING, |s| s.mods) | RegSet::one(RAX),
+            Some(Callee::Unknown) => RegSet::EVERYTHING,
+            None if matches!(block.term, Term::Syscall { .. }) => RegSet::of(&[RAX, RCX, R11]),
+            None => return Some(RegSet::EMPTY),
+        };
+        if cx.callee(&block.term).is_some()
+            && let Some(c) = state.rsp
+        {
+            // The slot below rsp held the return address.
+            state.clobber(c.saturating_sub(8), 8);
+        }
+        if mods.has(RBP) {
+            state.rbp = None;
+        }
+        state.entry = state.entry - mods;
+        Some(mods)
+    };
+    while let Some(b) = work.pop() {
+        let Some(mut state) = at[b].clone() else { continue };
+        step_block(b, &mut state);
+        for &t in &graph.succs[b] {
+            match &mut at[t] {
+                Some(old) => {
+                    if old.join(&state) {
+                        work.push(t);
+                    }
+                }
+                slot => {
+                    *slot = Some(state.clone());
+                    work.push(t);
+                }
+            }
+        }
+    }
+    for b in 0..n {
+        let Some(mut state) = at[b].clone() else { continue };
+        for e in &graph.effects[b] {
+            changed |= e.defs;
+        }
+        changed |= step_block(b, &mut state).unwrap_or_default();
+        let Some(block) = cx.program.blocks.get(&graph.addrs[b]) else { continue };
+        match &block.term {
+            Term::Ret => exits.push(state.entry),
+            Term::JumpIndirect(None) => wild = true,
+            _ => {
+                for s in block.successors() {
+                    if !graph.index.contains_key(&s) {
+                        match cx.program.function_at(s).and_then(|t| summaries.get(t)) {
+                            Some(t) => {
+                                changed |= t.mods;
+                                exits.push(state.entry - t.mods);
+                            }
+                            None => wild = true,
+                        }
+                    }
+                }
+                if matches!(block.term, Term::JumpIndirect(Some(_))) {
+                    // Leaves through the table's default only by going astray; still a possible tail jump.
+                    exits.push(state.entry);
+                }
+            }
+        }
+    }
+    // An unknown tail jump may change anything.
+    let kept = exits.iter().fold(RegSet::DATA, |s, &e| s & e);
+    let mods = if wild { RegSet::EVERYTHING } else { changed - kept };
+    Frames { at, mods }
+}

@@ -1,0 +1,1405 @@
+//! Emits one wasm function per recompiled function.
+//!
+//! Registers are wasm locals inside the function and globals outside of it. Three sets steer the copying between the two: `live` (what matters to
+//! anybody), `dirty` (the local may be newer than the global) and `need` (the local's value will be read). A call stores what is dirty and live, and
+//! reloads what is needed and may have changed. See `megalith_abi` for the calling convention.
+
+mod flags;
+mod int;
+mod mem;
+mod sse;
+mod string;
+mod x87;
+
+use crate::analysis::{Analysis, Callee, Context, FrameState, Frames, Graph, Liveness, Summary, frame};
+use crate::discover::{Block, JumpTable, Program, Term};
+use crate::elf::Image;
+use crate::regs::*;
+use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure};
+use flags::{Fl, Lazy};
+use iced_x86::{Instruction, OpKind};
+use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
+
+/// What the generated code is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Program,
+    /// A test of single instructions: everything is live at the end.
+    Snippet,
+}
+
+/// Indices of the module that functions are generated for.
+pub mod index {
+    use wasm_encoder::ValType;
+
+    pub const SYSCALL: u32 = 0;
+    pub const X87: u32 = 1;
+    pub const CPUID: u32 = 2;
+    pub const RDTSC: u32 = 3;
+    pub const UDIV128: u32 = 4;
+    pub const SDIV128: u32 = 5;
+    pub const NOTICE: u32 = 6;
+    /// Imported functions, by the names above.
+    pub const IMPORTS: [&str; 7] = ["syscall", "x87", "cpuid", "rdtsc", "udiv128", "sdiv128", "notice"];
+    /// Type of recompiled functions.
+    pub const FN_TYPE: u32 = 0;
+    pub const TABLE_BASE: u32 = megalith_abi::GLOBALS;
+    pub const BASE: u32 = megalith_abi::GLOBALS + 1;
+    pub const PARAMS: [ValType; 4] = [ValType::I32, ValType::I64, ValType::I64, ValType::I64];
+    pub const RESULTS: [ValType; 3] = [ValType::I32, ValType::I32, ValType::I64];
+
+    /// Helper functions, in order after the recompiled ones.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub enum Helper {
+        /// `(pc: i32) -> i32`: table index of the function that can be entered at pc, or 0.
+        Lookup,
+        /// `(a: i64, b: i64) -> i64`: x86's NaN result of a two-operand f64 operation whose result is a NaN.
+        NanF64,
+        /// `(a: i32, b: i32) -> i32`: the same for f32.
+        NanF32,
+        /// `(a: v128, b: v128, r: v128) -> v128`: fixes the NaN lanes of r, f64x2.
+        NanF64x2,
+        /// The same for f32x4.
+        NanF32x4,
+        /// `(dst: i32, src: i32, count: i32, size: i32)`: `rep movs` upwards, with x86's semantics for overlapping operands and faults.
+        CopyUp,
+        /// `(dst: i32, value: i64, count: i32, size: i32)`: `rep stos` upwards.
+        FillUp,
+        /// `(a: i64, b: i64) -> i64`: high half of the unsigned product.
+        MulHighU,
+        /// `(a: i64, b: i64) -> i64`: high half of the signed product.
+        MulHighS,
+        /// `(a: i32) -> i32`: rcpss on the bits of an f32.
+        Rcp,
+        /// `(a: i32) -> i32`: rsqrtss on the bits of an f32.
+        Rsqrt,
+    }
+}
+use index::Helper;
+
+const ROOT: usize = usize::MAX;
+const ENTRY: usize = usize::MAX - 1;
+const RESUME_SWITCH: usize = usize::MAX - 2;
+
+/// A generated function.
+pub struct Code {
+    pub locals: Vec<ValType>,
+    pub body: Vec<u8>,
+    /// Resume points: address and label (1 and up).
+    pub labels: Vec<(u32, u32)>,
+    /// Instructions without a translation.
+    pub uncovered: Vec<(u32, String)>,
+}
+
+pub struct Module<'a> {
+    pub image: &'a Image,
+    pub program: &'a Program,
+    pub analysis: &'a Analysis,
+    pub mode: Mode,
+}
+
+impl Module<'_> {
+    pub fn function_index(f: usize) -> u32 {
+        index::IMPORTS.len() as u32 + f as u32
+    }
+    pub fn helper_index(&self, h: Helper) -> u32 {
+        Self::function_index(self.program.functions.len()) + h as u32
+    }
+}
+
+/// Where control leaves the function at the end of a block.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Leave {
+    /// To an address outside of the function.
+    To(u32),
+    /// To where the indirect jump's operand says.
+    Indirect,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct DirtyState {
+    dirty: RegSet,
+    /// Registers whose global still holds the entry value.
+    global_entry: RegSet,
+}
+
+struct Gen<'a> {
+    m: &'a Module<'a>,
+    cx: Context<'a>,
+    own: Summary,
+    graph: &'a Graph,
+    live: Liveness,
+    frames: Frames,
+    dirty_in: Vec<DirtyState>,
+    need_in: Vec<RegSet>,
+    need_out: Vec<RegSet>,
+    single: BTreeMap<NodeId, NodeId>,
+    /// Label of a block that can be resumed at.
+    labels: HashMap<usize, u32>,
+    leaves: Vec<(usize, Leave)>,
+    /// Bytes between the frame base local and rsp at entry.
+    depth: i32,
+
+    code: Vec<u8>,
+    locals: Vec<ValType>,
+    gpr: [Option<u32>; 16],
+    xmm: [Option<u32>; 16],
+    flag: [Option<u32>; 7],
+    frame_base: u32,
+    rsp_value: u32,
+    dispatch: u32,
+    ret_pc: u32,
+    ret_rsp: u32,
+    indirect_pc: u32,
+    jump_index: HashMap<u32, (u32, iced_x86::Register)>,
+    scratch: HashMap<ValType, (Vec<u32>, usize)>,
+    lazies: Vec<Lazy>,
+    fl: [Fl; 6],
+    end_flags: HashMap<NodeId, [Fl; 6]>,
+
+    /// State while a block is emitted.
+    state: Option<FrameState>,
+    dirty: DirtyState,
+    /// What is needed after the instruction being emitted, and before it.
+    need_after: RegSet,
+    need_before: RegSet,
+    depth_now: u32,
+    uncovered: Vec<(u32, String)>,
+}
+
+/// Generates function `f`.
+pub fn function(m: &Module, f: usize) -> Code {
+    let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet };
+    let graph = &m.analysis.graphs[f];
+    let own = m.analysis.summaries[f];
+    let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown_live_in, own);
+    let frames = frame(&cx, graph, &m.analysis.summaries);
+    let n = graph.addrs.len();
+    let mut g = Gen {
+        m,
+        cx,
+        own,
+        graph,
+        live,
+        frames,
+        dirty_in: vec![DirtyState::default(); n],
+        need_in: vec![RegSet::EMPTY; n],
+        need_out: vec![RegSet::EMPTY; n],
+        single: BTreeMap::new(),
+        labels: HashMap::new(),
+        leaves: Vec::new(),
+        depth: 0,
+        code: Vec::new(),
+        locals: Vec::new(),
+        gpr: [None; 16],
+        xmm: [None; 16],
+        flag: [None; 7],
+        frame_base: 0,
+        rsp_value: 0,
+        dispatch: 0,
+        ret_pc: 0,
+        ret_rsp: 0,
+        indirect_pc: 0,
+        jump_index: HashMap::new(),
+        scratch: HashMap::new(),
+        lazies: Vec::new(),
+        fl: [Fl::Local; 6],
+        end_flags: HashMap::new(),
+        state: None,
+        dirty: DirtyState::default(),
+        need_after: RegSet::EMPTY,
+        need_before: RegSet::EMPTY,
+        depth_now: 0,
+        uncovered: Vec::new(),
+    };
+    g.gpr[RDI as usize] = Some(1);
+    g.gpr[RSI as usize] = Some(2);
+    g.gpr[RDX as usize] = Some(3);
+    g.frame_base = g.local(ValType::I32);
+    g.rsp_value = g.local(ValType::I64);
+    g.dispatch = g.local(ValType::I32);
+    g.ret_pc = g.local(ValType::I32);
+    g.ret_rsp = g.local(ValType::I32);
+    g.indirect_pc = g.local(ValType::I32);
+    g.measure_frame();
+    g.choose_labels();
+    g.find_dirty();
+    g.find_need();
+    g.generate()
+}
+
+impl<'a> Gen<'a> {
+    fn block(&self, b: usize) -> Option<&'a Block> {
+        self.m.program.blocks.get(self.graph.addrs.get(b)?)
+    }
+
+    fn s(&mut self) -> InstructionSink<'_> {
+        InstructionSink::new(&mut self.code)
+    }
+
+    fn local(&mut self, ty: ValType) -> u32 {
+        self.locals.push(ty);
+        3 + self.locals.len() as u32
+    }
+
+    /// A temporary that is free again at the next instruction.
+    fn tmp(&mut self, ty: ValType) -> u32 {
+        let (pool, used) = self.scratch.entry(ty).or_default();
+        if let Some(&l) = pool.get(*used) {
+            *used += 1;
+            return l;
+        }
+        let l = self.local(ty);
+        let (pool, used) = self.scratch.entry(ty).or_default();
+        pool.push(l);
+        *used += 1;
+        l
+    }
+
+    fn release_tmps(&mut self) {
+        for (_, used) in self.scratch.values_mut() {
+            *used = 0;
+        }
+    }
+
+    fn reg_local(&mut self, r: u8) -> u32 {
+        match r {
+            0..16 => {
+                if let Some(l) = self.gpr[r as usize] {
+                    return l;
+                }
+                let l = self.local(ValType::I64);
+                self.gpr[r as usize] = Some(l);
+                l
+            }
+            16..32 => {
+                if let Some(l) = self.xmm[r as usize - 16] {
+                    return l;
+                }
+                let l = self.local(ValType::V128);
+                self.xmm[r as usize - 16] = Some(l);
+                l
+            }
+            _ => {
+                let i = (r - CF) as usize;
+                if let Some(l) = self.flag[i] {
+                    return l;
+                }
+                let l = self.local(ValType::I32);
+                self.flag[i] = Some(l);
+                l
+            }
+        }
+    }
+
+    // ---- preparation ----
+
+    /// Finds how deep below the entry rsp this function reaches at known offsets.
+    fn measure_frame(&mut self) {
+        let mut lowest = 8i32;
+        for b in 0..self.graph.addrs.len() {
+            if let Some(Block { term: Term::JumpIndirect(Some(t)), insns, .. }) = self.block(b)
+                && insns.last().is_some_and(|i| i.ip() as u32 != t.load)
+            {
+                let l = self.local(ValType::I64);
+                self.jump_index.insert(t.load, (l, t.index));
+            }
+        }
+        for b in 0..self.graph.addrs.len() {
+            let (Some(mut state), Some(block)) = (self.frames.at[b].clone(), self.block(b)) else { continue };
+            for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
+                if i.op_count() > 0
+                    && (0..i.op_count()).any(|k| i.op_kind(k) == OpKind::Memory)
+                    && let Some(at) = state.slot(i)
+                {
+                    lowest = lowest.max(-at);
+                }
+                state.step(i, e);
+                if let Some(c) = state.rsp {
+                    lowest = lowest.max(8 - c);
+                }
+            }
+        }
+        self.depth = (lowest + 15) & !15;
+    }
+
+    /// Decides where the function can be resumed: after calls and at loop headers.
+    fn choose_labels(&mut self) {
+        if self.m.mode == Mode::Snippet {
+            return;
+        }
+        let mut at: BTreeSet<usize> = BTreeSet::new();
+        let mut cfg = Cfg::default();
+        for b in 0..self.graph.addrs.len() {
+            cfg.add(Node::User(b));
+            if let Some(block) = self.block(b) {
+                cfg.succs[b] = self.graph.succs[b].clone();
+                cfg.switch[b] = matches!(block.term, Term::JumpIndirect(_));
+                let ret = match block.term {
+                    Term::Call { ret, .. } | Term::CallIndirect { ret } => Some(ret),
+                    Term::Syscall { next } => Some(next),
+                    _ => None,
+                };
+                if let Some(&r) = ret.and_then(|r| self.graph.index.get(&r)) {
+                    at.insert(r);
+                }
+            }
+        }
+        let st = structure(cfg);
+        for (id, node) in st.cfg.nodes.iter().enumerate() {
+            match *node {
+                Node::User(b) if st.is_reachable(id) && st.is_header(id) => {
+                    at.insert(b);
+                }
+                Node::Dispatch { main, .. } => {
+                    let mut t = main;
+                    while let Node::Dispatch { main, .. } = st.cfg.nodes[t] {
+                        t = main;
+                    }
+                    if let Node::User(b) = st.cfg.nodes[t] {
+                        at.insert(b);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (i, b) in at.into_iter().enumerate() {
+            self.labels.insert(b, i as u32 + 1);
+        }
+    }
+
+    fn callee_mods(&self, term: &Term) -> RegSet {
+        match self.cx.callee(term) {
+            Some(Callee::Direct(t)) => self.m.analysis.summaries[t].mods | RegSet::one(RAX),
+            Some(Callee::Unknown) => RegSet::EVERYTHING,
+            None => RegSet::EMPTY,
+        }
+    }
+
+    fn callee_reads(&self, term: &Term) -> RegSet {
+        if self.m.mode == Mode::Snippet {
+            return RegSet::EVERYTHING;
+        }
+        match self.cx.callee(term) {
+            Some(Callee::Direct(t)) => self.m.analysis.summaries[t].live_in,
+            Some(Callee::Unknown) => self.m.analysis.unknown_live_in,
+            None => RegSet::EMPTY,
+        }
+    }
+
+    /// What the end of block `b` stores to globals, given what is dirty: (stored, read as parameters or otherwise).
+    fn term_stores(&self, b: usize, dirty: RegSet) -> (RegSet, RegSet) {
+        let Some(block) = self.block(b) else { return Default::default() };
+        let out = self.live.live_out[b];
+        let group = |stores: RegSet, live: RegSet| {
+            // Flags share one global: storing one stores all that are live.
+            if (stores & RegSet::FLAGS).is_empty() { stores } else { stores | (live & RegSet::FLAGS) }
+        };
+        let leave = |a: u32| -> (RegSet, RegSet) {
+            if self.graph.index.contains_key(&a) {
+                return Default::default();
+            }
+            let want = self.cx.tail_use(a, &self.m.analysis.summaries, self.own.ret_live);
+            let known = self.m.program.function_at(a).is_some() && self.m.mode == Mode::Program;
+            let params = if known { want & RegSet::PARAMS } else { RegSet::EMPTY };
+            let stored = if known { want - RegSet::PARAMS } else { want };
+            (group(dirty & stored, want), params)
+        };
+        let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
+        match &block.term {
+            Term::Jump(a) => leave(*a),
+            Term::Cond { taken, fall } => {
+                let (a, b) = (leave(*taken), leave(*fall));
+                (a.0 | b.0, a.1 | b.1)
+            }
+            Term::Ret => {
+                let want = if self.cx.snippet { all } else { self.own.ret_live };
+                (group(dirty & (want - RegSet::one(RAX)), want), want & RegSet::one(RAX))
+            }
+            Term::Call { .. } | Term::CallIndirect { .. } => {
+                let reads = self.callee_reads(&block.term);
+                let after = out - RegSet::one(RAX);
+                if self.cx.snippet || !self.is_known_or_indirect(&block.term) {
+                    return (group(dirty & all, all), RegSet::EMPTY);
+                }
+                let want = after | (reads - RegSet::PARAMS);
+                (group(dirty & want, want), reads & RegSet::PARAMS)
+            }
+            Term::Syscall { .. } => {
+                let want = out - RegSet::of(&[RAX, RCX, R11]);
+                (group(dirty & want, want), RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9]))
+            }
+            Term::JumpIndirect(table) => {
+                let mut s = (group(dirty & all, all), RegSet::EMPTY);
+                if let Some(t) = table {
+                    for &a in &t.targets {
+                        let (x, y) = leave(a);
+                        s.0 |= x;
+                        s.1 |= y;
+                    }
+                } else {
+                    s.1 = RegSet::PARAMS;
+                }
+                s
+            }
+            Term::Trap => (if self.cx.snippet { dirty & all } else { RegSet::EMPTY }, RegSet::EMPTY),
+            Term::Invalid(_) => (group(dirty & all, all), RegSet::EMPTY),
+        }
+    }
+
+    fn is_known_or_indirect(&self, term: &Term) -> bool {
+        match term {
+            Term::Call { target, .. } => self.m.program.function_at(*target).is_some(),
+            _ => true,
+        }
+    }
+
+    fn after_insn(state: &mut FrameState, d: &mut DirtyState, i: &Instruction, e: &Effect) {
+        let restored = state.restores(i);
+        d.dirty |= e.defs;
+        if let Some(r) = restored
+            && d.global_entry.has(r)
+        {
+            d.dirty.remove(r);
+        }
+        state.step(i, e);
+    }
+
+    fn after_term(&self, b: usize, d: &mut DirtyState) {
+        let Some(block) = self.block(b) else { return };
+        match &block.term {
+            Term::Call { .. } | Term::CallIndirect { .. } => {
+                let (stores, _) = self.term_stores(b, d.dirty);
+                d.dirty = d.dirty - stores;
+                d.global_entry = d.global_entry - stores;
+                let mods = self.callee_mods(&block.term);
+                d.dirty = d.dirty - mods;
+                d.global_entry = d.global_entry - mods;
+                d.dirty.insert(RAX);
+            }
+            Term::Syscall { .. } => {
+                let (stores, _) = self.term_stores(b, d.dirty);
+                d.dirty = (d.dirty - stores) | RegSet::of(&[RAX, RCX, R11]);
+                d.global_entry = d.global_entry - stores;
+            }
+            _ => {}
+        }
+    }
+
+    fn find_dirty(&mut self) {
+        let n = self.graph.addrs.len();
+        let params = if self.m.mode == Mode::Snippet { RegSet::PARAMS } else { RegSet::PARAMS & self.own.live_in };
+        let mut seen = vec![false; n];
+        if n == 0 {
+            return;
+        }
+        self.dirty_in[0] = DirtyState { dirty: params, global_entry: RegSet::EVERYTHING - RegSet::PARAMS };
+        seen[0] = true;
+        let mut work = vec![0];
+        while let Some(b) = work.pop() {
+            let mut d = self.dirty_in[b];
+            if self.labels.contains_key(&b)
+                && let Some(state) = &self.frames.at[b]
+            {
+                d.global_entry = d.global_entry & state.entry;
+                self.dirty_in[b] = d;
+            }
+            let (Some(mut state), Some(block)) = (self.frames.at[b].clone(), self.block(b)) else { continue };
+            for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
+                Self::after_insn(&mut state, &mut d, i, e);
+            }
+            self.after_term(b, &mut d);
+            for &t in &self.graph.succs[b] {
+                let old = self.dirty_in[t];
+                let new = if seen[t] {
+                    DirtyState { dirty: old.dirty | d.dirty, global_entry: old.global_entry & d.global_entry }
+                } else {
+                    d
+                };
+                if !seen[t] || new != old {
+                    seen[t] = true;
+                    self.dirty_in[t] = new;
+                    work.push(t);
+                }
+            }
+        }
+    }
+
+    /// What block `b` needs at its end, before its terminator does anything.
+    fn need_at_term(&self, b: usize, dirty: RegSet) -> RegSet {
+        let Some(block) = self.block(b) else { return RegSet::EMPTY };
+        let (stores, reads) = self.term_stores(b, dirty);
+        let mut need = self.need_out[b];
+        match &block.term {
+            Term::Call { .. } | Term::CallIndirect { .. } => need = need - self.callee_mods(&block.term) - RegSet::one(RAX),
+            Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
+            _ => {}
+        }
+        if let Term::JumpIndirect(Some(t)) = &block.term
+            && let Some(n) = number(t.index)
+        {
+            need.insert(n);
+        }
+        need | stores | reads
+    }
+
+    fn dirty_at_term(&self, b: usize) -> RegSet {
+        let mut d = self.dirty_in[b];
+        if let (Some(mut state), Some(block)) = (self.frames.at[b].clone(), self.block(b)) {
+            for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
+                Self::after_insn(&mut state, &mut d, i, e);
+            }
+        }
+        d.dirty
+    }
+
+    fn find_need(&mut self) {
+        let n = self.graph.addrs.len();
+        let dirty: Vec<RegSet> = (0..n).map(|b| self.dirty_at_term(b)).collect();
+        let mut queued = vec![true; n];
+        let mut work: Vec<usize> = (0..n).collect();
+        while let Some(b) = work.pop() {
+            queued[b] = false;
+            let out = self.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | self.need_in[t]);
+            self.need_out[b] = out;
+            let mut need = self.need_at_term(b, dirty[b]);
+            for e in self.graph.effects[b].iter().rev() {
+                need = (need - e.defs) | e.uses;
+            }
+            if self.labels.contains_key(&b) {
+                // The poll's way out stores what is dirty.
+                need |= self.dirty_in[b].dirty & self.live.live_in[b];
+            }
+            if need != self.need_in[b] {
+                self.need_in[b] = need;
+                for &p in &self.graph.preds[b] {
+                    if !queued[p] {
+                        queued[p] = true;
+                        work.push(p);
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- generation ----
+
+    fn generate(mut self) -> Code {
+        let n = self.graph.addrs.len();
+        let mut cfg = Cfg::default();
+        let root = cfg.add(Node::User(ROOT));
+        let entry = cfg.add(Node::User(ENTRY));
+        // Block b is node b + 2.
+        for b in 0..n {
+            cfg.add(Node::User(b));
+        }
+        for b in 0..n {
+            cfg.succs[b + 2] = self.graph.succs[b].iter().map(|&t| t + 2).collect();
+            let Some(block) = self.block(b) else { continue };
+            cfg.switch[b + 2] = matches!(block.term, Term::JumpIndirect(Some(_)));
+            let mut leaves: BTreeSet<Leave> = BTreeSet::new();
+            match &block.term {
+                Term::Jump(_) | Term::Cond { .. } => {
+                    leaves.extend(block.successors().into_iter().filter(|a| !self.graph.index.contains_key(a)).map(Leave::To));
+                }
+                Term::JumpIndirect(Some(t)) => {
+                    leaves.insert(Leave::Indirect);
+                    leaves.extend(t.targets.iter().copied().filter(|a| !self.graph.index.contains_key(a)).map(Leave::To));
+                }
+                Term::JumpIndirect(None) => {}
+                _ => {}
+            }
+            for l in leaves {
+                let id = cfg.add(Node::User(n + self.leaves.len()));
+                self.leaves.push((b, l));
+                cfg.succs[b + 2].push(id);
+            }
+        }
+        cfg.succs[root] = vec![entry];
+        cfg.succs[entry] = vec![2];
+        let base = n + self.leaves.len();
+        let mut labels: Vec<(usize, u32)> = self.labels.iter().map(|(&b, &l)| (b, l)).collect();
+        labels.sort_by_key(|x| x.1);
+        if !labels.is_empty() {
+            let switch = cfg.add(Node::User(RESUME_SWITCH));
+            cfg.switch[switch] = true;
+            cfg.succs[root] = vec![entry, switch];
+            for &(b, l) in &labels {
+                let id = cfg.add(Node::User(base + l as usize));
+                cfg.resume[id] = true;
+                cfg.succs[id] = vec![b + 2];
+                cfg.succs[switch].push(id);
+            }
+        }
+        let st = structure(cfg);
+        self.single = st.single_pred();
+        self.s().block(BlockType::Empty);
+        st.emit(&mut Emitting { g: &mut self, st: &st });
+        self.s().end();
+        // A call came back with another address than the one it was given.
+        let (pc, rsp) = (self.ret_pc, self.ret_rsp);
+        let rax = self.reg_local(RAX);
+        self.s()
+            .local_get(pc)
+            .if_(BlockType::Empty)
+            .local_get(pc)
+            .i64_extend_i32_u()
+            .global_set(Global::Pc as u32)
+            .local_get(rsp)
+            .i64_extend_i32_u()
+            .global_set(u32::from(RSP))
+            .local_get(rax)
+            .global_set(u32::from(RAX))
+            .i32_const(Reason::Return as i32)
+            .global_set(Global::Reason as u32)
+            .end()
+            .i32_const(0)
+            .i32_const(0)
+            .i64_const(0)
+            .end();
+        let labels = labels.into_iter().map(|(b, l)| (self.graph.addrs[b], l)).collect();
+        Code { locals: self.locals, body: self.code, labels, uncovered: self.uncovered }
+    }
+
+    /// Pushes the guest address `a` as i64 (relative to the load base unless the file is fixed).
+    fn push_pc64(&mut self, a: u32) {
+        if self.m.image.fixed {
+            self.s().i64_const(i64::from(a));
+        } else {
+            self.s().global_get(index::BASE).i64_const(i64::from(a)).i64_add();
+        }
+    }
+
+    fn push_pc32(&mut self, a: u32) {
+        if self.m.image.fixed {
+            self.s().i32_const(a as i32);
+        } else {
+            self.s().global_get(index::BASE).i32_wrap_i64().i32_const(a as i32).i32_add();
+        }
+    }
+
+    /// Stores registers to their globals.
+    fn store_globals(&mut self, set: RegSet) {
+        for r in (set & RegSet::DATA).iter() {
+            let l = self.reg_local(r);
+            self.s().local_get(l).global_set(u32::from(r));
+        }
+        if !(set & RegSet::FLAGS).is_empty() {
+            self.push_rflags(set);
+            self.s().global_set(Global::Rflags as u32);
+        }
+    }
+
+    /// Loads registers from their globals. Flags come as canonical locals.
+    fn load_globals(&mut self, set: RegSet) {
+        for r in (set & RegSet::DATA).iter() {
+            let l = self.reg_local(r);
+            self.s().global_get(u32::from(r)).local_set(l);
+        }
+        for r in (set & RegSet::FLAGS).iter() {
+            let l = self.reg_local(r);
+            let bit = RFLAGS_BIT[(r - CF) as usize];
+            self.s().global_get(Global::Rflags as u32).i64_const(i64::from(bit)).i64_shr_u().i32_wrap_i64().i32_const(1).i32_and().local_set(l);
+        }
+    }
+
+    /// Pushes rsp as i32.
+    fn push_rsp32(&mut self) {
+        match self.state.as_ref().and_then(|s| s.rsp) {
+            Some(c) => {
+                let (fb, d) = (self.frame_base, self.depth + c);
+                self.s().local_get(fb);
+                if d != 0 {
+                    self.s().i32_const(d).i32_add();
+                }
+            }
+            None => {
+                let v = self.rsp_value;
+                self.s().local_get(v).i32_wrap_i64();
+            }
+        }
+    }
+
+    fn push_rsp64(&mut self) {
+        match self.state.as_ref().and_then(|s| s.rsp) {
+            Some(_) => {
+                self.push_rsp32();
+                self.s().i64_extend_i32_u();
+            }
+            None => {
+                let v = self.rsp_value;
+                self.s().local_get(v);
+            }
+        }
+    }
+
+    fn store_rsp_global(&mut self) {
+        self.push_rsp64();
+        self.s().global_set(u32::from(RSP));
+    }
+
+    fn return_unwound(&mut self) {
+        self.s().i32_const(0).i32_const(0).i64_const(0).return_();
+    }
+
+    /// Leaves with the registers already stored: rsp, pc and reason, then unwinds.
+    fn exit_at(&mut self, pc: u32, reason: Reason) {
+        self.store_rsp_global();
+        self.push_pc64(pc);
+        self.s().global_set(Global::Pc as u32).i32_const(reason as i32).global_set(Global::Reason as u32);
+        self.return_unwound();
+    }
+
+    /// Leaves at the instruction being emitted, whose operation did not happen.
+    fn exit_here(&mut self, i: &Instruction, reason: Reason) {
+        let set = if self.cx.snippet { self.dirty.dirty } else { self.dirty.dirty & self.need_before };
+        let fl = self.fl;
+        self.store_globals(set);
+        self.fl = fl;
+        self.exit_at(i.ip() as u32, reason);
+    }
+
+    fn push_params(&mut self, reads: RegSet) {
+        for r in [RDI, RSI, RDX] {
+            if reads.has(r) {
+                let l = self.reg_local(r);
+                self.s().local_get(l);
+            } else {
+                self.s().i64_const(0);
+            }
+        }
+    }
+
+    /// Tail-jumps to an address outside the function.
+    fn leave_to(&mut self, addr: u32) {
+        let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live);
+        let dirty = self.dirty.dirty;
+        match self.m.program.function_at(addr) {
+            Some(f) if self.m.mode == Mode::Program => {
+                let mut stores = dirty & (want - RegSet::PARAMS);
+                if !(stores & RegSet::FLAGS).is_empty() {
+                    stores |= want & RegSet::FLAGS;
+                }
+                self.store_globals(stores);
+                self.push_rsp32();
+                self.push_params(want);
+                self.s().return_call(Module::function_index(f));
+            }
+            _ => {
+                self.store_globals(if self.cx.snippet { dirty } else { dirty & want });
+                self.exit_at(addr, Reason::Return);
+            }
+        }
+    }
+
+    /// Jumps to the address in `indirect_pc`.
+    fn leave_indirect(&mut self) {
+        let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
+        let stores = self.dirty.dirty & all;
+        let pc = self.indirect_pc;
+        self.store_globals(stores);
+        if self.m.mode == Mode::Program {
+            let lookup = self.m.helper_index(Helper::Lookup);
+            let t = self.tmp(ValType::I32);
+            self.s().local_get(pc).call(lookup).local_tee(t).if_(BlockType::Empty);
+            self.push_rsp32();
+            self.push_params(RegSet::PARAMS);
+            self.s().local_get(t).return_call_indirect(0, index::FN_TYPE).end();
+        }
+        self.store_rsp_global();
+        self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
+        self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
+        self.return_unwound();
+    }
+
+    fn block_exit(&mut self, st: &Structured, id: NodeId, b: usize, block: &Block) -> Exit {
+        self.release_tmps();
+        let target = |g: &Gen, a: u32| -> NodeId {
+            let raw = match g.graph.index.get(&a) {
+                Some(&t) => t + 2,
+                None => g
+                    .leaves
+                    .iter()
+                    .position(|&(lb, l)| lb == b && l == Leave::To(a))
+                    .map_or(0, |k| st.cfg.nodes.iter().position(|n| matches!(n, Node::User(u) if *u == g.graph.addrs.len() + k)).unwrap_or(0)),
+            };
+            st.target(id, raw)
+        };
+        self.need_after = self.need_out[b];
+        match &block.term {
+            Term::Jump(a) => {
+                self.settle_flags(st, id, b);
+                let t = target(self, *a);
+                Exit::Goto(t)
+            }
+            Term::Cond { taken, fall } => {
+                let (t, f) = (target(self, *taken), target(self, *fall));
+                self.settle_flags(st, id, b);
+                if t == f {
+                    if let Some(i) = block.insns.last() {
+                        self.push_branch_condition(i);
+                        self.s().drop();
+                    }
+                    return Exit::Goto(t);
+                }
+                if let Some(i) = block.insns.last() {
+                    self.push_branch_condition(i);
+                }
+                Exit::Branch { then: t, otherwise: f }
+            }
+            Term::Ret => {
+                self.emit_ret(block);
+                Exit::Never
+            }
+            Term::Call { target: to, ret } => {
+                let to = *to;
+                self.emit_call(b, block, Some(to), *ret);
+                self.after_call(st, id, b, *ret)
+            }
+            Term::CallIndirect { ret } => {
+                self.emit_call(b, block, None, *ret);
+                self.after_call(st, id, b, *ret)
+            }
+            Term::Syscall { next } => {
+                self.emit_syscall(b, *next);
+                self.after_call(st, id, b, *next)
+            }
+            Term::JumpIndirect(None) => {
+                if let Some(i) = block.insns.last() {
+                    self.push_operand_pc(i);
+                    let t = self.indirect_pc;
+                    self.s().local_set(t);
+                }
+                self.leave_indirect();
+                Exit::Never
+            }
+            Term::JumpIndirect(Some(table)) => self.emit_table(st, id, b, block, table),
+            Term::Trap => {
+                if let Some(i) = block.insns.last() {
+                    let i = *i;
+                    self.emit_trap(&i);
+                }
+                Exit::Never
+            }
+            Term::Invalid(a) => {
+                let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
+                self.store_globals(self.dirty.dirty & all);
+                let a = *a;
+                self.exit_at(a, Reason::Return);
+                Exit::Never
+            }
+        }
+    }
+
+    fn emit_trap(&mut self, i: &Instruction) {
+        use iced_x86::Code as C;
+        let next = i.next_ip() as u32;
+        let (pc, reason) = match i.code() {
+            C::Int3 => (next, Reason::Breakpoint),
+            C::Ud2 | C::Ud0_r64_rm64 | C::Ud1_r64_rm64 | C::Ud0_r32_rm32 | C::Ud1_r32_rm32 => (i.ip() as u32, Reason::Undefined),
+            C::Hlt | C::Int_imm8 => (i.ip() as u32, Reason::Protection),
+            _ => {
+                self.uncovered.push((i.ip() as u32, format!("{:?}", i.code())));
+                (i.ip() as u32, Reason::Undefined)
+            }
+        };
+        let set = if self.cx.snippet { self.dirty.dirty } else { RegSet::EMPTY };
+        self.store_globals(set);
+        self.exit_at(pc, reason);
+    }
+
+    fn emit_table(&mut self, st: &Structured, id: NodeId, b: usize, block: &Block, table: &JumpTable) -> Exit {
+        self.settle_flags(st, id, b);
+        let n = self.graph.addrs.len();
+        let node_of = |leaves: &[(usize, Leave)], l: Leave| {
+            let k = leaves.iter().position(|&x| x == (b, l)).unwrap_or(0);
+            st.cfg.nodes.iter().position(|x| matches!(x, Node::User(u) if *u == n + k)).unwrap_or(0)
+        };
+        let mut targets = Vec::with_capacity(table.targets.len());
+        for a in &table.targets {
+            let raw = match self.graph.index.get(a) {
+                Some(&t) => t + 2,
+                None => node_of(&self.leaves, Leave::To(*a)),
+            };
+            targets.push(st.target(id, raw));
+        }
+        let default = st.target(id, node_of(&self.leaves, Leave::Indirect));
+        if let Some(i) = block.insns.last() {
+            // A memory operand is only read when the table does not know the index.
+            if i.op0_kind() == OpKind::Register {
+                self.push_operand_pc(i);
+                let t = self.indirect_pc;
+                self.s().local_set(t);
+            }
+        }
+        let index = self.jump_index.get(&table.load).map(|x| x.0);
+        let index = match index {
+            Some(l) => l,
+            None => number(table.index).map_or(1, |r| self.reg_local(r)),
+        };
+        self.s()
+            .local_get(index)
+            .i64_const(0xffff_ffff)
+            .local_get(index)
+            .i64_const(0xffff_ffff)
+            .i64_lt_u()
+            .select()
+            .i32_wrap_i64();
+        Exit::Switch { targets, default }
+    }
+
+    /// Continues at the return site, if it is in this function.
+    fn after_call(&mut self, st: &Structured, id: NodeId, b: usize, ret: u32) -> Exit {
+        if let Some(&t) = self.graph.index.get(&ret) {
+            self.settle_flags(st, id, b);
+            Exit::Goto(st.target(id, t + 2))
+        } else {
+            // A call that was not expected to return did.
+            self.store_globals(RegSet::one(RAX));
+            self.exit_at(ret, Reason::Return);
+            Exit::Never
+        }
+    }
+
+    fn emit_ret(&mut self, block: &Block) {
+        let Some(i) = block.insns.last() else { return };
+        let extra = if i.op_count() > 0 { i32::from(i.immediate16()) } else { 0 };
+        let snippet = self.cx.snippet;
+        let all = if snippet { RegSet::EVERYTHING } else { self.own.ret_live - RegSet::one(RAX) };
+        let mut stores = self.dirty.dirty & all;
+        if !(stores & RegSet::FLAGS).is_empty() && !snippet {
+            stores |= all & RegSet::FLAGS;
+        }
+        let want_rax = self.own.ret_live.has(RAX);
+        let at = self.state.as_ref().and_then(|s| s.rsp);
+        let pc = self.ret_pc;
+        // The return address: low 32 bits (guest addresses are below 4 GiB).
+        match at {
+            Some(c) => {
+                let (fb, d) = (self.frame_base, self.depth + c);
+                self.push_frame_load32(fb, d);
+            }
+            None => {
+                self.push_rsp32();
+                self.s().i32_load(MemArg { offset: 0, align: 0, memory_index: 0 });
+            }
+        }
+        self.s().local_set(pc);
+        self.store_globals(stores);
+        let normal = at == Some(0) && extra == 0 && !snippet;
+        if !normal {
+            let fb_entry = self.depth;
+            let fb = self.frame_base;
+            let dynamic = at.is_none() && extra == 0 && !snippet;
+            if dynamic {
+                self.push_rsp32();
+                self.s().local_get(fb).i32_const(fb_entry).i32_add().i32_ne().if_(BlockType::Empty);
+            }
+            // Not this frame's own return address: let the trampoline sort it out.
+            if want_rax && !snippet {
+                self.store_globals(RegSet::one(RAX));
+            }
+            self.push_rsp64();
+            self.s().i64_const(8 + i64::from(extra)).i64_add().global_set(u32::from(RSP));
+            self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
+            self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
+            self.return_unwound();
+            if dynamic {
+                self.s().end();
+            } else {
+                return;
+            }
+        }
+        self.s().local_get(pc);
+        self.push_rsp32();
+        self.s().i32_const(8).i32_add();
+        if want_rax {
+            let l = self.reg_local(RAX);
+            self.s().local_get(l);
+        } else {
+            self.s().i64_const(0);
+        }
+        self.s().return_();
+    }
+
+    fn emit_call(&mut self, b: usize, block: &Block, to: Option<u32>, ret: u32) {
+        let term = &block.term;
+        let (stores, reads) = self.term_stores(b, self.dirty.dirty);
+        let direct = to.and_then(|t| self.m.program.function_at(t)).filter(|_| !self.cx.snippet);
+        if to.is_none()
+            && let Some(i) = block.insns.last()
+        {
+            self.push_operand_pc(i);
+            let t = self.indirect_pc;
+            self.s().local_set(t);
+        }
+        self.store_globals(stores);
+        // Push the return address.
+        let at = self.state.as_ref().and_then(|s| s.rsp);
+        match at {
+            Some(c) => {
+                let (fb, d) = (self.frame_base, self.depth + c - 8);
+                let offset = self.push_frame_base(fb, d);
+                self.push_pc64(ret);
+                self.s().i64_store(MemArg { offset, align: 0, memory_index: 0 });
+            }
+            None => {
+                self.push_rsp32();
+                self.s().i32_const(8).i32_sub();
+                self.push_pc64(ret);
+                self.s().i64_store(MemArg { offset: 0, align: 0, memory_index: 0 });
+            }
+        }
+        let lookup = self.m.helper_index(Helper::Lookup);
+        let slot = self.tmp(ValType::I32);
+        if direct.is_none() {
+            let pc = self.indirect_pc;
+            match to {
+                // A direct call to a place that was not recompiled.
+                Some(t) => {
+                    self.push_pc32(t);
+                    self.s().local_set(pc);
+                    self.s().i32_const(1).if_(BlockType::Empty);
+                }
+                None if self.cx.snippet => {
+                    self.s().i32_const(1).if_(BlockType::Empty);
+                }
+                None => {
+                    self.s().local_get(pc).call(lookup).local_tee(slot).i32_eqz().if_(BlockType::Empty);
+                }
+            }
+            self.push_rsp64();
+            self.s().i64_const(8).i64_sub().global_set(u32::from(RSP));
+            self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
+            self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
+            self.return_unwound();
+            self.s().end();
+            if to.is_some() || self.cx.snippet {
+                self.s().unreachable();
+                return;
+            }
+        }
+        self.push_rsp32();
+        self.s().i32_const(8).i32_sub();
+        self.push_params(reads);
+        match direct {
+            Some(f) => self.s().call(Module::function_index(f)),
+            None => self.s().local_get(slot).call_indirect(0, index::FN_TYPE),
+        };
+        let rax = self.reg_local(RAX);
+        let (rsp, pc, depth) = (self.ret_rsp, self.ret_pc, self.depth_now);
+        self.s().local_set(rax).local_set(rsp).local_tee(pc);
+        self.push_pc32(ret);
+        self.s().i32_ne().br_if(depth);
+        // Back: fetch what is needed and may have changed.
+        let reload = self.need_out[b] & (self.callee_mods(term) - RegSet::one(RAX));
+        self.fl = [Fl::Local; 6];
+        self.load_globals(reload);
+        let mut d = self.dirty;
+        self.after_term(b, &mut d);
+        self.dirty = d;
+    }
+
+    fn emit_syscall(&mut self, b: usize, next: u32) {
+        let (stores, _) = self.term_stores(b, self.dirty.dirty);
+        self.store_globals(stores);
+        self.store_rsp_global();
+        self.push_pc64(next);
+        self.s().global_set(Global::Pc as u32);
+        for r in [RAX, RDI, RSI, RDX, R10, R8, R9] {
+            let l = self.reg_local(r);
+            self.s().local_get(l);
+        }
+        let rax = self.reg_local(RAX);
+        self.s().call(index::SYSCALL).local_tee(rax).i64_const(UNWIND).i64_eq().if_(BlockType::Empty);
+        self.s().i32_const(Reason::Syscall as i32).global_set(Global::Reason as u32);
+        self.return_unwound();
+        self.s().end();
+        let need = self.need_out[b];
+        if need.has(RCX) {
+            let l = self.reg_local(RCX);
+            self.push_pc64(next);
+            self.s().local_set(l);
+        }
+        if need.has(R11) {
+            let l = self.reg_local(R11);
+            self.push_rflags(RegSet::FLAGS & need);
+            self.s().local_set(l);
+        }
+        self.materialise(need);
+        let mut d = self.dirty;
+        self.after_term(b, &mut d);
+        self.dirty = d;
+    }
+
+    fn emit_block(&mut self, st: &Structured, id: NodeId, b: usize, header: bool) -> Exit {
+        let Some(block) = self.block(b) else {
+            self.s().unreachable();
+            return Exit::Never;
+        };
+        self.fl = match self.single.get(&id).and_then(|p| self.end_flags.get(p)) {
+            Some(f) => *f,
+            None => [Fl::Local; 6],
+        };
+        self.state = self.frames.at[b].clone();
+        self.dirty = self.dirty_in[b];
+        if header {
+            self.emit_poll(b);
+        }
+        // What is needed after each instruction.
+        let effects = &self.graph.effects[b];
+        let mut need = self.need_at_term(b, self.dirty_at_term(b));
+        let mut after = vec![RegSet::EMPTY; effects.len()];
+        for (k, e) in effects.iter().enumerate().rev() {
+            after[k] = need;
+            need = (need - e.defs) | e.uses;
+        }
+        let last = block.insns.len().saturating_sub(1);
+        let own_term = !matches!(block.term, Term::Jump(_) | Term::Invalid(_))
+            || block.insns.last().is_some_and(|i| i.flow_control() == iced_x86::FlowControl::UnconditionalBranch);
+        for (k, i) in block.insns.iter().enumerate() {
+            let e = &effects[k];
+            self.need_after = after[k];
+            self.need_before = (after[k] - e.defs) | e.uses;
+            if own_term && k == last {
+                // The terminator itself; its effect on the frame is part of how it is emitted.
+                break;
+            }
+            self.release_tmps();
+            if !self.insn(i) {
+                self.uncovered.push((i.ip() as u32, format!("{:?}", i.code())));
+                self.exit_here(i, Reason::Undefined);
+                // Unreachable from here on, but the code must stay well-formed.
+                self.end_flags.insert(id, [Fl::Local; 6]);
+                return Exit::Never;
+            }
+            if let Some(mut s) = self.state.take() {
+                let mut d = self.dirty;
+                Self::after_insn(&mut s, &mut d, i, e);
+                self.dirty = d;
+                self.state = Some(s);
+            }
+        }
+        // Successors that do not know rsp's offset find it in the local.
+        if self.state.as_ref().is_some_and(|s| s.rsp.is_some())
+            && !matches!(block.term, Term::Ret | Term::Trap)
+            && self.graph.succs[b].iter().any(|&t| self.frames.at[t].as_ref().is_some_and(|f| f.rsp.is_none()))
+        {
+            let v = self.rsp_value;
+            self.push_rsp64();
+            self.s().local_set(v);
+        }
+        let exit = self.block_exit(st, id, b, block);
+        self.end_flags.insert(id, self.fl);
+        exit
+    }
+
+    /// At a loop header: leave when somebody wants our attention.
+    fn emit_poll(&mut self, b: usize) {
+        if !self.labels.contains_key(&b) || self.m.mode == Mode::Snippet {
+            return;
+        }
+        self.push_poll();
+        self.s().if_(BlockType::Empty);
+        self.poll_exit(b);
+        self.s().end();
+    }
+
+    fn push_poll(&mut self) {
+        self.s().i32_const(0).i32_atomic_load(MemArg { offset: u64::from(megalith_abi::MAP_POLL), align: 2, memory_index: 1 });
+    }
+
+    fn poll_exit(&mut self, b: usize) {
+        let live = self.live.live_in[b];
+        let mut stores = self.dirty_in[b].dirty & live;
+        if !(stores & RegSet::FLAGS).is_empty() {
+            stores |= live & RegSet::FLAGS;
+        }
+        self.state = self.frames.at[b].clone();
+        self.store_globals(stores);
+        let a = self.graph.addrs[b];
+        self.exit_at(a, Reason::Poll);
+    }
+
+    fn emit_entry(&mut self) -> Exit {
+        let (fb, depth) = (self.frame_base, self.depth);
+        self.s().local_get(0).i32_const(depth).i32_sub().local_set(fb);
+        if self.frames.at.first().is_some_and(|f| f.as_ref().is_some_and(|f| f.rsp.is_none())) {
+            let v = self.rsp_value;
+            self.s().local_get(0).i64_extend_i32_u().local_set(v);
+        }
+        let calls = (0..self.graph.addrs.len())
+            .any(|b| self.block(b).is_some_and(|x| matches!(x.term, Term::Call { .. } | Term::CallIndirect { .. })));
+        if calls && self.m.mode == Mode::Program {
+            self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
+            self.s().if_(BlockType::Empty);
+            let stores = self.own.live_in & RegSet::PARAMS;
+            self.store_globals(stores);
+            self.s().local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
+            self.push_pc64(self.graph.addrs[0]);
+            self.s().global_set(Global::Pc as u32).i32_const(Reason::Depth as i32).global_set(Global::Reason as u32);
+            self.return_unwound();
+            self.s().end();
+        }
+        let need = self.need_in.first().copied().unwrap_or_default();
+        self.load_globals(need - RegSet::PARAMS);
+        Exit::Goto(2)
+    }
+
+    fn emit_resume(&mut self, b: usize) {
+        let need = self.need_in[b];
+        self.load_globals(need);
+        let (fb, depth, v) = (self.frame_base, self.depth, self.rsp_value);
+        let known = self.frames.at[b].as_ref().map(|s| (s.rsp, s.rbp));
+        match known {
+            Some((Some(c), _)) => {
+                self.s().global_get(u32::from(RSP)).i32_wrap_i64().i32_const(c + depth).i32_sub().local_set(fb);
+            }
+            Some((None, Some(c))) => {
+                self.s().global_get(u32::from(RSP)).local_set(v);
+                self.s().global_get(u32::from(RBP)).i32_wrap_i64().i32_const(c + depth).i32_sub().local_set(fb);
+            }
+            _ => {
+                // Which slot is the frame's own return address is not known any more: no rsp equals this.
+                self.s().global_get(u32::from(RSP)).local_set(v);
+                self.s().i32_const(-1 - depth).local_set(fb);
+            }
+        }
+    }
+
+    /// Makes the flags that successors expect in canonical locals be there.
+    fn settle_flags(&mut self, st: &Structured, id: NodeId, b: usize) {
+        let mut want = RegSet::EMPTY;
+        for &t in &self.graph.succs[b] {
+            let now = st.target(id, t + 2);
+            if now != t + 2 || self.single.get(&now) != Some(&id) {
+                want |= self.need_in[t];
+            }
+        }
+        self.materialise(want);
+    }
+}
+
+struct Emitting<'g, 'a> {
+    g: &'g mut Gen<'a>,
+    st: &'g Structured,
+}
+
+impl Emit for Emitting<'_, '_> {
+    fn code(&mut self) -> &mut Vec<u8> {
+        &mut self.g.code
+    }
+
+    fn node(&mut self, id: NodeId, node: &Node, header: bool, depth: u32) -> Exit {
+        let g = &mut *self.g;
+        g.depth_now = depth;
+        g.release_tmps();
+        let n = g.graph.addrs.len();
+        let t = |to: NodeId| self.st.target(id, to);
+        match node {
+            Node::User(ROOT) => {
+                if g.labels.is_empty() {
+                    return Exit::Goto(t(1));
+                }
+                g.s().global_get(Global::Label as u32);
+                let switch = self.st.cfg.succs[id].iter().copied().find(|&s| matches!(self.st.cfg.nodes[s], Node::User(RESUME_SWITCH)));
+                Exit::Branch { then: switch.unwrap_or(0), otherwise: t(1) }
+            }
+            Node::User(ENTRY) => {
+                g.emit_entry();
+                Exit::Goto(t(2))
+            }
+            Node::User(RESUME_SWITCH) => {
+                g.s().global_get(Global::Label as u32).i32_const(1).i32_sub();
+                g.s().i32_const(0).global_set(Global::Label as u32);
+                let targets = self.st.cfg.succs[id].clone();
+                let default = targets.first().copied().unwrap_or(0);
+                Exit::Switch { targets, default }
+            }
+            Node::User(u) if *u < n => g.emit_block(self.st, id, *u, header),
+            Node::User(u) if *u < n + g.leaves.len() => {
+                let (b, l) = g.leaves[*u - n];
+                g.fl = g.end_flags.get(&(b + 2)).copied().unwrap_or([Fl::Local; 6]);
+                g.dirty = DirtyState { dirty: g.dirty_at_term(b), ..g.dirty_in[b] };
+                g.state = g.frames.at[b].clone();
+                if let (Some(mut s), Some(block)) = (g.state.take(), g.block(b)) {
+                    for (i, e) in block.insns.iter().zip(&g.graph.effects[b]) {
+                        s.step(i, e);
+                    }
+                    g.state = Some(s);
+                }
+                match l {
+                    Leave::To(a) => g.leave_to(a),
+                    Leave::Indirect => {
+                        if let Some(i) = g.block(b).and_then(|x| x.insns.last())
+                            && i.op0_kind() != OpKind::Register
+                        {
+                            g.push_operand_pc(i);
+                            let pc = g.indirect_pc;
+                            g.s().local_set(pc);
+                        }
+                        g.leave_indirect();
+                    }
+                }
+                Exit::Never
+            }
+            Node::User(u) => {
+                let label = (*u - n - g.leaves.len()) as u32;
+                let b = g.labels.iter().find(|x| *x.1 == label).map_or(0, |x| *x.0);
+                g.emit_resume(b);
+                Exit::Goto(t(b + 2))
+            }
+            Node::Dispatch { main, slow } => {
+                let d = g.dispatch;
+                g.s().local_get(d);
+                if g.m.mode == Mode::Program && g.main_block(self.st, *main).is_some() {
+                    g.push_poll();
+                    g.s().i32_or();
+                }
+                Exit::Branch { then: *slow, otherwise: *main }
+            }
+            Node::Select { cases, main } => {
+                let d = g.dispatch;
+                if let Some(b) = g.main_block(self.st, *main) {
+                    g.s().local_get(d).i32_eqz().if_(BlockType::Empty);
+                    g.fl = [Fl::Local; 6];
+                    g.poll_exit(b);
+                    g.s().end();
+                }
+                let first = cases.first().map_or(0, |c| c.0);
+                let last = cases.last().map_or(0, |c| c.0);
+                let mut targets = vec![*main; (last - first + 1) as usize];
+                for &(v, to) in cases {
+                    if let Some(slot) = targets.get_mut((v - first) as usize) {
+                        *slot = to;
+                    }
+                }
+                g.s().local_get(d).i32_const(first as i32).i32_sub();
+                Exit::Switch { targets, default: *main }
+            }
+            Node::Set { value, next } => {
+                let d = g.dispatch;
+                g.s().i32_const(*value as i32).local_set(d);
+                Exit::Goto(*next)
+            }
+        }
+    }
+}
+
+impl Gen<'_> {
+    /// The block that a dispatch node's main way leads to, if it can be resumed at.
+    fn main_block(&self, st: &Structured, mut node: NodeId) -> Option<usize> {
+        loop {
+            match st.cfg.nodes[node] {
+                Node::User(u) => {
+                    let b = u;
+                    return (b < self.graph.addrs.len() && self.labels.contains_key(&b)).then_some(b);
+                }
+                Node::Dispatch { main, .. } => node = main,
+                _ => return None,
+            }
+        }
+    }
+}

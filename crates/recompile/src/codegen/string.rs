@@ -1,0 +1,172 @@
+//! String instructions, with and without repeat prefixes, in both directions.
+
+use super::Gen;
+use super::flags::{Fl, Kind, Lazy};
+use super::index::Helper;
+use super::mem::ty;
+use crate::regs::*;
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use wasm_encoder::{BlockType, ValType};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Op {
+    Movs,
+    Stos,
+    Lods,
+    Scas,
+    Cmps,
+}
+
+impl Gen<'_> {
+    /// Emits a string instruction; false if `i` is none, or one with 32-bit addresses or a segment override.
+    pub fn string(&mut self, i: &Instruction) -> bool {
+        use Mnemonic::*;
+        if !i.is_string_instruction() {
+            return false;
+        }
+        let (op, size) = match i.mnemonic() {
+            Movsb => (Op::Movs, 1),
+            Movsw => (Op::Movs, 2),
+            Movsd => (Op::Movs, 4),
+            Movsq => (Op::Movs, 8),
+            Stosb => (Op::Stos, 1),
+            Stosw => (Op::Stos, 2),
+            Stosd => (Op::Stos, 4),
+            Stosq => (Op::Stos, 8),
+            Lodsb => (Op::Lods, 1),
+            Lodsw => (Op::Lods, 2),
+            Lodsd => (Op::Lods, 4),
+            Lodsq => (Op::Lods, 8),
+            Scasb => (Op::Scas, 1),
+            Scasw => (Op::Scas, 2),
+            Scasd => (Op::Scas, 4),
+            Scasq => (Op::Scas, 8),
+            Cmpsb => (Op::Cmps, 1),
+            Cmpsw => (Op::Cmps, 2),
+            Cmpsd => (Op::Cmps, 4),
+            Cmpsq => (Op::Cmps, 8),
+            _ => return false,
+        };
+        let wide = (0..i.op_count()).all(|k| {
+            !matches!(i.op_kind(k), OpKind::MemoryESEDI | OpKind::MemoryESDI | OpKind::MemorySegESI | OpKind::MemorySegSI)
+        });
+        if !wide || i.segment_prefix() == Register::FS || i.segment_prefix() == Register::GS {
+            return false;
+        }
+        let repeated = i.has_rep_prefix() || i.has_repne_prefix();
+        let compares = matches!(op, Op::Scas | Op::Cmps);
+        let wanted = self.wanted(RegSet::ARITH);
+        let (x, y, ran) = (self.local(ty(size)), self.local(ty(size)), self.tmp(ValType::I32));
+        if compares && repeated {
+            self.materialise(RegSet::ARITH & (wanted | self.need_after));
+            self.s().i32_const(0).local_set(ran);
+        }
+        let step = self.tmp(ValType::I64);
+        let df = self.reg_local(DF);
+        self.s().i64_const(-i64::from(size)).i64_const(i64::from(size)).local_get(df).select().local_set(step);
+        let (rcx, rsi, rdi) = (self.reg_local(RCX), self.reg_local(RSI), self.reg_local(RDI));
+        if repeated && !compares && op != Op::Lods {
+            // Upwards, in one go.
+            self.s().local_get(df).i32_eqz().if_(BlockType::Empty);
+            self.s().local_get(rdi).i32_wrap_i64();
+            let f = if op == Op::Movs {
+                self.s().local_get(rsi).i32_wrap_i64();
+                self.m.helper_index(Helper::CopyUp)
+            } else {
+                let rax = self.reg_local(RAX);
+                self.s().local_get(rax);
+                self.m.helper_index(Helper::FillUp)
+            };
+            self.s().local_get(rcx).i32_wrap_i64().i32_const(size as i32).call(f);
+            for (r, moves) in [(rsi, op == Op::Movs), (rdi, true)] {
+                if moves {
+                    self.s().local_get(r).local_get(rcx).i64_const(i64::from(size)).i64_mul().i64_add().local_set(r);
+                }
+            }
+            self.s().i64_const(0).local_set(rcx).end();
+        }
+        if repeated {
+            self.s().block(BlockType::Empty).loop_(BlockType::Empty).local_get(rcx).i64_eqz().br_if(1);
+        }
+        match op {
+            Op::Movs => {
+                self.s().local_get(rdi).i32_wrap_i64().local_get(rsi).i32_wrap_i64();
+                self.load(size, 0);
+                self.store(size, 0);
+            }
+            Op::Stos => {
+                self.s().local_get(rdi).i32_wrap_i64();
+                self.push_acc(size);
+                self.store(size, 0);
+            }
+            Op::Lods => {
+                self.s().local_get(rsi).i32_wrap_i64();
+                self.load(size, 0);
+                self.pop_reg(acc(size));
+            }
+            Op::Scas => {
+                self.push_acc(size);
+                self.s().local_set(x).local_get(rdi).i32_wrap_i64();
+                self.load(size, 0);
+                self.s().local_set(y);
+            }
+            Op::Cmps => {
+                self.s().local_get(rsi).i32_wrap_i64();
+                self.load(size, 0);
+                self.s().local_set(x).local_get(rdi).i32_wrap_i64();
+                self.load(size, 0);
+                self.s().local_set(y);
+            }
+        }
+        for (r, moves) in [(rsi, matches!(op, Op::Movs | Op::Lods | Op::Cmps)), (rdi, op != Op::Lods)] {
+            if moves {
+                self.s().local_get(r).local_get(step).i64_add().local_set(r);
+            }
+        }
+        if repeated {
+            self.s().local_get(rcx).i64_const(1).i64_sub().local_set(rcx);
+            if compares {
+                self.s().i32_const(1).local_set(ran).local_get(x).local_get(y);
+                if size == 8 { self.s().i64_eq(); } else { self.s().i32_eq(); }
+                if i.has_repne_prefix() {
+                    self.s().i32_eqz();
+                }
+                self.s().br_if(0);
+            } else {
+                self.s().br(0);
+            }
+            self.s().end().end();
+        }
+        if compares && !wanted.is_empty() {
+            if repeated {
+                let saved: Vec<(u8, u32)> = wanted.iter().map(|f| (f, self.reg_local(f))).collect();
+                self.s().local_get(ran).if_(BlockType::Empty);
+                self.set_lazy(RegSet::ARITH, Lazy { kind: Kind::Sub, size, x, y });
+                for (f, l) in saved {
+                    self.push_flag(f);
+                    self.s().local_set(l);
+                }
+                self.s().end();
+                for f in RegSet::ARITH.iter() {
+                    self.fl[(f - CF) as usize] = Fl::Local;
+                }
+            } else {
+                self.set_lazy(RegSet::ARITH, Lazy { kind: Kind::Sub, size, x, y });
+            }
+        }
+        true
+    }
+
+    fn push_acc(&mut self, size: u32) {
+        self.push_reg(acc(size));
+    }
+}
+
+fn acc(size: u32) -> Register {
+    match size {
+        1 => Register::AL,
+        2 => Register::AX,
+        4 => Register::EAX,
+        _ => Register::RAX,
+    }
+}

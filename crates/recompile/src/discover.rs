@@ -1,0 +1,685 @@
+//! Finds instructions, basic blocks and functions.
+//!
+//! Roots are the entry point, FDE starts, symbols, relocations and pointers found in data. From these, recursive descent follows direct
+//! control flow and jump tables. Functions are then cut out of the graph of blocks: every address that is called, that has a symbol or that
+//! is pointed at starts one; a jump between functions is a tail call; small pieces that several functions jump to are cloned.
+
+use crate::elf::Image;
+use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// How a basic block ends.
+#[derive(Clone, Debug)]
+pub enum Term {
+    /// Goes on at the address (a jump, or the next block).
+    Jump(u32),
+    /// The last instruction is a conditional jump (jcc, jrcxz, loop).
+    Cond { taken: u32, fall: u32 },
+    /// The last instruction is a near return.
+    Ret,
+    /// The last instruction is a direct call.
+    Call { target: u32, ret: u32 },
+    /// The last instruction is an indirect call.
+    CallIndirect { ret: u32 },
+    /// The last instruction is an indirect jump, with the table it goes through if one was recognised.
+    JumpIndirect(Option<JumpTable>),
+    /// The last instruction is `syscall`.
+    Syscall { next: u32 },
+    /// The last instruction always traps, or has no translation.
+    Trap,
+    /// Control runs into bytes that do not decode.
+    Invalid(u32),
+}
+
+/// A recognised jump table: `targets[i]` is where the jump goes when register `index` holds `i` at instruction `load`.
+#[derive(Clone, Debug)]
+pub struct JumpTable {
+    pub load: u32,
+    pub index: Register,
+    pub targets: Vec<u32>,
+}
+
+/// A basic block: straight code with one way in at the top.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub insns: Vec<Instruction>,
+    pub term: Term,
+}
+
+impl Block {
+    /// Addresses this block may go on at inside its function or by a tail jump; the return site for calls.
+    pub fn successors(&self) -> Vec<u32> {
+        match &self.term {
+            Term::Jump(t) => vec![*t],
+            Term::Cond { taken, fall } => vec![*taken, *fall],
+            Term::Call { ret, .. } | Term::CallIndirect { ret } => vec![*ret],
+            Term::Syscall { next } => vec![*next],
+            Term::JumpIndirect(Some(t)) => {
+                let set: BTreeSet<u32> = t.targets.iter().copied().collect();
+                set.into_iter().collect()
+            }
+            _ => vec![],
+        }
+    }
+}
+
+/// A function: the blocks reached from its entry without passing another function's entry.
+#[derive(Clone, Debug)]
+pub struct Function {
+    pub entry: u32,
+    /// Block addresses; the entry first, the rest ascending.
+    pub blocks: Vec<u32>,
+}
+
+/// The result of discovery.
+pub struct Program {
+    pub blocks: BTreeMap<u32, Block>,
+    /// Sorted by entry address.
+    pub functions: Vec<Function>,
+    /// Entries whose address is taken (they may be called from anywhere).
+    pub address_taken: HashSet<u32>,
+}
+
+impl Program {
+    pub fn function_at(&self, addr: u32) -> Option<usize> {
+        self.functions.binary_search_by_key(&addr, |f| f.entry).ok()
+    }
+}
+
+/// Jump tables longer than this are cut off (the rest goes the slow way).
+const MAX_TABLE: usize = 4096;
+/// Code reached by several functions is cloned up to this many instructions, and becomes a function of its own above.
+const CLONE_LIMIT: usize = 24;
+
+struct Run {
+    addrs: Vec<u32>,
+    parent: Option<(usize, usize)>,
+}
+
+struct Finder<'a> {
+    image: &'a Image,
+    /// Instruction starts seen, as offsets into the text.
+    seen: Vec<bool>,
+    leaders: BTreeSet<u32>,
+    runs: Vec<Run>,
+    work: Vec<(u32, Option<(usize, usize)>)>,
+    calls: BTreeSet<u32>,
+    pointers: BTreeSet<u32>,
+    tables: HashMap<u32, JumpTable>,
+    table_bytes: BTreeSet<u32>,
+}
+
+pub fn decode(image: &Image, addr: u32) -> Option<Instruction> {
+    let bytes = image.bytes(addr);
+    let bytes = bytes.get(..15).unwrap_or(bytes);
+    let mut d = Decoder::with_ip(64, bytes, u64::from(addr), DecoderOptions::NONE);
+    let i = d.decode();
+    (!i.is_invalid()).then_some(i)
+}
+
+pub fn discover(image: &Image) -> Program {
+    let len = image.text.len();
+    let mut f = Finder {
+        image,
+        seen: vec![false; len],
+        leaders: BTreeSet::new(),
+        runs: Vec::new(),
+        work: Vec::new(),
+        calls: BTreeSet::new(),
+        pointers: BTreeSet::new(),
+        tables: HashMap::new(),
+        table_bytes: BTreeSet::new(),
+    };
+    f.root(image.entry);
+    if !image.snippet {
+        for &p in &image.code_pointers {
+            f.pointers.insert(p);
+            f.root(p);
+        }
+        for &a in image.symbols.keys() {
+            f.root(a);
+        }
+        for r in &image.fdes {
+            f.root(r.start);
+        }
+        f.explore();
+        f.scan_data();
+    }
+    f.explore();
+    let blocks = f.blocks();
+    let mut entries: BTreeSet<u32> = f.calls.iter().copied().filter(|a| blocks.contains_key(a)).collect();
+    entries.insert(image.entry);
+    entries.extend(f.pointers.iter().copied().filter(|a| blocks.contains_key(a)));
+    entries.extend(image.symbols.keys().copied().filter(|a| blocks.contains_key(a)));
+    let functions = cut_functions(image, &blocks, entries);
+    let known: HashSet<u32> = functions.iter().map(|f| f.entry).collect();
+    let mut address_taken: HashSet<u32> = f.pointers.iter().copied().filter(|a| known.contains(a)).collect();
+    address_taken.insert(image.entry);
+    Program { blocks, functions, address_taken }
+}
+
+impl Finder<'_> {
+    fn root(&mut self, addr: u32) {
+        if self.image.is_code(addr) {
+            self.leaders.insert(addr);
+            self.work.push((addr, None));
+        }
+    }
+
+    fn seen_at(&self, addr: u32) -> bool {
+        addr.checked_sub(self.image.text.start).and_then(|o| self.seen.get(o as usize)).copied().unwrap_or(true)
+    }
+
+    fn explore(&mut self) {
+        while let Some((addr, parent)) = self.work.pop() {
+            self.run(addr, parent);
+        }
+    }
+
+    /// Decodes from `addr` to the end of the straight run.
+    fn run(&mut self, start: u32, parent: Option<(usize, usize)>) {
+        let id = self.runs.len();
+        self.runs.push(Run { addrs: Vec::new(), parent });
+        let mut addr = start;
+        loop {
+            if self.seen_at(addr) {
+                // Joins known code: its instructions must start a block here.
+                self.leaders.insert(addr);
+                return;
+            }
+            let Some(insn) = decode(self.image, addr) else { return };
+            if let Some(s) = self.seen.get_mut((addr - self.image.text.start) as usize) {
+                *s = true;
+            }
+            if let Some(run) = self.runs.get_mut(id) {
+                run.addrs.push(addr);
+            }
+            let pos = self.runs.get(id).map_or(0, |r| r.addrs.len());
+            let next = insn.next_ip() as u32;
+            self.note_pointers(&insn);
+            match insn.flow_control() {
+                FlowControl::Next => {
+                    if insn.code() == Code::Hlt {
+                        return;
+                    }
+                }
+                FlowControl::ConditionalBranch => {
+                    let t = insn.near_branch_target() as u32;
+                    self.branch(t, Some((id, pos)));
+                    self.leaders.insert(next);
+                    // The run goes on: conditional jumps stay in the history that jump tables are recognised from.
+                }
+                FlowControl::UnconditionalBranch => {
+                    self.branch(insn.near_branch_target() as u32, Some((id, pos)));
+                    return;
+                }
+                FlowControl::Call => {
+                    if insn.code() == Code::Syscall {
+                        self.leaders.insert(next);
+                    } else if is_near_call(&insn) {
+                        let t = insn.near_branch_target() as u32;
+                        if self.image.is_code(t) && !self.image.snippet {
+                            self.calls.insert(t);
+                            self.root(t);
+                        }
+                        if self.ends_function(addr, next) || self.image.snippet {
+                            return;
+                        }
+                        self.leaders.insert(next);
+                    } else {
+                        return;
+                    }
+                }
+                FlowControl::IndirectCall => {
+                    if self.ends_function(addr, next) || self.image.snippet {
+                        return;
+                    }
+                    self.leaders.insert(next);
+                }
+                FlowControl::IndirectBranch => {
+                    if let Some(table) = self.jump_table(id, &insn) {
+                        for &t in &table.targets {
+                            self.branch(t, Some((id, pos)));
+                        }
+                        self.tables.insert(addr, table);
+                    }
+                    return;
+                }
+                FlowControl::Return | FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
+                    return;
+                }
+            }
+            addr = next;
+        }
+    }
+
+    /// A call that is the last instruction of its FDE range does not return.
+    fn ends_function(&self, addr: u32, next: u32) -> bool {
+        self.image.fde_of(addr).is_some_and(|r| next >= r.end)
+    }
+
+    fn branch(&mut self, target: u32, parent: Option<(usize, usize)>) {
+        if self.image.is_code(target) {
+            self.leaders.insert(target);
+            self.work.push((target, parent));
+        }
+    }
+
+    /// Remembers code addresses that appear as immediates or rip-relative addresses.
+    fn note_pointers(&mut self, insn: &Instruction) {
+        if self.image.snippet {
+            return;
+        }
+        let mut candidate = None;
+        if insn.mnemonic() == Mnemonic::Lea && insn.is_ip_rel_memory_operand() {
+            candidate = u32::try_from(insn.ip_rel_memory_address()).ok();
+        } else if self.image.fixed && matches!(insn.mnemonic(), Mnemonic::Mov | Mnemonic::Push | Mnemonic::Cmp) {
+            for i in 0..insn.op_count() {
+                if matches!(
+                    insn.op_kind(i),
+                    OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64
+                ) {
+                    candidate = u32::try_from(insn.immediate(i)).ok();
+                }
+            }
+        }
+        if let Some(a) = candidate
+            && self.image.is_code(a)
+            && self.plausible(a)
+        {
+            self.pointers.insert(a);
+            self.root(a);
+        }
+    }
+
+    /// Whether `addr` looks like the start of code: a few instructions decode, and it is not inside a known one.
+    fn plausible(&self, addr: u32) -> bool {
+        if self.seen_at(addr) {
+            return self.image.is_code(addr);
+        }
+        // Inside an instruction that is already known?
+        for back in 1..15u32 {
+            let Some(a) = addr.checked_sub(back) else { break };
+            if a >= self.image.text.start
+                && self.seen_at(a)
+                && let Some(i) = decode(self.image, a)
+                && (i.next_ip() as u32) > addr
+            {
+                return false;
+            }
+        }
+        let mut a = addr;
+        for _ in 0..8 {
+            let Some(i) = decode(self.image, a) else { return false };
+            if !matches!(i.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch | FlowControl::Call) {
+                return true;
+            }
+            a = i.next_ip() as u32;
+        }
+        true
+    }
+
+    /// Looks for code pointers in the data segments, and for PIE files in what relocations did not name.
+    fn scan_data(&mut self) {
+        if !self.image.fixed {
+            return;
+        }
+        let mut found = Vec::new();
+        for (segment, bytes) in self.image.loaded() {
+            if segment.exec {
+                continue;
+            }
+            let skip = (8 - segment.vaddr % 8) % 8;
+            for (i, word) in bytes.get(skip as usize..).unwrap_or(&[]).as_chunks::<8>().0.iter().enumerate() {
+                let at = (segment.vaddr + skip) as u32 + 8 * i as u32;
+                if let Ok(a) = u32::try_from(u64::from_le_bytes(*word))
+                    && self.image.is_code(a)
+                    && !self.table_bytes.contains(&at)
+                {
+                    found.push((at, a));
+                }
+            }
+        }
+        for (at, a) in found {
+            // Exploring one pointer may have recognised a table that holds the next.
+            if !self.table_bytes.contains(&at) && self.plausible(a) {
+                self.pointers.insert(a);
+                self.root(a);
+                self.explore();
+            }
+        }
+    }
+
+    /// The `n`-th instruction before position `pos` of run `run`, following the way discovery came.
+    fn history(&self, mut run: usize, mut pos: usize) -> Vec<Instruction> {
+        let mut out = Vec::new();
+        while out.len() < 40 {
+            if pos == 0 {
+                match self.runs.get(run).and_then(|r| r.parent) {
+                    Some((r, p)) => (run, pos) = (r, p),
+                    None => break,
+                }
+                continue;
+            }
+            pos -= 1;
+            let Some(&a) = self.runs.get(run).and_then(|r| r.addrs.get(pos)) else { break };
+            match decode(self.image, a) {
+                // What a call changes is not tracked.
+                Some(i) if matches!(i.flow_control(), FlowControl::Call | FlowControl::IndirectCall) => break,
+                Some(i) => out.push(i),
+                None => break,
+            }
+        }
+        out
+    }
+
+    /// Recognises `jmp [table + i*8]`, `mov r,[table + i*8]; jmp r` and `movsxd r,[table + i*4]; add r,table; jmp r`.
+    fn jump_table(&mut self, run: usize, jmp: &Instruction) -> Option<JumpTable> {
+        let pos = self.runs.get(run)?.addrs.len() - 1;
+        let history = self.history(run, pos);
+        let h = History { insns: &history };
+        let (load, base, index, scale, relative, load_pos) = if jmp.op0_kind() == OpKind::Memory {
+            let (base, index, scale) = h.table_address(jmp, 0)?;
+            (jmp.ip() as u32, base, index, scale, None, 0)
+        } else {
+            let r = jmp.op0_register().full_register();
+            let (i, def) = h.definition(r, 0)?;
+            match def.mnemonic() {
+                Mnemonic::Mov if def.op1_kind() == OpKind::Memory => {
+                    let (base, index, scale) = h.table_address(def, i + 1)?;
+                    (def.ip() as u32, base, index, scale, None, i + 1)
+                }
+                Mnemonic::Add if def.op1_kind() == OpKind::Register => {
+                    let (a, b) = (def.op0_register().full_register(), def.op1_register().full_register());
+                    // One of the two is the table's constant address, the other the loaded offset.
+                    let pick = |offset: Register, table: Register| -> Option<_> {
+                        let anchor = h.constant(table, i + 1)?;
+                        let (j, ld) = h.definition(offset, i + 1)?;
+                        if ld.mnemonic() != Mnemonic::Movsxd || ld.op1_kind() != OpKind::Memory {
+                            return None;
+                        }
+                        let (base, index, scale) = h.table_address(ld, j + 1)?;
+                        Some((ld.ip() as u32, base, index, scale, Some(anchor), j + 1))
+                    };
+                    pick(a, b).or_else(|| pick(b, a))?
+                }
+                _ => return None,
+            }
+        };
+        let entry_size = if relative.is_some() { 4 } else { 8 };
+        if scale != entry_size {
+            return None;
+        }
+        let limit = h.bound(index, load_pos).unwrap_or(MAX_TABLE as u64).min(MAX_TABLE as u64) as usize;
+        let bounded = limit < MAX_TABLE;
+        let fde = self.image.fde_of(jmp.ip() as u32).cloned();
+        let mut targets = Vec::new();
+        for k in 0..limit as u32 {
+            let at = base.checked_add(k.checked_mul(entry_size)?)?;
+            // Without a bound, a table ends where another one starts.
+            if !bounded && k > 0 && self.table_bytes.contains(&at) {
+                break;
+            }
+            let target = match relative {
+                None => self.image.read_u64(at).and_then(|v| u32::try_from(v).ok()),
+                Some(anchor) => self.image.read_u32(at).map(|v| anchor.wrapping_add(v)),
+            };
+            let Some(target) = target.filter(|&t| self.image.is_code(t)) else { break };
+            if !bounded && fde.as_ref().is_some_and(|r| !r.contains(&target)) {
+                break;
+            }
+            if !self.plausible(target) {
+                break;
+            }
+            targets.push(target);
+        }
+        if targets.is_empty() {
+            return None;
+        }
+        for k in 0..targets.len() as u32 {
+            self.table_bytes.insert(base + k * entry_size);
+        }
+        Some(JumpTable { load, index, targets })
+    }
+
+    /// Cuts the explored code into basic blocks at the leaders.
+    fn blocks(&self) -> BTreeMap<u32, Block> {
+        let mut out = BTreeMap::new();
+        let mut work: Vec<u32> = self.leaders.iter().copied().collect();
+        while let Some(start) = work.pop() {
+            if out.contains_key(&start) {
+                continue;
+            }
+            let mut insns = Vec::new();
+            let mut addr = start;
+            let term = loop {
+                if addr != start && self.leaders.contains(&addr) {
+                    break Term::Jump(addr);
+                }
+                if !self.image.is_code(addr) {
+                    break Term::Invalid(addr);
+                }
+                let Some(insn) = decode(self.image, addr) else { break Term::Invalid(addr) };
+                let next = insn.next_ip() as u32;
+                insns.push(insn);
+                if let Some(t) = self.terminator(&insn, addr, next) {
+                    for s in (Block { insns: Vec::new(), term: t.clone() }).successors() {
+                        if !out.contains_key(&s) && self.image.is_code(s) {
+                            work.push(s);
+                        }
+                    }
+                    break t;
+                }
+                addr = next;
+            };
+            out.insert(start, Block { insns, term });
+        }
+        out
+    }
+
+    fn terminator(&self, insn: &Instruction, addr: u32, next: u32) -> Option<Term> {
+        Some(match insn.flow_control() {
+            FlowControl::Next if insn.code() == Code::Hlt => Term::Trap,
+            FlowControl::Next => return None,
+            FlowControl::ConditionalBranch => Term::Cond { taken: insn.near_branch_target() as u32, fall: next },
+            FlowControl::UnconditionalBranch if insn.op0_kind() == OpKind::NearBranch64 => {
+                Term::Jump(insn.near_branch_target() as u32)
+            }
+            FlowControl::Call if insn.code() == Code::Syscall => Term::Syscall { next },
+            FlowControl::Call if is_near_call(insn) => {
+                Term::Call { target: insn.near_branch_target() as u32, ret: next }
+            }
+            FlowControl::IndirectCall if is_near_indirect(insn) => Term::CallIndirect { ret: next },
+            FlowControl::IndirectBranch if is_near_indirect(insn) => {
+                Term::JumpIndirect(self.tables.get(&addr).cloned())
+            }
+            FlowControl::Return if matches!(insn.code(), Code::Retnq | Code::Retnq_imm16) => Term::Ret,
+            _ => Term::Trap,
+        })
+    }
+}
+
+fn is_near_call(insn: &Instruction) -> bool {
+    insn.code() == Code::Call_rel32_64
+}
+
+fn is_near_indirect(insn: &Instruction) -> bool {
+    matches!(insn.code(), Code::Call_rm64 | Code::Jmp_rm64)
+}
+
+/// Instructions before a jump, nearest first.
+struct History<'a> {
+    insns: &'a [Instruction],
+}
+
+impl History<'_> {
+    /// The nearest instruction at or after position `from` that writes `reg` (a full register).
+    fn definition(&self, reg: Register, from: usize) -> Option<(usize, &Instruction)> {
+        self.insns.iter().enumerate().skip(from).find(|(_, i)| writes(i, reg))
+    }
+
+    /// The constant that `reg` holds before position `from`, if it is one.
+    fn constant(&self, reg: Register, from: usize) -> Option<u32> {
+        let (i, def) = self.definition(reg, from)?;
+        match def.mnemonic() {
+            Mnemonic::Lea if def.is_ip_rel_memory_operand() => u32::try_from(def.ip_rel_memory_address()).ok(),
+            Mnemonic::Mov if def.op1_kind() == OpKind::Register => {
+                self.constant(def.op1_register().full_register(), i + 1)
+            }
+            Mnemonic::Mov if matches!(def.op1_kind(), OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64) => {
+                u32::try_from(def.immediate(1)).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Splits the memory operand of `insn` into a constant table address and a scaled index register.
+    fn table_address(&self, insn: &Instruction, from: usize) -> Option<(u32, Register, u32)> {
+        let index = insn.memory_index();
+        if index == Register::None || insn.segment_prefix() != Register::None {
+            return None;
+        }
+        let disp = insn.memory_displacement64();
+        let base = match insn.memory_base() {
+            Register::None => 0,
+            b => u64::from(self.constant(b.full_register(), from)?),
+        };
+        let table = u32::try_from(base.wrapping_add(disp)).ok()?;
+        Some((table, index.full_register(), insn.memory_index_scale()))
+    }
+
+    /// The number of values `reg` can take at position `from`: from `cmp reg, n; ja` or `and reg, n` before it.
+    fn bound(&self, reg: Register, from: usize) -> Option<u64> {
+        let mut reg = reg;
+        let mut above = None;
+        for insn in self.insns.iter().skip(from) {
+            match insn.mnemonic() {
+                Mnemonic::Ja | Mnemonic::Jbe => above = Some(1),
+                Mnemonic::Jae | Mnemonic::Jb => above = Some(0),
+                Mnemonic::Cmp
+                    if insn.op0_kind() == OpKind::Register
+                        && insn.op0_register().full_register() == reg
+                        && above.is_some()
+                        && insn.op1_kind() != OpKind::Register
+                        && insn.op1_kind() != OpKind::Memory =>
+                {
+                    let imm = insn.immediate(1) & 0xffff_ffff;
+                    return Some(imm.saturating_add(above.unwrap_or(0)));
+                }
+                Mnemonic::And
+                    if insn.op0_kind() == OpKind::Register
+                        && insn.op0_register().full_register() == reg
+                        && insn.op1_kind() != OpKind::Register
+                        && insn.op1_kind() != OpKind::Memory =>
+                {
+                    return Some((insn.immediate(1) & 0xffff_ffff).saturating_add(1));
+                }
+                _ if writes(insn, reg) => match insn.mnemonic() {
+                    // Copies and zero-extensions keep the bound; follow the source.
+                    Mnemonic::Mov | Mnemonic::Movzx | Mnemonic::Movsxd if insn.op1_kind() == OpKind::Register => {
+                        if insn.mnemonic() == Mnemonic::Movzx && insn.op1_register().size() == 1 {
+                            // At most 256 values, and perhaps fewer by a comparison before.
+                            let r = insn.op1_register().full_register();
+                            let tail = History { insns: self.insns };
+                            let at = self.insns.iter().position(|i| i.ip() == insn.ip())?;
+                            return Some(tail.bound(r, at + 1).unwrap_or(256).min(256));
+                        }
+                        reg = insn.op1_register().full_register();
+                    }
+                    _ => return None,
+                },
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+/// Whether `insn` writes any part of the full register `reg` (explicit first operand; others are rare enough to give up on).
+fn writes(insn: &Instruction, reg: Register) -> bool {
+    match insn.mnemonic() {
+        Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push | Mnemonic::Nop => false,
+        Mnemonic::Mul | Mnemonic::Imul | Mnemonic::Div | Mnemonic::Idiv if insn.op_count() == 1 => {
+            matches!(reg, Register::RAX | Register::RDX)
+        }
+        Mnemonic::Cdq | Mnemonic::Cqo => reg == Register::RDX,
+        Mnemonic::Cdqe | Mnemonic::Cwde => reg == Register::RAX,
+        Mnemonic::Xchg | Mnemonic::Xadd => (0..2).any(|i| {
+            insn.op_kind(i) == OpKind::Register && insn.op_register(i).full_register() == reg
+        }),
+        _ => insn.op_count() > 0 && insn.op0_kind() == OpKind::Register && insn.op0_register().full_register() == reg,
+    }
+}
+
+/// Cuts functions out of the block graph.
+fn cut_functions(image: &Image, blocks: &BTreeMap<u32, Block>, mut entries: BTreeSet<u32>) -> Vec<Function> {
+    loop {
+        let mut owner: HashMap<u32, u32> = HashMap::new();
+        let mut shared: BTreeSet<u32> = BTreeSet::new();
+        let mut functions = Vec::with_capacity(entries.len());
+        for &entry in &entries {
+            let body = flood(blocks, entry, &entries);
+            for &b in &body {
+                if *owner.entry(b).or_insert(entry) != entry {
+                    shared.insert(b);
+                }
+            }
+            functions.push(Function { entry, blocks: body });
+        }
+        if image.snippet {
+            return functions;
+        }
+        // Blocks nobody owns: code reached only by jumps from dropped places, or FDE starts that nobody names.
+        let mut more: BTreeSet<u32> = BTreeSet::new();
+        for r in &image.fdes {
+            if blocks.contains_key(&r.start) && !owner.contains_key(&r.start) {
+                more.insert(r.start);
+            }
+        }
+        // Shared pieces: where a function that does not share its source block enters them, if they are long.
+        let mut sizes: HashMap<u32, usize> = HashMap::new();
+        for f in &functions {
+            let own: HashSet<u32> = f.blocks.iter().copied().collect();
+            for b in &f.blocks {
+                let Some(block) = blocks.get(b) else { continue };
+                if shared.contains(b) {
+                    continue;
+                }
+                for s in block.successors() {
+                    if shared.contains(&s) && own.contains(&s) && !entries.contains(&s) {
+                        let size = *sizes.entry(s).or_insert_with(|| {
+                            flood(blocks, s, &entries).iter().filter_map(|b| blocks.get(b)).map(|b| b.insns.len()).sum()
+                        });
+                        if size > CLONE_LIMIT {
+                            more.insert(s);
+                        }
+                    }
+                }
+            }
+        }
+        more.retain(|a| !entries.contains(a));
+        if more.is_empty() {
+            return functions;
+        }
+        entries.extend(more);
+    }
+}
+
+fn flood(blocks: &BTreeMap<u32, Block>, entry: u32, entries: &BTreeSet<u32>) -> Vec<u32> {
+    let mut seen = BTreeSet::new();
+    let mut work = vec![entry];
+    while let Some(a) = work.pop() {
+        let Some(block) = blocks.get(&a) else { continue };
+        if !seen.insert(a) {
+            continue;
+        }
+        for s in block.successors() {
+            if s == entry || !entries.contains(&s) {
+                work.push(s);
+            }
+        }
+    }
+    let mut out = vec![entry];
+    out.extend(seen.into_iter().filter(|&a| a != entry));
+    out
+}

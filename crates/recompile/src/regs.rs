@@ -1,0 +1,237 @@
+//! Register sets, and what one instruction reads and writes.
+
+use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits};
+use std::ops::{BitAnd, BitOr, BitOrAssign, Not, Sub};
+
+/// A set of general registers (bits 0..16), SSE registers (16..32) and flags (32..39). rsp is tracked apart and never a member.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Hash)]
+pub struct RegSet(pub u64);
+
+pub const CF: u8 = 32;
+pub const PF: u8 = 33;
+pub const AF: u8 = 34;
+pub const ZF: u8 = 35;
+pub const SF: u8 = 36;
+pub const OF: u8 = 37;
+pub const DF: u8 = 38;
+/// Bit of each flag in RFLAGS, in the order of the constants above.
+pub const RFLAGS_BIT: [u32; 7] = [0, 2, 4, 6, 7, 11, 10];
+
+pub const RAX: u8 = 0;
+pub const RCX: u8 = 1;
+pub const RDX: u8 = 2;
+pub const RSP: u8 = 4;
+pub const RBP: u8 = 5;
+pub const RSI: u8 = 6;
+pub const RDI: u8 = 7;
+pub const R8: u8 = 8;
+pub const R9: u8 = 9;
+pub const R10: u8 = 10;
+pub const R11: u8 = 11;
+
+impl RegSet {
+    pub const EMPTY: RegSet = RegSet(0);
+    /// Every general register but rsp, and every SSE register.
+    pub const DATA: RegSet = RegSet(0xffff_ffff & !(1 << RSP));
+    pub const FLAGS: RegSet = RegSet(0x7f << 32);
+    pub const ARITH: RegSet = RegSet(0x3f << 32);
+    pub const XMM: RegSet = RegSet(0xffff_0000);
+    pub const EVERYTHING: RegSet = RegSet(Self::DATA.0 | Self::FLAGS.0);
+    /// Registers that travel as parameters beside rsp.
+    pub const PARAMS: RegSet = RegSet(1 << RDI | 1 << RSI | 1 << RDX);
+
+    pub const fn one(r: u8) -> RegSet {
+        RegSet(1 << r)
+    }
+    pub fn of(rs: &[u8]) -> RegSet {
+        rs.iter().fold(RegSet::EMPTY, |s, &r| s | RegSet::one(r))
+    }
+    pub fn has(self, r: u8) -> bool {
+        self.0 >> r & 1 != 0
+    }
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+    pub fn insert(&mut self, r: u8) {
+        self.0 |= 1 << r;
+    }
+    pub fn remove(&mut self, r: u8) {
+        self.0 &= !(1 << r);
+    }
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        let mut bits = self.0;
+        std::iter::from_fn(move || {
+            (bits != 0).then(|| {
+                let r = bits.trailing_zeros() as u8;
+                bits &= bits - 1;
+                r
+            })
+        })
+    }
+}
+
+impl BitOr for RegSet {
+    type Output = RegSet;
+    fn bitor(self, o: RegSet) -> RegSet {
+        RegSet(self.0 | o.0)
+    }
+}
+impl BitOrAssign for RegSet {
+    fn bitor_assign(&mut self, o: RegSet) {
+        self.0 |= o.0;
+    }
+}
+impl BitAnd for RegSet {
+    type Output = RegSet;
+    fn bitand(self, o: RegSet) -> RegSet {
+        RegSet(self.0 & o.0)
+    }
+}
+impl Sub for RegSet {
+    type Output = RegSet;
+    fn sub(self, o: RegSet) -> RegSet {
+        RegSet(self.0 & !o.0)
+    }
+}
+impl Not for RegSet {
+    type Output = RegSet;
+    fn not(self) -> RegSet {
+        RegSet(!self.0)
+    }
+}
+
+/// What an instruction reads and writes. A partial write also reads.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Effect {
+    pub uses: RegSet,
+    pub defs: RegSet,
+    /// Reads or writes rsp in any way.
+    pub rsp_write: bool,
+}
+
+/// Number of a register in [`RegSet`], if it is tracked there (rsp included, as 4).
+pub fn number(r: Register) -> Option<u8> {
+    if r.is_gpr() {
+        Some(r.full_register().number() as u8)
+    } else if r.is_xmm() {
+        (r.number() < 16).then(|| 16 + r.number() as u8)
+    } else {
+        None
+    }
+}
+
+/// Maps iced's flag mask to a register set.
+pub fn flag_set(bits: u32) -> RegSet {
+    let mut s = RegSet::EMPTY;
+    for (bit, r) in [
+        (RflagsBits::CF, CF),
+        (RflagsBits::PF, PF),
+        (RflagsBits::AF, AF),
+        (RflagsBits::ZF, ZF),
+        (RflagsBits::SF, SF),
+        (RflagsBits::OF, OF),
+        (RflagsBits::DF, DF),
+    ] {
+        if bits & bit != 0 {
+            s.insert(r);
+        }
+    }
+    s
+}
+
+/// SSE instructions that write their whole destination register without reading it.
+fn writes_whole_xmm(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    match i.mnemonic() {
+        Movaps | Movapd | Movups | Movupd | Movdqa | Movdqu | Lddqu | Movd | Movq | Pshufd | Pshuflw | Pshufhw | Sqrtps
+        | Sqrtpd | Rcpps | Rsqrtps | Cvtdq2ps | Cvtdq2pd | Cvtps2dq | Cvttps2dq | Cvtpd2dq | Cvttpd2dq | Cvtps2pd
+        | Cvtpd2ps | Cvtpi2pd | Movq2dq => true,
+        Movss | Movsd => i.op1_kind() == OpKind::Memory,
+        _ => false,
+    }
+}
+
+/// `xor r,r`, `sub r,r`, `pxor x,x`, `xorps x,x`: the result does not depend on the register.
+pub fn is_zero_idiom(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(i.mnemonic(), Xor | Sub | Pxor | Xorps | Xorpd | Psubb | Psubw | Psubd | Psubq)
+        && i.op_count() == 2
+        && i.op0_kind() == OpKind::Register
+        && i.op1_kind() == OpKind::Register
+        && i.op0_register() == i.op1_register()
+        && (i.op0_register().is_xmm() || i.op0_register().size() >= 4)
+}
+
+pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
+    let mut e = Effect::default();
+    if matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Endbr64 | Mnemonic::Endbr32 | Mnemonic::Pause) {
+        return e;
+    }
+    let zero = is_zero_idiom(i);
+    for u in factory.info(i).used_registers() {
+        let Some(n) = number(u.register()) else { continue };
+        let (read, write, partial) = match u.access() {
+            OpAccess::Read | OpAccess::CondRead => (true, false, false),
+            OpAccess::Write => (false, true, false),
+            OpAccess::CondWrite => (false, true, true),
+            OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true, false),
+            _ => (false, false, false),
+        };
+        let partial = partial
+            || write
+                && if n < 16 { u.register().size() < 4 } else { !writes_whole_xmm(i) };
+        if n == RSP {
+            e.rsp_write |= write;
+            continue;
+        }
+        if (read || partial) && !zero {
+            e.uses.insert(n);
+        }
+        if write {
+            e.defs.insert(n);
+        }
+    }
+    let written = flag_set(i.rflags_modified());
+    e.uses |= flag_set(i.rflags_read());
+    e.defs |= written;
+    if flags_are_conditional(i) {
+        e.uses |= written;
+    }
+    match i.mnemonic() {
+        Mnemonic::Fxsave | Mnemonic::Fxsave64 => e.uses |= RegSet::XMM,
+        Mnemonic::Fxrstor | Mnemonic::Fxrstor64 => e.defs |= RegSet::XMM,
+        _ => {}
+    }
+    if uses_direction_flag(i) {
+        e.uses.insert(DF);
+    }
+    if i.code() == Code::Cmpxchg_rm8_r8
+        || matches!(i.mnemonic(), Mnemonic::Cmpxchg | Mnemonic::Cmpxchg8b | Mnemonic::Cmpxchg16b | Mnemonic::Cmovo)
+    {
+        // Conditional writes read what they may keep.
+        e.uses = e.uses | (e.defs & RegSet::DATA);
+    }
+    if i.has_rep_prefix() || i.has_repne_prefix() {
+        e.uses = e.uses | (e.defs & RegSet::DATA);
+    }
+    e
+}
+
+/// Shifts whose count may be 0 and repeated compares that may not run leave the flags as they were.
+fn flags_are_conditional(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    match i.mnemonic() {
+        Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd => {
+            let last = i.op_count().saturating_sub(1);
+            i.op_kind(last) != OpKind::Immediate8 || i.immediate8() & 0x1f == 0 || i.op0_register().size() < 4
+        }
+        Cmpsb | Cmpsw | Cmpsd | Cmpsq | Scasb | Scasw | Scasd | Scasq => {
+            i.has_rep_prefix() || i.has_repne_prefix()
+        }
+        _ => false,
+    }
+}
+
+pub fn uses_direction_flag(i: &Instruction) -> bool {
+    i.is_string_instruction()
+}

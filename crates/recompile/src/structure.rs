@@ -1,0 +1,483 @@
+//! Turns a control flow graph into wasm's structured control flow.
+//!
+//! First the graph is made reducible: a strongly connected component with several entries gets a dispatch node in front of its main entry; edges
+//! from outside to another entry set the dispatch variable and go through it, so that only those edges pay. Then the dominator tree is walked
+//! as in Ramsey, "Beyond Relooper" (ICFP 2022): a node's code contains the nodes that it dominates, merge nodes become the ends of blocks, loop headers loops.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use wasm_encoder::{BlockType, InstructionSink};
+
+pub type NodeId = usize;
+
+/// What a node of the graph is.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// Something the emitter knows, by its own number.
+    User(usize),
+    /// Loop header that goes on at `main` unless the dispatch variable is set (then at `slow`).
+    Dispatch { main: NodeId, slow: NodeId },
+    /// Goes where the dispatch variable says, resetting it: pairs of value and target.
+    Select { cases: Vec<(u32, NodeId)>, main: NodeId },
+    /// Sets the dispatch variable and goes on.
+    Set { value: u32, next: NodeId },
+}
+
+/// A control flow graph; node 0 is the root.
+#[derive(Default)]
+pub struct Cfg {
+    pub nodes: Vec<Node>,
+    pub succs: Vec<Vec<NodeId>>,
+    /// Nodes that end in a `br_table`: all their successors must be labels.
+    pub switch: Vec<bool>,
+    /// Nodes that only resume an unwound function: never the reason to choose a main entry.
+    pub resume: Vec<bool>,
+}
+
+impl Cfg {
+    pub fn add(&mut self, node: Node) -> NodeId {
+        self.nodes.push(node);
+        self.succs.push(Vec::new());
+        self.switch.push(false);
+        self.resume.push(false);
+        self.nodes.len() - 1
+    }
+
+    fn redirect(&mut self, from: NodeId, old: NodeId, new: NodeId) {
+        for s in &mut self.succs[from] {
+            if *s == old {
+                *s = new;
+            }
+        }
+        match &mut self.nodes[from] {
+            Node::Dispatch { main, slow } => {
+                for x in [main, slow] {
+                    if *x == old {
+                        *x = new;
+                    }
+                }
+            }
+            Node::Select { cases, main } => {
+                for x in cases.iter_mut().map(|c| &mut c.1).chain([main]) {
+                    if *x == old {
+                        *x = new;
+                    }
+                }
+            }
+            Node::Set { next, .. } => {
+                if *next == old {
+                    *next = new;
+                }
+            }
+            Node::User(_) => {}
+        }
+    }
+
+    fn preds(&self) -> Vec<Vec<NodeId>> {
+        let mut p = vec![Vec::new(); self.nodes.len()];
+        for (i, ss) in self.succs.iter().enumerate() {
+            for &s in ss {
+                p[s].push(i);
+            }
+        }
+        p
+    }
+}
+
+/// A reducible graph with its dominator tree, and the final target of each edge by original target.
+pub struct Structured {
+    pub cfg: Cfg,
+    rpo: Vec<usize>,
+    children: Vec<Vec<NodeId>>,
+    merge: Vec<bool>,
+    header: Vec<bool>,
+    /// (node, original successor) -> present successor, for edges that were redirected.
+    moved: HashMap<(NodeId, NodeId), NodeId>,
+}
+
+/// How a node's own code ends; conditions and indices are on the wasm stack.
+pub enum Exit {
+    /// It returned.
+    Never,
+    Goto(NodeId),
+    Branch { then: NodeId, otherwise: NodeId },
+    /// Index on the stack; out of range goes to `default`.
+    Switch { targets: Vec<NodeId>, default: NodeId },
+}
+
+/// Emits the code of nodes.
+pub trait Emit {
+    /// Emits the node's own code.
+    /// `depth` labels enclose the code: `br depth` leaves the whole graph's code.
+    fn node(&mut self, id: NodeId, node: &Node, header: bool, depth: u32) -> Exit;
+    fn code(&mut self) -> &mut Vec<u8>;
+}
+
+/// Strongly connected components of the subgraph induced by `members` (Tarjan, iterative).
+fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<NodeId>> {
+    let mut index: HashMap<NodeId, (usize, usize)> = HashMap::new();
+    let mut on_stack: BTreeSet<NodeId> = BTreeSet::new();
+    let mut stack = Vec::new();
+    let mut out = Vec::new();
+    let mut counter = 0;
+    for &start in members {
+        if index.contains_key(&start) {
+            continue;
+        }
+        let mut calls = vec![(start, 0usize)];
+        index.insert(start, (counter, counter));
+        counter += 1;
+        stack.push(start);
+        on_stack.insert(start);
+        while let Some(&mut (v, ref mut i)) = calls.last_mut() {
+            if let Some(&w) = succs[v].get(*i) {
+                *i += 1;
+                if !members.contains(&w) {
+                    continue;
+                }
+                match index.get(&w) {
+                    None => {
+                        index.insert(w, (counter, counter));
+                        counter += 1;
+                        stack.push(w);
+                        on_stack.insert(w);
+                        calls.push((w, 0));
+                    }
+                    Some(&(wi, _)) if on_stack.contains(&w) => {
+                        if let Some(e) = index.get_mut(&v) {
+                            e.1 = e.1.min(wi);
+                        }
+                    }
+                    _ => {}
+                }
+            } else {
+                calls.pop();
+                let (vi, low) = index[&v];
+                if let Some(&(p, _)) = calls.last()
+                    && let Some(e) = index.get_mut(&p)
+                {
+                    e.1 = e.1.min(low);
+                }
+                if vi == low {
+                    let mut c = Vec::new();
+                    while let Some(w) = stack.pop() {
+                        on_stack.remove(&w);
+                        c.push(w);
+                        if w == v {
+                            break;
+                        }
+                    }
+                    out.push(c);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Makes the graph reducible and orders it.
+pub fn structure(mut cfg: Cfg) -> Structured {
+    let original: Vec<Vec<NodeId>> = cfg.succs.clone();
+    let mut value = 0u32;
+    let reachable = reach(&cfg);
+    let mut work: Vec<BTreeSet<NodeId>> = vec![reachable];
+    while let Some(members) = work.pop() {
+        for component in components(&cfg.succs, &members) {
+            if component.len() == 1 {
+                continue;
+            }
+            let set: BTreeSet<NodeId> = component.iter().copied().collect();
+            let preds = cfg.preds();
+            let entries: Vec<NodeId> =
+                set.iter().copied().filter(|&n| n == 0 || preds[n].iter().any(|p| !set.contains(p))).collect();
+            let mut rest = set.clone();
+            match entries.as_slice() {
+                [] => continue,
+                &[only] => {
+                    rest.remove(&only);
+                }
+                _ => {
+                    let main = choose_main(&cfg, &preds, &set, &entries);
+                    let slow = cfg.add(Node::Select { cases: Vec::new(), main });
+                    let head = cfg.add(Node::Dispatch { main, slow });
+                    for &p in &preds[main] {
+                        cfg.redirect(p, main, head);
+                    }
+                    cfg.succs[head] = vec![main, slow];
+                    cfg.switch[slow] = true;
+                    let mut cases = Vec::new();
+                    for &e in entries.iter().filter(|&&e| e != main) {
+                        value += 1;
+                        let set_node = cfg.add(Node::Set { value, next: head });
+                        cfg.succs[set_node] = vec![head];
+                        let clear = cfg.add(Node::Set { value: 0, next: e });
+                        cfg.succs[clear] = vec![e];
+                        for &p in preds[e].iter().filter(|p| !set.contains(p)) {
+                            cfg.redirect(p, e, set_node);
+                        }
+                        cases.push((value, clear));
+                        rest.insert(clear);
+                    }
+                    cfg.succs[slow] = cases.iter().map(|c| c.1).chain([main]).collect();
+                    cfg.nodes[slow] = Node::Select { cases, main };
+                    rest.insert(slow);
+                }
+            }
+            work.push(rest);
+        }
+    }
+    let mut moved = HashMap::new();
+    for (i, old) in original.iter().enumerate() {
+        for (k, &o) in old.iter().enumerate() {
+            let now = cfg.succs[i][k];
+            if now != o {
+                moved.insert((i, o), now);
+            }
+        }
+    }
+    order(cfg, moved)
+}
+
+fn reach(cfg: &Cfg) -> BTreeSet<NodeId> {
+    let mut seen = BTreeSet::from([0]);
+    let mut work = vec![0];
+    while let Some(n) = work.pop() {
+        for &s in &cfg.succs[n] {
+            if seen.insert(s) {
+                work.push(s);
+            }
+        }
+    }
+    seen
+}
+
+/// The entry that becomes the loop header: one that ordinary control flow enters, whose removal leaves the fewest nodes in cycles.
+fn choose_main(cfg: &Cfg, preds: &[Vec<NodeId>], set: &BTreeSet<NodeId>, entries: &[NodeId]) -> NodeId {
+    let ordinary: Vec<NodeId> =
+        entries.iter().copied().filter(|&e| preds[e].iter().any(|&p| !set.contains(&p) && !cfg.resume[p])).collect();
+    let candidates = if ordinary.is_empty() { entries } else { &ordinary };
+    let mut best = (usize::MAX, candidates.first().copied().unwrap_or(0));
+    if candidates.len() == 1 {
+        return best.1;
+    }
+    for &c in candidates.iter().take(8) {
+        let mut rest = set.clone();
+        rest.remove(&c);
+        let left: usize = components(&cfg.succs, &rest).iter().map(Vec::len).filter(|&l| l > 1).sum();
+        if left < best.0 {
+            best = (left, c);
+        }
+    }
+    best.1
+}
+
+/// Reverse postorder, dominators (Cooper, Harvey, Kennedy), merge nodes and loop headers.
+fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
+    let n = cfg.nodes.len();
+    let mut post = Vec::with_capacity(n);
+    let mut seen = vec![false; n];
+    let mut stack = vec![(0usize, 0usize)];
+    seen[0] = true;
+    while let Some(&mut (v, ref mut i)) = stack.last_mut() {
+        // Later successors are visited first, so that the first comes first in reverse postorder.
+        let ss = &cfg.succs[v];
+        if *i < ss.len() {
+            let w = ss[ss.len() - 1 - *i];
+            *i += 1;
+            if !seen[w] {
+                seen[w] = true;
+                stack.push((w, 0));
+            }
+        } else {
+            stack.pop();
+            post.push(v);
+        }
+    }
+    let mut rpo = vec![usize::MAX; n];
+    for (i, &v) in post.iter().rev().enumerate() {
+        rpo[v] = i;
+    }
+    let preds = cfg.preds();
+    let mut idom = vec![usize::MAX; n];
+    idom[0] = 0;
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &v in post.iter().rev().skip(1) {
+            let mut new = usize::MAX;
+            for &p in preds[v].iter().filter(|&&p| rpo[p] != usize::MAX && idom[p] != usize::MAX) {
+                new = if new == usize::MAX {
+                    p
+                } else {
+                    let (mut a, mut b) = (p, new);
+                    while a != b {
+                        while rpo[a] > rpo[b] {
+                            a = idom[a];
+                        }
+                        while rpo[b] > rpo[a] {
+                            b = idom[b];
+                        }
+                    }
+                    a
+                };
+            }
+            if idom[v] != new {
+                idom[v] = new;
+                changed = true;
+            }
+        }
+    }
+    let mut children = vec![Vec::new(); n];
+    let mut merge = vec![false; n];
+    let mut header = vec![false; n];
+    for v in 0..n {
+        if rpo[v] == usize::MAX {
+            continue;
+        }
+        if v != 0 {
+            children[idom[v]].push(v);
+        }
+        let mut forward = 0;
+        for &p in &preds[v] {
+            if rpo[p] == usize::MAX {
+                continue;
+            }
+            if rpo[p] >= rpo[v] {
+                header[v] = true;
+            } else {
+                forward += 1;
+                if cfg.switch[p] {
+                    forward = 2;
+                }
+            }
+        }
+        merge[v] = forward >= 2;
+    }
+    for c in &mut children {
+        // The merge node that comes last in reverse postorder is placed outermost.
+        c.sort_by_key(|&v| std::cmp::Reverse(rpo[v]));
+    }
+    Structured { cfg, rpo, children, merge, header, moved }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Frame {
+    Loop(NodeId),
+    Block(NodeId),
+    Plain,
+}
+
+impl Structured {
+    /// Where the edge from `from` to `to` (as given to [`structure`]) goes now.
+    pub fn target(&self, from: NodeId, to: NodeId) -> NodeId {
+        self.moved.get(&(from, to)).copied().unwrap_or(to)
+    }
+
+    /// Nodes with a single way in; the way in.
+    pub fn single_pred(&self) -> BTreeMap<NodeId, NodeId> {
+        self.cfg
+            .preds()
+            .into_iter()
+            .enumerate()
+            .filter_map(|(i, p)| match p.as_slice() {
+                &[one] => Some((i, one)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn is_header(&self, n: NodeId) -> bool {
+        self.header[n]
+    }
+
+    pub fn is_reachable(&self, n: NodeId) -> bool {
+        self.rpo[n] != usize::MAX
+    }
+
+    /// Emits the whole graph. The code never falls off its end.
+    pub fn emit(&self, e: &mut impl Emit) {
+        let mut frames = Vec::new();
+        self.tree(0, &mut frames, e);
+    }
+
+    fn tree(&self, n: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
+        if self.header[n] {
+            InstructionSink::new(e.code()).loop_(BlockType::Empty);
+            frames.push(Frame::Loop(n));
+        }
+        let merges: Vec<NodeId> = self.children[n].iter().copied().filter(|&c| self.merge[c]).collect();
+        for &m in &merges {
+            InstructionSink::new(e.code()).block(BlockType::Empty);
+            frames.push(Frame::Block(m));
+        }
+        let exit = e.node(n, &self.cfg.nodes[n], self.header[n], frames.len() as u32);
+        self.exit(n, exit, frames, e);
+        for &m in merges.iter().rev() {
+            InstructionSink::new(e.code()).end();
+            frames.pop();
+            self.tree(m, frames, e);
+        }
+        if self.header[n] {
+            InstructionSink::new(e.code()).unreachable();
+            InstructionSink::new(e.code()).end();
+            frames.pop();
+            InstructionSink::new(e.code()).unreachable();
+        }
+    }
+
+    fn exit(&self, n: NodeId, exit: Exit, frames: &mut Vec<Frame>, e: &mut impl Emit) {
+        match exit {
+            Exit::Never => {}
+            Exit::Goto(t) => self.go(n, t, frames, e),
+            Exit::Branch { then, otherwise } => {
+                if let Some(d) = self.label(n, then, frames) {
+                    InstructionSink::new(e.code()).br_if(d);
+                    self.go(n, otherwise, frames, e);
+                } else if let Some(d) = self.label(n, otherwise, frames) {
+                    InstructionSink::new(e.code()).i32_eqz().br_if(d);
+                    self.go(n, then, frames, e);
+                } else {
+                    InstructionSink::new(e.code()).if_(BlockType::Empty);
+                    frames.push(Frame::Plain);
+                    self.go(n, then, frames, e);
+                    InstructionSink::new(e.code()).else_();
+                    self.go(n, otherwise, frames, e);
+                    frames.pop();
+                    InstructionSink::new(e.code()).end().unreachable();
+                }
+            }
+            Exit::Switch { targets, default } => {
+                let labels: Option<Vec<u32>> = targets.iter().map(|&t| self.label(n, t, frames)).collect();
+                match (labels, self.label(n, default, frames)) {
+                    (Some(l), Some(d)) => {
+                        InstructionSink::new(e.code()).br_table(l, d);
+                    }
+                    // Cannot happen: a switch's successors are merge nodes.
+                    _ => {
+                        InstructionSink::new(e.code()).drop().unreachable();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Depth of the label for the edge `from` -> `to`, when it is one.
+    fn label(&self, from: NodeId, to: NodeId, frames: &[Frame]) -> Option<u32> {
+        let want = if self.rpo[from] >= self.rpo[to] {
+            Frame::Loop(to)
+        } else if self.merge[to] {
+            Frame::Block(to)
+        } else {
+            return None;
+        };
+        frames.iter().rev().position(|&f| f == want).map(|d| d as u32)
+    }
+
+    fn go(&self, from: NodeId, to: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
+        match self.label(from, to, frames) {
+            Some(d) => {
+                InstructionSink::new(e.code()).br(d);
+            }
+            None => self.tree(to, frames, e),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! From an open bundle to what the kernel is made of: programs with their code, and the file system tree.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use megalith_abi::FileMeta;
+use megalith_engine::run::{CodeFile, ProgramCode};
+use megalith_manifest::{AotFile, FileHash, Kind};
+use megalith_run::options::{RunOptions, Volume};
+use megalith_vfs::{Budget, LayeredFs, LayeredOptions, Vfs};
+use megalith_vkernel::{Program, ProgramTable};
+use sha2::{Digest, Sha256};
+
+use crate::bundle::Bundle;
+use crate::failure::{Result, fail};
+use crate::lower::Lower;
+
+/// Table index of a projection's first function.
+const TABLE_BASE: u32 = 1;
+
+/// All programs of the bundle, their code mapped.
+pub fn programs(bundle: &Bundle) -> Result<ProgramTable> {
+    let mut table = ProgramTable::new();
+    for (hash, binary) in bundle.manifest.by_hash() {
+        // Scripts and polyfills start through the program of their entry point.
+        if binary.kind != Kind::Elf {
+            continue;
+        }
+        let Some(aot) = bundle.index.files.get(&hash) else {
+            let path = bundle.aot_path("index.json");
+            return Err(fail(format!("{}: no code for {}; run 'megalith compile {}'", path.display(), binary.entry_point, bundle.path.display())));
+        };
+        let file = bundle.aot_file(&aot.code)?;
+        let shown = bundle.aot_path(&aot.code);
+        let code = CodeFile::map(&file, aot.code_size, aot.code_hash.0).map_err(|e| fail(format!("{}: {e:#}", shown.display())))?;
+        let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
+        let meta = Arc::new(meta(bundle, aot)?);
+        table.insert(Program::new(hash.0, binary.size, binary.entry_point.clone(), meta, TABLE_BASE, engine));
+    }
+    Ok(table)
+}
+
+/// The metadata of a program, checked by hash.
+fn meta(bundle: &Bundle, aot: &AotFile) -> Result<FileMeta> {
+    let path = bundle.aot_path(&aot.meta);
+    let bad = |why: String| fail(format!("{}: {why}; run 'megalith compile {}'", path.display(), bundle.path.display()));
+    let file = bundle.aot_file(&aot.meta)?;
+    // SAFETY: a private read-only mapping of a file that only its owner and root can write; its bytes are hashed before use.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| bad(e.to_string()))?;
+    if map.len() as u64 != aot.meta_size || FileHash(Sha256::digest(&map).into()) != aot.meta_hash {
+        return Err(bad("its bytes do not match the hash in the index".into()));
+    }
+    postcard::from_bytes(&map).map_err(|e| bad(e.to_string()))
+}
+
+/// The file system tree: the image's files below a private layer, /tmp, and the volumes.
+pub fn vfs(bundle: &Bundle, options: &RunOptions) -> Result<Arc<Vfs>> {
+    let lower = Lower::open(bundle.section()?, &bundle.manifest.fs.root)?;
+    let budget = options.memory.map_or_else(Budget::unlimited, Budget::new);
+    let bundle_path = bundle.path.clone();
+    let root = LayeredFs::new(LayeredOptions {
+        lower: Some(Arc::new(lower)),
+        budget: Arc::clone(&budget),
+        read_only: options.read_only,
+        on_corrupt: Some(Box::new(move |c| {
+            let path = bundle_path.display();
+            eprintln!("megalith: {path}: file {} of the container does not match its hash; build the bundle again", c.inode);
+        })),
+        ..LayeredOptions::default()
+    })
+    .map_err(|e| fail(format!("{}: no root directory ({e}); build the bundle again", bundle.path.display())))?;
+    let vfs = Vfs::new(root);
+    let has_tmp = {
+        let (root, cred) = (vfs.root(), megalith_vfs::Cred::root());
+        let at = megalith_vfs::At { root: &root, base: &root, cred: &cred };
+        vfs.lookup(&at, b"/tmp", megalith_vfs::WalkFlags::FOLLOW).is_ok()
+    };
+    if options.read_only || !has_tmp {
+        let made = LayeredFs::tmpfs(0o1777, budget).and_then(|tmp| vfs.mount_creating(b"/tmp", tmp, false));
+        if let (Err(e), false) = (made, options.read_only) {
+            return Err(fail(format!("cannot make /tmp: {e}")));
+        }
+    }
+    let secret = protected(&bundle.path);
+    for v in &options.volumes {
+        mount(&vfs, v, &secret)?;
+    }
+    Ok(Arc::new(vfs))
+}
+
+/// Mounts one volume.
+fn mount(vfs: &Vfs, v: &Volume, secret: &[PathBuf]) -> Result<()> {
+    let host = v.host.display();
+    for s in secret {
+        if overlap(&v.host, s) {
+            return Err(fail(format!("volume {host}: it contains or lies in {}, which guests must not reach", s.display())));
+        }
+    }
+    let volume =
+        megalith_vfs::Volume::open(&v.host, v.read_only).map_err(|e| fail(format!("volume {host}: cannot open it: {e}")))?;
+    vfs.mount_creating(v.guest.as_bytes(), volume, v.read_only)
+        .map_err(|e| fail(format!("volume {host}: cannot mount it at {}: {e}", v.guest)))?;
+    Ok(())
+}
+
+/// What guests must not reach: the bundle and the cache of compiled code.
+fn protected(bundle: &Path) -> Vec<PathBuf> {
+    let home = |sub: &str| std::env::var_os("HOME").map(|h| Path::new(&h).join(sub));
+    let cache = std::env::var_os("MEGALITH_CACHE").map(PathBuf::from).or_else(|| {
+        std::env::var_os("XDG_CACHE_HOME").map(|c| Path::new(&c).join("megalith")).or_else(|| home(".cache/megalith"))
+    });
+    [Some(bundle.to_owned()), cache].into_iter().flatten().filter_map(|p| fs::canonicalize(p).ok()).collect()
+}
+
+/// Whether one of the two contains the other, judged by inode, so that bind mounts and links do not hide it.
+fn overlap(a: &Path, b: &Path) -> bool {
+    let id = |p: &Path| fs::metadata(p).map(|m| (m.dev(), m.ino())).ok();
+    let within = |inner: &Path, outer: &Path| {
+        let (Ok(inner), Some(outer)) = (fs::canonicalize(inner), id(outer)) else { return false };
+        inner.ancestors().any(|p| id(p) == Some(outer))
+    };
+    within(a, b) || within(b, a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_over_or_in_the_bundle_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bundle, data) = (dir.path().join("b"), dir.path().join("data"));
+        fs::create_dir_all(bundle.join("aot")).unwrap();
+        fs::create_dir(&data).unwrap();
+        std::os::unix::fs::symlink(&bundle, dir.path().join("link")).unwrap();
+        assert!(overlap(dir.path(), &bundle));
+        assert!(overlap(&bundle.join("aot"), &bundle));
+        assert!(overlap(&dir.path().join("link"), &bundle));
+        assert!(overlap(Path::new("/"), &bundle));
+        assert!(!overlap(&data, &bundle));
+    }
+}

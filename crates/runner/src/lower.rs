@@ -1,0 +1,82 @@
+//! The container's sealed files as the vfs wants them.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use megalith_image::{FileType as ImageType, fssection::Reader};
+use megalith_manifest::FileHash;
+use megalith_vfs::{FileType, LowerInode, LowerTree, Timespec};
+use memmap2::Mmap;
+
+use crate::bundle::Section;
+use crate::failure::{Result, fail};
+
+/// The file system section of a bundle.
+pub struct Lower {
+    reader: Reader<Mmap>,
+    file: Arc<OwnedFd>,
+    offset: u64,
+}
+
+impl Lower {
+    /// Opens the section and checks its tree index against `root`.
+    pub fn open(section: Section, root: &FileHash) -> Result<Lower> {
+        let Section { map, file, offset } = section;
+        let reader = Reader::open(map, root).map_err(|e| fail(format!("{e}; build the bundle again")))?;
+        Ok(Lower { reader, file: Arc::new(file.into()), offset })
+    }
+}
+
+fn file_type(t: ImageType) -> FileType {
+    match t {
+        ImageType::Regular => FileType::Regular,
+        ImageType::Directory => FileType::Directory,
+        ImageType::Symlink => FileType::Symlink,
+        ImageType::CharDevice => FileType::CharDevice,
+        ImageType::BlockDevice => FileType::BlockDevice,
+        ImageType::Fifo => FileType::Fifo,
+    }
+}
+
+impl LowerTree for Lower {
+    fn root(&self) -> u64 {
+        0
+    }
+    fn inode_count(&self) -> u64 {
+        self.reader.inode_count().into()
+    }
+    fn inode(&self, n: u64) -> Option<LowerInode> {
+        let n = u32::try_from(n).ok()?;
+        let i = self.reader.inode(n)?;
+        Some(LowerInode {
+            kind: file_type(i.file_type),
+            mode: i.mode & 0o7777,
+            uid: i.uid,
+            gid: i.gid,
+            mtime: Timespec { sec: i.mtime, nsec: i.mtime_nsec },
+            size: i.size,
+            nlink: i.nlink,
+            rdev: libc::makedev(i.rdev_major, i.rdev_minor),
+            hash: self.reader.hash(n).map_or([0; 32], |h| h.0),
+        })
+    }
+    fn lookup(&self, dir: u64, name: &[u8]) -> Option<u64> {
+        self.reader.lookup(u32::try_from(dir).ok()?, name).map(u64::from)
+    }
+    fn entry(&self, dir: u64, index: u64) -> Option<(&[u8], u64)> {
+        let e = self.reader.dir_entry(u32::try_from(dir).ok()?, usize::try_from(index).ok()?)?;
+        Some((e.name, e.inode.into()))
+    }
+    fn link_target(&self, n: u64) -> Option<&[u8]> {
+        self.reader.symlink(u32::try_from(n).ok()?)
+    }
+    fn data(&self, n: u64) -> Option<&[u8]> {
+        self.reader.data(u32::try_from(n).ok()?)
+    }
+    fn host_range(&self, n: u64) -> Option<(Arc<OwnedFd>, u64)> {
+        let (start, len) = self.reader.data_range(u32::try_from(n).ok()?)?;
+        let offset = self.offset.checked_add(start)?;
+        // An empty file has no place; a file of a foreign writer may lie anywhere.
+        (len > 0 && offset.is_multiple_of(4096)).then(|| (Arc::clone(&self.file), offset))
+    }
+}

@@ -1,0 +1,101 @@
+//! `megalith-run`: opens a bundle, checks it, closes every door that is not needed, and runs its programs.
+//!
+//! The order matters: everything that must be opened or mapped executable comes first, then the seccomp filter, then the first guest
+//! instruction. Exit statuses are `docker run`'s: 125 our own error, 126 refused, 127 not found, 128+N signal N, 124 timeout, 137 memory limit.
+
+mod bundle;
+mod command;
+mod container;
+mod failure;
+mod lower;
+mod seccomp;
+mod signals;
+mod terminal;
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use clap::Parser;
+use megalith_engine::run::Runtime;
+use megalith_run::options::RunOptions;
+use megalith_vkernel::{Kernel, KernelConfig, Limits, LineSink, Stdio};
+
+use crate::bundle::Bundle;
+use crate::failure::{Failure, Result, fail};
+
+/// Run a program of a bundle. Normally started by `megalith run`.
+#[derive(Parser)]
+#[command(name = "megalith-run", version)]
+struct Cli {
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+fn main() {
+    let options = Cli::try_parse().unwrap_or_else(|e| {
+        let _ = e.print();
+        std::process::exit(if e.use_stderr() { 125 } else { 0 });
+    });
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        terminal::restore();
+        hook(info);
+    }));
+    let code = run(&options.run).unwrap_or_else(|Failure { code, message }| {
+        terminal::restore();
+        say(&format!("megalith: {message}"));
+        code
+    });
+    terminal::restore();
+    // Guest threads may still be there; nothing of theirs is worth waiting for.
+    std::process::exit(code);
+}
+
+/// One line on standard error. On a raw terminal it must bring its own carriage return.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn run(options: &RunOptions) -> Result<i32> {
+    signals::block();
+    let bundle = Bundle::open(&options.bundle)?;
+    let config = &bundle.manifest.config;
+    let argv = command::argv(config, options)?;
+    let line_end = if options.tty { "\r" } else { "" };
+    let sink: LineSink = Arc::new(move |line: &str| say(&format!("megalith: {line}{line_end}")));
+    let runtime = Runtime::new(Arc::clone(&sink)).map_err(|e| fail(format!("{e:#}")))?;
+    let programs = container::programs(&bundle)?;
+    let vfs = container::vfs(&bundle, options)?;
+    let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
+    let env = command::environment(config, options, &home)?;
+    let cwd = command::workdir(config, options)?;
+    megalith_vkernel::mm::prepare().map_err(|e| fail(format!("cannot open /proc/self/pagemap: {e}")))?;
+    let stdio = Stdio { fds: stdio()?, tty: options.tty };
+    let strace: LineSink = Arc::new(move |line: &str| say(&format!("{line}{line_end}")));
+    let kernel = Kernel::new(KernelConfig {
+        programs,
+        launcher: Arc::new(runtime),
+        hostname: options.hostname.clone(),
+        limits: Limits { memory: options.memory, timeout: options.timeout, processes: options.pids_limit as usize },
+        audit: sink,
+        strace: options.strace.then_some(strace),
+    });
+    if options.tty {
+        terminal::make_raw()?;
+    }
+    signals::forward(Arc::clone(&kernel)).map_err(|e| fail(format!("cannot start a thread: {e}")))?;
+    seccomp::install()?;
+    kernel
+        .start_init(&argv, &env, &cwd, &credentials, stdio)
+        .map_err(|e| Failure { code: e.code(), message: e.to_string() })?;
+    Ok(kernel.wait().code())
+}
+
+/// Our own standard descriptors, duplicated for the guest.
+fn stdio() -> Result<[OwnedFd; 3]> {
+    let dup = |fd: std::os::fd::BorrowedFd| {
+        fd.try_clone_to_owned().map_err(|e| fail(format!("cannot duplicate a standard descriptor: {e}")))
+    };
+    Ok([dup(std::io::stdin().as_fd())?, dup(std::io::stdout().as_fd())?, dup(std::io::stderr().as_fd())?])
+}

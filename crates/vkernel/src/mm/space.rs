@@ -1,0 +1,988 @@
+//! Address spaces: the tree of virtual memory areas, and the host mappings that mirror it inside a slot.
+//!
+//! Guest pages are host pages. The host never gets PROT_EXEC: recompiled code lives elsewhere, so executable is a
+//! property of the tree alone.
+
+use super::scan;
+use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
+use crate::errno::{Errno, Result, last};
+use crate::program::Program;
+use megalith_abi::{ADDR_LIMIT, MAP_L1, MAP_L2, MMAP_MIN_ADDR};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Guest page size.
+pub const PAGE: u64 = megalith_abi::PAGE_SIZE as u64;
+const MIN: u64 = MMAP_MIN_ADDR as u64;
+const LIMIT: u64 = ADDR_LIMIT as u64;
+/// Unmapped bytes kept below the stack (Linux: `stack_guard_gap`, 256 pages).
+const STACK_GAP: u64 = 256 * PAGE;
+/// Areas a process may have (Linux: `vm.max_map_count`; lower, because all processes share the host's).
+const MAX_AREAS: usize = 8192;
+
+/// Access rights of pages, as in `PROT_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prot(pub u32);
+
+impl Prot {
+    pub const NONE: Prot = Prot(0);
+    pub const READ: Prot = Prot(1);
+    pub const WRITE: Prot = Prot(2);
+    pub const EXEC: Prot = Prot(4);
+    pub const RW: Prot = Prot(3);
+
+    /// Whether all of `other` is granted; on x86 write or execute implies read.
+    pub fn allows(self, other: Prot) -> bool {
+        let have = if self.0 != 0 { self.0 | 1 } else { 0 };
+        have & other.0 == other.0
+    }
+    /// Whether any of `other` is set.
+    pub fn has(self, other: Prot) -> bool {
+        self.0 & other.0 != 0
+    }
+    /// What the host gets: never PROT_EXEC.
+    fn host(self) -> i32 {
+        if self.0 == 0 {
+            libc::PROT_NONE
+        } else if self.0 & 2 != 0 {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else {
+            libc::PROT_READ
+        }
+    }
+}
+
+/// A host file to map.
+#[derive(Clone)]
+pub struct MapSource {
+    /// The host file.
+    pub fd: Arc<OwnedFd>,
+    /// Byte in the host file at which the guest's file starts (page aligned).
+    pub base: u64,
+    /// Bytes of the guest's file at the time of the call.
+    pub size: u64,
+    /// The file may become shorter while it is mapped, so that touching it may fault.
+    pub truncatable: bool,
+    /// Path for /proc/PID/maps.
+    pub path: Arc<[u8]>,
+    /// Inode number for /proc/PID/maps.
+    pub ino: u64,
+    /// Called for the file's owner to know of writable shared mappings; kept as long as any area refers to it.
+    pub keep: Option<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+/// What lies behind an area.
+#[derive(Clone)]
+pub enum Backing {
+    /// Private zero pages.
+    Anon,
+    /// Pages of a file, from guest file offset `offset`.
+    File { source: MapSource, offset: u64, shared: bool },
+}
+
+/// Special areas, as /proc/PID/maps names them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Label {
+    None,
+    Heap,
+    Stack,
+}
+
+/// One virtual memory area.
+#[derive(Clone)]
+pub struct Vma {
+    /// One past the last byte; the start is the key in the tree.
+    pub end: u64,
+    pub prot: Prot,
+    pub backing: Backing,
+    pub label: Label,
+    /// Executable text of a program; its code is in the code map.
+    pub text: bool,
+    /// A shared file mapping that was not opened for writing may not be made writable.
+    pub may_write: bool,
+}
+
+impl Vma {
+    fn shared(&self) -> bool {
+        matches!(self.backing, Backing::File { shared: true, .. })
+    }
+    /// Touching it may fault although the tree allows it.
+    fn may_fault(&self) -> bool {
+        matches!(&self.backing, Backing::File { source, .. } if source.truncatable)
+    }
+    /// Only this process's thread can change its bytes.
+    fn exclusive(&self) -> bool {
+        matches!(self.backing, Backing::Anon) || matches!(&self.backing, Backing::File { shared: false, .. })
+    }
+    /// The same area seen from `delta` bytes further on.
+    fn advanced(&self, delta: u64) -> Vma {
+        let mut v = self.clone();
+        if let Backing::File { offset, .. } = &mut v.backing {
+            *offset += delta;
+        }
+        v
+    }
+    /// Whether `next`, which starts where this area (of `len` bytes) ends, continues it.
+    fn continues(&self, len: u64, next: &Vma) -> bool {
+        self.prot == next.prot
+            && self.label == next.label
+            && self.text == next.text
+            && self.may_write == next.may_write
+            && match (&self.backing, &next.backing) {
+                (Backing::Anon, Backing::Anon) => true,
+                (
+                    Backing::File { source: a, offset: oa, shared: sa },
+                    Backing::File { source: b, offset: ob, shared: sb },
+                ) => Arc::ptr_eq(&a.fd, &b.fd) && a.base == b.base && sa == sb && oa + len == *ob,
+                _ => false,
+            }
+    }
+}
+
+/// Options of [`AddressSpace::mmap`].
+pub struct MapRequest {
+    pub addr: u64,
+    pub len: u64,
+    pub prot: Prot,
+    pub backing: Backing,
+    pub fixed: bool,
+    pub no_replace: bool,
+    pub label: Label,
+    pub may_write: bool,
+    /// Recompiled text of the manifest's file: may be executable.
+    pub text: bool,
+}
+
+/// Bytes of private memory in use by the processes of a container.
+#[derive(Default)]
+pub struct Budget {
+    limit: Option<u64>,
+    /// Resident private bytes at the last count, plus what was mapped since.
+    used: AtomicU64,
+}
+
+impl Budget {
+    /// A budget of `limit` bytes.
+    pub fn new(limit: Option<u64>) -> Arc<Budget> {
+        Arc::new(Budget { limit, used: AtomicU64::new(0) })
+    }
+    /// The limit in bytes.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
+    }
+    /// Bytes in use at the last count.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+    /// Records a new count.
+    pub fn set_used(&self, n: u64) {
+        self.used.store(n, Ordering::Relaxed);
+    }
+    /// Whether `len` more bytes can never fit.
+    fn refuses(&self, len: u64) -> bool {
+        self.limit.is_some_and(|l| self.used().saturating_add(len) > l)
+    }
+}
+
+/// A process's memory.
+pub struct AddressSpace {
+    slot: Arc<Slot>,
+    areas: BTreeMap<u64, Vma>,
+    brk_start: u64,
+    brk: u64,
+    /// One past the highest address that mmap chooses.
+    mmap_top: u64,
+    budget: Arc<Budget>,
+    /// Bytes mapped, for RLIMIT_AS and /proc.
+    total: u64,
+    /// RLIMIT_AS, RLIMIT_DATA: limits in bytes.
+    pub limit_as: u64,
+    pub limit_data: u64,
+}
+
+fn align_up(n: u64) -> u64 {
+    n.saturating_add(PAGE - 1) & !(PAGE - 1)
+}
+fn align_down(n: u64) -> u64 {
+    n & !(PAGE - 1)
+}
+
+impl AddressSpace {
+    /// An empty address space on a fresh slot.
+    pub fn new(pool: &Arc<SlotPool>, budget: &Arc<Budget>) -> Result<AddressSpace> {
+        Ok(AddressSpace {
+            slot: pool.get()?,
+            areas: BTreeMap::new(),
+            brk_start: 0,
+            brk: 0,
+            mmap_top: LIMIT,
+            budget: Arc::clone(budget),
+            total: 0,
+            limit_as: u64::MAX,
+            limit_data: u64::MAX,
+        })
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+    /// Bytes mapped.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+    /// Current program break.
+    pub fn current_brk(&self) -> u64 {
+        self.brk
+    }
+    /// First byte of the heap.
+    pub fn brk_start(&self) -> u64 {
+        self.brk_start
+    }
+    /// Areas by start address.
+    pub fn areas(&self) -> impl DoubleEndedIterator<Item = (u64, &Vma)> {
+        self.areas.iter().map(|(&s, v)| (s, v))
+    }
+
+    /// The area that contains `addr`.
+    pub fn find(&self, addr: u64) -> Option<(u64, &Vma)> {
+        self.areas.range(..=addr).next_back().filter(|(_, v)| addr < v.end).map(|(&s, v)| (s, v))
+    }
+
+    fn host(&self, addr: u64) -> usize {
+        debug_assert!(addr <= MEMORY0_SIZE as u64);
+        self.slot.memory0() as usize + addr as usize
+    }
+
+    // ---- tree ----
+
+    /// Makes `addr` an area boundary.
+    fn split(&mut self, addr: u64) {
+        let Some((start, v)) = self.find(addr) else { return };
+        if start == addr {
+            return;
+        }
+        let right = v.advanced(addr - start);
+        if let Some(v) = self.areas.get_mut(&start) {
+            v.end = addr;
+        }
+        self.areas.insert(addr, right);
+    }
+
+    /// Takes the areas of a range out of the tree (cutting those that overlap its ends).
+    fn cut(&mut self, r: Range<u64>) -> Vec<(u64, Vma)> {
+        self.split(r.start);
+        self.split(r.end);
+        let keys: Vec<u64> = self.areas.range(r).map(|(&k, _)| k).collect();
+        let cut: Vec<(u64, Vma)> = keys.into_iter().filter_map(|k| Some((k, self.areas.remove(&k)?))).collect();
+        self.total -= cut.iter().map(|(s, v)| v.end - s).sum::<u64>();
+        cut
+    }
+
+    /// Adds an area to a free range and merges it with its neighbours where they continue each other.
+    fn insert(&mut self, start: u64, vma: Vma) {
+        self.total += vma.end - start;
+        let end = vma.end;
+        let mut start = start;
+        let mut vma = vma;
+        if let Some((&ps, p)) = self.areas.range(..start).next_back()
+            && p.end == start
+            && p.continues(start - ps, &vma)
+        {
+            let mut merged = p.clone();
+            merged.end = end;
+            self.areas.remove(&ps);
+            vma = merged;
+            start = ps;
+        }
+        if let Some(n) = self.areas.get(&end)
+            && vma.continues(end - start, n)
+        {
+            vma.end = n.end;
+            self.areas.remove(&end);
+        }
+        self.areas.insert(start, vma);
+    }
+
+    fn is_free(&self, r: Range<u64>) -> bool {
+        self.areas.range(..r.end).next_back().is_none_or(|(_, v)| v.end <= r.start)
+    }
+
+    /// The highest free range of `len` bytes below `top`.
+    fn find_free(&self, len: u64, top: u64) -> Option<u64> {
+        let mut high = top;
+        for (&start, v) in self.areas.range(..top).rev() {
+            if v.end <= high && high - v.end >= len {
+                return Some(high - len);
+            }
+            let gap = if v.label == Label::Stack { STACK_GAP } else { 0 };
+            high = high.min(start.saturating_sub(gap));
+            if high < MIN + len {
+                return None;
+            }
+        }
+        (high >= MIN + len).then(|| high - len)
+    }
+
+    // ---- host mappings ----
+
+    fn host_map(&self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
+        let len = (end - start) as usize;
+        let (flags, fd, offset) = match backing {
+            Backing::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+            Backing::File { source, offset, shared } => {
+                let kind = if *shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+                (kind, source.fd.as_raw_fd(), source.base.checked_add(*offset).ok_or(Errno::OVERFLOW)?)
+            }
+        };
+        let offset = i64::try_from(offset).map_err(|_| Errno::OVERFLOW)?;
+        if end > LIMIT || len == 0 {
+            return Err(Errno::NOMEM);
+        }
+        // SAFETY: the range lies in memory 0 of the slot (checked), which holds guest bytes only, and no Rust reference into it is alive.
+        let p = unsafe {
+            libc::mmap(
+                self.host(start) as *mut libc::c_void,
+                len,
+                prot.host(),
+                flags | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                fd,
+                offset,
+            )
+        };
+        if p == libc::MAP_FAILED { Err(last()) } else { Ok(()) }
+    }
+
+    fn host_unmap(&self, start: u64, end: u64) -> Result<()> {
+        self.host_map(start, end, Prot::NONE, &Backing::Anon)
+    }
+
+    fn host_protect(&self, start: u64, end: u64, prot: Prot) -> Result<()> {
+        // SAFETY: the range lies in memory 0 of the slot: areas never reach past LIMIT.
+        let r = unsafe {
+            libc::mprotect(self.host(start) as *mut libc::c_void, (end - start) as usize, prot.host())
+        };
+        if r < 0 { Err(last()) } else { Ok(()) }
+    }
+
+    // ---- system calls ----
+
+    /// mmap(2). Returns the address.
+    pub fn mmap(&mut self, q: MapRequest) -> Result<u64> {
+        if q.len == 0 {
+            return Err(Errno::INVAL);
+        }
+        let len = align_up(q.len);
+        if len >= LIMIT - MIN {
+            return Err(Errno::NOMEM);
+        }
+        if q.prot.has(Prot::EXEC) && !q.text {
+            return Err(Errno::ACCESS);
+        }
+        if self.areas.len() >= MAX_AREAS
+            || self.total.saturating_add(len) > self.limit_as
+            || (matches!(q.backing, Backing::Anon) && q.prot.has(Prot::WRITE) && self.budget.refuses(len))
+        {
+            return Err(Errno::NOMEM);
+        }
+        let addr = if q.fixed || q.no_replace {
+            if q.addr % PAGE != 0 {
+                return Err(Errno::INVAL);
+            }
+            if q.addr < MIN {
+                return Err(Errno::PERM);
+            }
+            if q.addr > LIMIT - len {
+                return Err(Errno::NOMEM);
+            }
+            if q.no_replace && !self.is_free(q.addr..q.addr + len) {
+                return Err(Errno::EXIST);
+            }
+            q.addr
+        } else {
+            let hint = align_down(q.addr);
+            if hint >= MIN && hint <= self.mmap_top.saturating_sub(len) && self.is_free(hint..hint + len) {
+                hint
+            } else {
+                self.find_free(len, self.mmap_top).ok_or(Errno::NOMEM)?
+            }
+        };
+        let end = addr + len;
+        self.host_map(addr, end, q.prot, &q.backing)?;
+        for (s, v) in self.cut(addr..end) {
+            self.forget_code(s, &v);
+        }
+        let vma =
+            Vma { end, prot: q.prot, backing: q.backing, label: q.label, text: q.text, may_write: q.may_write };
+        self.insert(addr, vma);
+        Ok(addr)
+    }
+
+    /// munmap(2).
+    pub fn munmap(&mut self, addr: u64, len: u64) -> Result<()> {
+        let len = align_up(len);
+        if addr % PAGE != 0 || len == 0 || addr > LIMIT || len > LIMIT - addr {
+            return Err(Errno::INVAL);
+        }
+        if self.areas.len() >= MAX_AREAS + 64 {
+            return Err(Errno::NOMEM);
+        }
+        for (s, v) in self.cut(addr..addr + len) {
+            self.forget_code(s, &v);
+            self.host_unmap(s, v.end)?;
+        }
+        Ok(())
+    }
+
+    /// mprotect(2).
+    pub fn mprotect(&mut self, addr: u64, len: u64, prot: Prot) -> Result<()> {
+        let len = align_up(len);
+        if addr % PAGE != 0 {
+            return Err(Errno::INVAL);
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
+            return Err(Errno::NOMEM);
+        }
+        if self.areas.len() >= MAX_AREAS {
+            return Err(Errno::NOMEM);
+        }
+        let end = addr + len;
+        let (first, _) = self.find(addr).ok_or(Errno::NOMEM)?;
+        for (_, v) in self.areas.range(first..end) {
+            if prot.has(Prot::EXEC) && (!v.text || prot.has(Prot::WRITE))
+                || prot.has(Prot::WRITE) && v.shared() && !v.may_write
+            {
+                return Err(Errno::ACCESS);
+            }
+        }
+        for (s, mut v) in self.cut(addr..end) {
+            if !prot.has(Prot::EXEC) {
+                self.forget_code(s, &v);
+                v.text = false;
+            }
+            self.host_protect(s, v.end, prot)?;
+            v.prot = prot;
+            self.insert(s, v);
+        }
+        Ok(())
+    }
+
+    /// Whether every page of the range is mapped.
+    pub fn covered(&self, addr: u64, len: u64) -> bool {
+        let mut at = addr;
+        while at < addr + len {
+            match self.find(at) {
+                Some((_, v)) => at = v.end,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// mremap(2). `new_addr` is given with MREMAP_FIXED.
+    pub fn mremap(
+        &mut self,
+        old: u64,
+        old_len: u64,
+        new_len: u64,
+        may_move: bool,
+        new_addr: Option<u64>,
+        keep_old: bool,
+    ) -> Result<u64> {
+        let old_len = align_up(old_len);
+        let new_len = align_up(new_len);
+        if old % PAGE != 0 || new_len == 0 || (new_addr.is_some() || keep_old) && !may_move {
+            return Err(Errno::INVAL);
+        }
+        if old_len == 0 || old > LIMIT || old_len > LIMIT - old || new_len >= LIMIT {
+            return Err(Errno::INVAL);
+        }
+        let (start, v) = self.find(old).ok_or(Errno::FAULT)?;
+        if v.end < old + old_len || v.text {
+            return Err(Errno::FAULT);
+        }
+        let v = v.advanced(old - start);
+        if let Some(to) = new_addr
+            && (to % PAGE != 0
+                || to < MIN
+                || to > LIMIT - new_len
+                || (to < old + old_len && old < to + new_len))
+        {
+            return Err(Errno::INVAL);
+        }
+        if keep_old && !matches!(v.backing, Backing::Anon) {
+            return Err(Errno::INVAL);
+        }
+        if new_addr.is_none() && !keep_old {
+            if new_len <= old_len {
+                if new_len < old_len {
+                    self.munmap(old + new_len, old_len - new_len)?;
+                }
+                return Ok(old);
+            }
+            let grow = new_len - old_len;
+            if matches!(v.backing, Backing::Anon) && self.budget.refuses(grow)
+                || self.total.saturating_add(grow) > self.limit_as
+            {
+                return Err(Errno::NOMEM);
+            }
+            let end = old + old_len;
+            if end == self.find(old).map_or(0, |(_, v)| v.end)
+                && end + grow <= self.mmap_top
+                && self.is_free(end..end + grow)
+            {
+                let tail = Vma { end: end + grow, ..v.advanced(old_len) };
+                self.host_map(end, end + grow, tail.prot, &tail.backing)?;
+                self.insert(end, tail);
+                return Ok(old);
+            }
+        }
+        if !may_move {
+            return Err(Errno::NOMEM);
+        }
+        if self.areas.len() >= MAX_AREAS {
+            return Err(Errno::NOMEM);
+        }
+        let to = match new_addr {
+            Some(to) => {
+                self.munmap(to, new_len)?;
+                to
+            }
+            None => self.find_free(new_len, self.mmap_top).ok_or(Errno::NOMEM)?,
+        };
+        let moved = old_len.min(new_len);
+        if self.total.saturating_add(new_len) > self.limit_as {
+            return Err(Errno::NOMEM);
+        }
+        // SAFETY: both ranges lie in memory 0 of the slot; the host moves the pages and leaves the old range unmapped, which the next
+        // line makes part of the reservation again before anything else can take it (other threads' mmaps are never MAP_FIXED here).
+        let p = unsafe {
+            libc::mremap(
+                self.host(old) as *mut libc::c_void,
+                moved as usize,
+                moved as usize,
+                libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP,
+                self.host(to) as *mut libc::c_void,
+            )
+        };
+        if p == libc::MAP_FAILED {
+            // DONTUNMAP is for private anonymous memory (and newer kernels): copy instead.
+            self.copy_mapping(&v, old, to, moved)?;
+        }
+        if new_len > moved {
+            let tail = v.advanced(moved);
+            self.host_map(to + moved, to + new_len, tail.prot, &tail.backing)?;
+        }
+        if keep_old {
+            self.host_map(old, old + old_len, v.prot, &v.backing)?;
+        } else {
+            self.munmap(old, old_len)?;
+        }
+        self.insert(to, Vma { end: to + new_len, ..v });
+        Ok(to)
+    }
+
+    /// Maps `v` again at `to` and copies its private pages from `from`.
+    fn copy_mapping(&self, v: &Vma, from: u64, to: u64, len: u64) -> Result<()> {
+        copy_area(self.slot.memory0() as usize, self, v, from, to, len)
+    }
+
+    /// madvise(2): MADV_DONTNEED and MADV_FREE drop pages, the rest has no effect.
+    pub fn madvise(&mut self, addr: u64, len: u64, advice: i32) -> Result<()> {
+        let len = align_up(len);
+        if addr % PAGE != 0 || addr > LIMIT || len > LIMIT - addr {
+            return Err(Errno::INVAL);
+        }
+        match advice {
+            libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_REMOVE => {}
+            0..=3 | 10..=25 => return Ok(()),
+            _ => return Err(Errno::INVAL),
+        }
+        let end = addr + len;
+        let mut at = addr;
+        while at < end {
+            let (_, v) = self.find(at).ok_or(Errno::NOMEM)?;
+            let stop = v.end.min(end);
+            if advice == libc::MADV_FREE && !matches!(v.backing, Backing::Anon) || advice == libc::MADV_REMOVE && !v.shared()
+            {
+                return Err(Errno::INVAL);
+            }
+            if advice != libc::MADV_FREE {
+                // SAFETY: the range is mapped guest memory in the slot; dropping its pages is what the guest asked for.
+                let r = unsafe { libc::madvise(self.host(at) as *mut libc::c_void, (stop - at) as usize, advice) };
+                if r < 0 {
+                    return Err(last());
+                }
+            }
+            at = stop;
+        }
+        Ok(())
+    }
+
+    /// msync(2).
+    pub fn msync(&self, addr: u64, len: u64, flags: i32) -> Result<()> {
+        let len = align_up(len);
+        if addr % PAGE != 0
+            || flags & !(libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC) != 0
+            || flags & libc::MS_ASYNC != 0 && flags & libc::MS_SYNC != 0
+        {
+            return Err(Errno::INVAL);
+        }
+        if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
+            return Err(Errno::NOMEM);
+        }
+        if len > 0 {
+            // SAFETY: msync changes no memory.
+            let r = unsafe { libc::msync(self.host(addr) as *mut libc::c_void, len as usize, flags) };
+            if r < 0 {
+                return Err(last());
+            }
+        }
+        Ok(())
+    }
+
+    /// mincore(2): one byte per page.
+    pub fn mincore(&self, addr: u64, len: u64) -> Result<Vec<u8>> {
+        let len = align_up(len);
+        if addr % PAGE != 0 {
+            return Err(Errno::INVAL);
+        }
+        if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
+            return Err(Errno::NOMEM);
+        }
+        let mut v = vec![0u8; (len / PAGE) as usize];
+        if !v.is_empty() {
+            // SAFETY: `v` has one byte for each page of the range.
+            let r = unsafe { libc::mincore(self.host(addr) as *mut libc::c_void, len as usize, v.as_mut_ptr()) };
+            if r < 0 {
+                return Err(last());
+            }
+        }
+        Ok(v)
+    }
+
+    /// Sets where the heap starts (exec).
+    pub fn set_brk_start(&mut self, at: u64) {
+        self.brk_start = align_up(at);
+        self.brk = self.brk_start;
+    }
+
+    /// brk(2): the new (or, on failure, the old) break.
+    pub fn set_brk(&mut self, to: u64) -> u64 {
+        if to < self.brk_start || to > LIMIT || to - self.brk_start > self.limit_data {
+            return self.brk;
+        }
+        let (old, new) = (align_up(self.brk), align_up(to));
+        let done = if new > old {
+            let request = MapRequest {
+                addr: old,
+                len: new - old,
+                prot: Prot::RW,
+                backing: Backing::Anon,
+                fixed: true,
+                no_replace: true,
+                label: Label::Heap,
+                may_write: true,
+                text: false,
+            };
+            // A page must stay free above, as the heap may not run into a mapping.
+            self.is_free(old..(new + PAGE).min(LIMIT)) && self.mmap(request).is_ok()
+        } else {
+            new == old || self.munmap(new, old - new).is_ok()
+        };
+        if done {
+            self.brk = to;
+        }
+        self.brk
+    }
+
+    /// Maps the stack of `size` bytes at the top and places later mappings below it. Returns one past its last byte.
+    pub fn map_stack(&mut self, size: u64) -> Result<u64> {
+        let size = align_up(size.clamp(PAGE * 32, 1 << 30));
+        let low = LIMIT - size;
+        self.mmap(MapRequest {
+            addr: low,
+            len: size,
+            prot: Prot::RW,
+            backing: Backing::Anon,
+            fixed: true,
+            no_replace: true,
+            label: Label::Stack,
+            may_write: true,
+            text: false,
+        })?;
+        self.mmap_top = low - STACK_GAP;
+        Ok(LIMIT)
+    }
+
+    /// The lowest stack address whose page was ever touched.
+    pub fn lowest_touched_stack(&self) -> Option<u64> {
+        let (start, v) = self.areas().find(|(_, v)| v.label == Label::Stack)?;
+        let base = self.host(0);
+        let mut lowest = None;
+        let _ = scan::private_pages(self.host(start)..self.host(v.end), |r| {
+            lowest.get_or_insert((r.start - base) as u64);
+            Ok(())
+        });
+        lowest
+    }
+
+    /// Resident private bytes.
+    pub fn resident(&self) -> u64 {
+        let mut n = 0;
+        let _ = scan::private_pages(self.host(0)..self.host(LIMIT), |r| {
+            n += (r.end - r.start) as u64;
+            Ok(())
+        });
+        n
+    }
+
+    /// The address space of a fork child: the same areas on another slot, with the dirty pages copied.
+    pub fn fork(&self, pool: &Arc<SlotPool>) -> Result<AddressSpace> {
+        let child = AddressSpace {
+            slot: pool.get()?,
+            areas: self.areas.clone(),
+            brk_start: self.brk_start,
+            brk: self.brk,
+            mmap_top: self.mmap_top,
+            budget: Arc::clone(&self.budget),
+            total: self.total,
+            limit_as: self.limit_as,
+            limit_data: self.limit_data,
+        };
+        for (start, v) in self.areas() {
+            copy_area(child.slot.memory0() as usize, self, v, start, start, v.end - start)?;
+        }
+        Ok(child)
+    }
+
+    // ---- code map ----
+
+    /// Enters a program's text, mapped at its load base, into the code map.
+    pub fn map_code(&mut self, base: u64, program: &Program) -> Result<()> {
+        let meta = &program.meta;
+        let lines_len = meta.code_lines.len() as u64;
+        let start = meta.text.0.checked_add(base).ok_or(Errno::NOEXEC)?;
+        let end = meta.text.1.checked_add(base).ok_or(Errno::NOEXEC)?;
+        // 64 entries of 16 bytes a page.
+        let pages = align_up(end.saturating_sub(start)) / PAGE;
+        if start % PAGE != 0 || end > LIMIT || lines_len > pages * 1024 || lines_len % 1024 != 0 && pages == 0 {
+            return Err(Errno::NOEXEC);
+        }
+        if pages == 0 {
+            return Ok(());
+        }
+        let memory1 = self.slot.memory1() as usize;
+        // SAFETY: MAP_L2 and the lines of at most 2^20 pages (1 GiB) less the part above ADDR_LIMIT fit memory 1, checked here; the slot is ours.
+        let p = unsafe {
+            if MAP_L2 as u64 + align_up(lines_len) > super::slot::MEMORY1_SIZE as u64 {
+                return Err(Errno::NOEXEC);
+            }
+            libc::mmap(
+                (memory1 + MAP_L2 as usize) as *mut libc::c_void,
+                align_up(lines_len) as usize,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
+                program.code_lines()?.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if p == libc::MAP_FAILED {
+            return Err(last());
+        }
+        for i in 0..pages {
+            // A page whose lines are not all there has none: every line of a page is needed.
+            let lines = if (i + 1) * 1024 <= align_up(lines_len) { MAP_L2 + (i * 1024) as u32 } else { 0 };
+            self.set_l1(start / PAGE + i, lines, program.table_base);
+        }
+        Ok(())
+    }
+
+    /// Writes the L1 entry of a guest page.
+    fn set_l1(&self, page: u64, lines: u32, table_base: u32) {
+        if page >= 1 << 20 {
+            return;
+        }
+        let entry = u64::from(lines) | u64::from(table_base) << 32;
+        // SAFETY: the table has 2^20 aligned entries at MAP_L1 in memory 1, which is mapped read-write; guest code that reads it runs on this thread.
+        unsafe { self.slot.memory1().add(MAP_L1 as usize + page as usize * 8).cast::<u64>().write_volatile(entry.to_le()) };
+    }
+
+    /// Takes an area's pages out of the code map.
+    fn forget_code(&self, start: u64, v: &Vma) {
+        if v.text {
+            for page in start / PAGE..v.end / PAGE {
+                self.set_l1(page, 0, 0);
+            }
+        }
+    }
+
+    // ---- guest memory access ----
+
+    /// How many of the `len` bytes at `addr` the guest could access with `need`.
+    pub fn accessible(&self, addr: u64, len: usize, need: Prot) -> usize {
+        let want = addr.saturating_add(len as u64);
+        let mut at = addr;
+        while at < want {
+            match self.find(at) {
+                Some((_, v)) if v.prot.allows(need) => at = v.end,
+                _ => break,
+            }
+        }
+        (at.min(want) - addr) as usize
+    }
+
+    fn check(&self, addr: u64, len: usize, need: Prot) -> Result<Access> {
+        let want = addr.checked_add(len as u64).ok_or(Errno::FAULT)?;
+        let mut at = addr;
+        let mut access = Access::Exclusive;
+        while at < want {
+            let (_, v) = self.find(at).ok_or(Errno::FAULT)?;
+            if !v.prot.allows(need) {
+                return Err(Errno::FAULT);
+            }
+            if v.may_fault() {
+                access = Access::MayFault;
+            } else if !v.exclusive() && access == Access::Exclusive {
+                access = Access::Shared;
+            }
+            at = v.end;
+        }
+        Ok(access)
+    }
+
+    /// Reads guest memory; all of it or `EFAULT`.
+    pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<()> {
+        if buf.is_empty() {
+            return Ok(());
+        }
+        match self.check(addr, buf.len(), Prot::READ)? {
+            Access::MayFault => transfer(self.host(addr), buf.as_mut_ptr(), buf.len(), false),
+            _ => {
+                // SAFETY: the tree says that the range is mapped and readable, and its pages cannot go away: files behind them cannot shrink.
+                // Guest memory never overlaps Rust objects; other guests writing to shared pages at the same time is the guests' own race.
+                unsafe { std::ptr::copy_nonoverlapping(self.host(addr) as *const u8, buf.as_mut_ptr(), buf.len()) };
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes guest memory; all of it or `EFAULT`.
+    pub fn write(&self, addr: u64, data: &[u8]) -> Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        match self.check(addr, data.len(), Prot::WRITE)? {
+            Access::MayFault => transfer(self.host(addr), data.as_ptr().cast_mut(), data.len(), true),
+            _ => {
+                // SAFETY: as in `read`, with write permission.
+                unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), self.host(addr) as *mut u8, data.len()) };
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands `f` the guest bytes themselves when nobody else can change or unmap them meanwhile, `None` otherwise.
+    pub fn slice_mut<R>(&mut self, addr: u64, len: usize, f: impl FnOnce(Option<&mut [u8]>) -> R) -> Result<R> {
+        match self.check(addr, len, Prot::WRITE)? {
+            // SAFETY: private, mapped, writable memory that only this process's thread (the caller, who holds `&mut self`) accesses.
+            Access::Exclusive => Ok(f(Some(unsafe { std::slice::from_raw_parts_mut(self.host(addr) as *mut u8, len) }))),
+            _ => Ok(f(None)),
+        }
+    }
+
+    /// The same for reading.
+    pub fn slice<R>(&self, addr: u64, len: usize, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
+        match self.check(addr, len, Prot::READ)? {
+            // SAFETY: private, mapped, readable memory that only this process's thread (the caller) accesses, and not while `f` runs.
+            Access::Exclusive => Ok(f(Some(unsafe { std::slice::from_raw_parts(self.host(addr) as *const u8, len) }))),
+            _ => Ok(f(None)),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Private memory whose pages cannot go away.
+    Exclusive,
+    /// Memory that other processes may change.
+    Shared,
+    /// A file that may have shrunk.
+    MayFault,
+}
+
+/// Copies between guest memory at `guest` and `buf` through the host kernel, which answers EFAULT where an access would be SIGBUS.
+fn transfer(guest: usize, buf: *mut u8, len: usize, write: bool) -> Result<()> {
+    let local = libc::iovec { iov_base: buf.cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: guest as *mut libc::c_void, iov_len: len };
+    // SAFETY: `buf` has `len` bytes (only read when writing to the guest); the kernel checks the guest side.
+    let n = unsafe {
+        let pid = libc::getpid();
+        if write {
+            libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0)
+        } else {
+            libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
+        }
+    };
+    if n == len as isize { Ok(()) } else { Err(Errno::FAULT) }
+}
+
+/// Maps `v` of `parent` (its bytes `from..from + len`) at `to` of the memory at host address `memory0`, with private pages copied.
+fn copy_area(memory0: usize, parent: &AddressSpace, v: &Vma, from: u64, to: u64, len: u64) -> Result<()> {
+    let (flags, fd, offset) = match &v.backing {
+        Backing::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
+        Backing::File { source, offset, shared } => {
+            let kind = if *shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+            (kind, source.fd.as_raw_fd(), source.base + offset)
+        }
+    };
+    let src = parent.host(from);
+    let mut dirty = Vec::new();
+    if !v.shared() {
+        scan::private_pages(src..src + len as usize, |r| {
+            dirty.push(r);
+            Ok(())
+        })?;
+    }
+    if to + len > LIMIT {
+        return Err(Errno::NOMEM);
+    }
+    let dst = memory0 + to as usize;
+    let prot = if dirty.is_empty() { v.prot.host() } else { libc::PROT_READ | libc::PROT_WRITE };
+    // SAFETY: the target range lies in memory 0 of a slot that the caller owns and no guest runs on.
+    let p = unsafe {
+        libc::mmap(dst as *mut libc::c_void, len as usize, prot, flags | libc::MAP_FIXED | libc::MAP_NORESERVE, fd, offset as i64)
+    };
+    if p == libc::MAP_FAILED {
+        return Err(last());
+    }
+    if dirty.is_empty() {
+        return Ok(());
+    }
+    let unreadable = v.prot.host() == libc::PROT_NONE;
+    // SAFETY: `src` and `dst` are distinct ranges of `len` bytes of guest memory; the dirty pages are present private pages of the source, made
+    // readable for the copy where the guest made them inaccessible (its thread is in this call), and the target is mapped read-write.
+    unsafe {
+        if unreadable && libc::mprotect(src as *mut libc::c_void, len as usize, libc::PROT_READ) < 0 {
+            return Err(last());
+        }
+        for r in dirty {
+            std::ptr::copy_nonoverlapping(r.start as *const u8, (dst + (r.start - src)) as *mut u8, r.end - r.start);
+        }
+        if unreadable && libc::mprotect(src as *mut libc::c_void, len as usize, libc::PROT_NONE) < 0 {
+            return Err(last());
+        }
+        if v.prot.host() != libc::PROT_READ | libc::PROT_WRITE
+            && libc::mprotect(dst as *mut libc::c_void, len as usize, v.prot.host()) < 0
+        {
+            return Err(last());
+        }
+    }
+    Ok(())
+}

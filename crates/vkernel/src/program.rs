@@ -1,0 +1,104 @@
+//! The programs that may start: one per recompiled file, found by hash.
+
+use crate::errno::Result;
+use megalith_abi::FileMeta;
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+/// SHA-256 of a file's bytes.
+pub type Hash = [u8; 32];
+
+/// One recompiled ELF file.
+pub struct Program {
+    /// SHA-256 of the file.
+    pub hash: Hash,
+    /// Size of the file in bytes.
+    pub size: u64,
+    /// Name of its entry point, e.g. `ls_start`.
+    pub entry_point: String,
+    /// What recompilation recorded.
+    pub meta: Arc<FileMeta>,
+    /// Index of the file's first function in the table of the instance that runs it (1 in a projection).
+    pub table_base: u32,
+    /// What the engine needs to make an instance; the vkernel never looks inside.
+    pub engine: Arc<dyn Any + Send + Sync>,
+    lines: OnceLock<OwnedFd>,
+}
+
+impl Program {
+    /// Describes a program; `engine` is handed back with each [`crate::Task`] that runs it.
+    pub fn new(
+        hash: Hash,
+        size: u64,
+        entry_point: String,
+        meta: Arc<FileMeta>,
+        table_base: u32,
+        engine: Arc<dyn Any + Send + Sync>,
+    ) -> Program {
+        Program { hash, size, entry_point, meta, table_base, engine, lines: OnceLock::new() }
+    }
+
+    /// The hash as the four big-endian words that `_dispatch` takes.
+    pub fn hash_words(&self) -> [u64; 4] {
+        let mut w = [0; 4];
+        for (w, b) in w.iter_mut().zip(self.hash.chunks_exact(8)) {
+            *w = u64::from_be_bytes(b.try_into().unwrap_or_default());
+        }
+        w
+    }
+
+    /// A memfd with the code lines, made at first use, to be mapped into each code map.
+    pub(crate) fn code_lines(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(fd) = self.lines.get() {
+            return Ok(fd.as_fd());
+        }
+        let fd = rustix::fs::memfd_create("code-lines", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let mut rest: &[u8] = &self.meta.code_lines;
+        while !rest.is_empty() {
+            let n = rustix::io::write(&fd, rest)?;
+            rest = rest.get(n..).unwrap_or_default();
+        }
+        Ok(self.lines.get_or_init(|| fd).as_fd())
+    }
+}
+
+/// All programs of a container.
+#[derive(Default)]
+pub struct ProgramTable {
+    by_hash: HashMap<Hash, Arc<Program>>,
+    sizes: HashSet<u64>,
+}
+
+impl ProgramTable {
+    /// An empty table.
+    pub fn new() -> ProgramTable {
+        ProgramTable::default()
+    }
+    /// Adds a program; one with the same hash is replaced.
+    pub fn insert(&mut self, p: Program) {
+        self.sizes.insert(p.size);
+        self.by_hash.insert(p.hash, Arc::new(p));
+    }
+    /// The program with this hash.
+    pub fn get(&self, hash: &Hash) -> Option<&Arc<Program>> {
+        self.by_hash.get(hash)
+    }
+    /// Whether some program has this size.
+    pub fn has_size(&self, size: u64) -> bool {
+        self.sizes.contains(&size)
+    }
+    /// Number of programs.
+    pub fn len(&self) -> usize {
+        self.by_hash.len()
+    }
+    /// Whether there is no program.
+    pub fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+    /// The programs, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Program>> {
+        self.by_hash.values()
+    }
+}

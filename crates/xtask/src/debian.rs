@@ -1,0 +1,190 @@
+//! Debian packages as input: busybox-static without installing it, and the source it was built from.
+//!
+//! Both come from wherever this machine's own apt gets its packages; no address stands here. What was fetched is kept in the
+//! cache under its content or version.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{paths, sh};
+
+/// An unpacked binary package.
+pub struct BinaryPackage {
+    /// Root of the unpacked files.
+    pub files: PathBuf,
+    /// Debian version, e.g. `1:1.35.0-4+deb12u1+b1`.
+    pub version: String,
+    /// Version of the source package that it was built from.
+    pub source_version: String,
+    /// SHA-256 of the `.deb`, hex.
+    pub hash: String,
+    /// Address of the archive that has it (what stands before `/pool/`).
+    archive: String,
+}
+
+/// Fetches and unpacks a binary package (not its dependencies).
+///
+/// # Errors
+/// apt does not know the package, or cannot fetch it.
+pub fn binary_package(name: &str) -> Result<BinaryPackage> {
+    let uri = || -> Result<(String, String, String)> {
+        let out = sh::text(&mut sh::command("apt-get", ["download", "--print-uris", name]))?;
+        // 'http://...deb' name_version_arch.deb 123 SHA256:abc
+        let line = out.lines().find(|l| l.starts_with('\'')).with_context(|| format!("apt has no address for {name}"))?;
+        let mut words = line.split_whitespace();
+        let (Some(address), Some(file), Some(_), Some(hash)) = (words.next(), words.next(), words.next(), words.next()) else {
+            bail!("apt-get --print-uris: not understood: {line}");
+        };
+        let hash = hash.strip_prefix("SHA256:").with_context(|| format!("apt-get --print-uris gives no SHA-256: {line}"))?;
+        Ok((address.trim_matches('\'').to_owned(), file.to_owned(), hash.to_owned()))
+    };
+    let (address, _, hash) = match uri() {
+        Ok(found) => found,
+        Err(_) => {
+            eprintln!("xtask: refreshing apt's package lists");
+            sh::output(&mut sh::command("apt-get", ["update"]))?;
+            uri()?
+        }
+    };
+    let dir = paths::cache("deb")?.join(format!("{name}-{}", hash.get(..16).unwrap_or(&hash)));
+    paths::make_once(&dir, |dir| {
+        eprintln!("xtask: fetching the Debian package {name}");
+        sh::output(sh::command("apt-get", ["-o", "APT::Sandbox::User=root", "download", name]).current_dir(dir))?;
+        let deb = only_file(dir, ".deb")?;
+        let got = sh::sha256_file(&deb)?;
+        if got != hash {
+            bail!("{}: its SHA-256 is {got}, apt promised {hash}", deb.display());
+        }
+        sh::output(sh::command("dpkg-deb", ["-x"]).arg(&deb).arg(dir.join("files")))?;
+        fs::rename(&deb, dir.join("package.deb"))?;
+        Ok(())
+    })?;
+    let field = |field: &str| sh::text(sh::command("dpkg-deb", ["-f"]).arg(dir.join("package.deb")).arg(field));
+    let version = field("Version")?.trim().to_owned();
+    // "Source: busybox (1:1.35.0-4+deb12u1)" when it differs from the binary's version.
+    let source = field("Source")?;
+    let source_version = match source.split_once('(') {
+        Some((_, rest)) => rest.trim().trim_end_matches(')').to_owned(),
+        None => version.clone(),
+    };
+    let archive = address.split("/pool/").next().unwrap_or_default().to_owned();
+    Ok(BinaryPackage { files: dir.join("files"), version, source_version, hash, archive })
+}
+
+/// Fetches and unpacks (patches applied) the source package `name` that `binary` was built from. Returns the source tree.
+///
+/// The machine's apt configuration is left alone: its entries for the archive that had the binary are copied to a private
+/// one, as source entries.
+///
+/// # Errors
+/// No entry for that archive is found, or it has no such source.
+pub fn source_package(name: &str, binary: &BinaryPackage) -> Result<PathBuf> {
+    let key = binary.source_version.replace([':', '/', '~'], "_");
+    let dir = paths::cache("source")?.join(format!("{name}_{key}"));
+    paths::make_once(&dir, |dir| {
+        eprintln!("xtask: fetching the Debian source package {name} {}", binary.source_version);
+        let apt = tempfile::tempdir()?;
+        let root = apt.path();
+        for sub in ["sources.d", "lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(root.join(sub))?;
+        }
+        if write_source_entries(&binary.archive, &root.join("sources.d"))? == 0 {
+            bail!("none of the machine's apt sources is for {}, which has {name}", binary.archive);
+        }
+        let option = |key: &str, sub: &str| format!("-o{key}={}", root.join(sub).display());
+        let options = [
+            "-oDir::Etc::sourcelist=/dev/null".to_owned(),
+            "-oAPT::Sandbox::User=root".to_owned(),
+            option("Dir::Etc::sourceparts", "sources.d"),
+            option("Dir::State::lists", "lists"),
+            option("Dir::Cache", "cache"),
+        ];
+        sh::output(sh::command("apt-get", &options).arg("update"))?;
+        let wanted = format!("{name}={}", binary.source_version);
+        sh::output(sh::command("apt-get", &options).args(["source", &wanted]).current_dir(dir))?;
+        let tree = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).find(|p| p.is_dir());
+        fs::rename(tree.context("apt-get source left no directory")?, dir.join("tree"))?;
+        Ok(())
+    })?;
+    Ok(dir.join("tree"))
+}
+
+/// Copies the machine's apt entries for `archive` as source entries into `to`. Returns how many.
+fn write_source_entries(archive: &str, to: &Path) -> Result<usize> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(entries.filter_map(|e| Some(e.ok()?.path())));
+    }
+    files.sort();
+    let mut count = 0;
+    for (i, file) in files.iter().enumerate() {
+        let Ok(text) = fs::read_to_string(file) else { continue };
+        let (entries, extension) = match file.extension().and_then(|e| e.to_str()) {
+            Some("sources") => (deb822_entries(&text, archive), "sources"),
+            Some("list") => (one_line_entries(&text, archive), "list"),
+            _ => continue,
+        };
+        if !entries.is_empty() {
+            count += entries.len();
+            let separator = if extension == "sources" { "\n\n" } else { "\n" };
+            fs::write(to.join(format!("{i}.{extension}")), entries.join(separator) + "\n")?;
+        }
+    }
+    Ok(count)
+}
+
+/// Stanzas of a deb822 file (man 5 sources.list) for `archive`, with `Types: deb-src`.
+fn deb822_entries(text: &str, archive: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+    lines
+        .split(|l| l.trim().is_empty())
+        .filter(|stanza| {
+            stanza.iter().any(|l| {
+                let Some(uris) = l.strip_prefix("URIs:") else { return false };
+                uris.split_whitespace().any(|u| u.trim_end_matches('/') == archive)
+            })
+        })
+        .map(|stanza| {
+            let lines: Vec<&str> =
+                stanza.iter().map(|l| if l.starts_with("Types:") { "Types: deb-src" } else { l }).collect();
+            lines.join("\n")
+        })
+        .collect()
+}
+
+/// One-line entries `deb [options] uri suite component...` for `archive`, as `deb-src`.
+fn one_line_entries(text: &str, archive: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|l| l.trim().strip_prefix("deb "))
+        .filter(|rest| rest.split_whitespace().any(|w| w.trim_end_matches('/') == archive))
+        .map(|rest| format!("deb-src {rest}"))
+        .collect()
+}
+
+/// The only file in `dir` whose name ends in `suffix`.
+fn only_file(dir: &Path, suffix: &str) -> Result<PathBuf> {
+    let mut found = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.to_string_lossy().ends_with(suffix));
+    match (found.next(), found.next()) {
+        (Some(path), None) => Ok(path),
+        _ => bail!("expected one {suffix} file in {}", dir.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_become_source_entries_of_the_one_archive() {
+        let text = "Types: deb\n# a comment\nURIs: http://a.example/debian\nSuites: x\n\nTypes: deb\nURIs: http://b.example/other\nSuites: y\n";
+        let found = deb822_entries(text, "http://a.example/debian");
+        assert_eq!(found, ["Types: deb-src\nURIs: http://a.example/debian\nSuites: x"]);
+        let list = "deb [signed-by=/k] http://a.example/debian/ x main\n# deb http://a.example/debian x main\ndeb-src http://a.example/debian x main\ndeb http://b.example x main\n";
+        assert_eq!(
+            one_line_entries(list, "http://a.example/debian"),
+            ["deb-src [signed-by=/k] http://a.example/debian/ x main"]
+        );
+    }
+}

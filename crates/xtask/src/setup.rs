@@ -1,0 +1,53 @@
+//! Set-up: the Debian packages that tests and benchmarks use. Nothing is asked, everything is said, twice does no harm.
+
+use anyhow::{Context, Result, bail};
+
+use crate::sh;
+
+/// (executable that shows it is there, Debian package).
+const NEEDED: &[(&str, &str)] = &[
+    ("gcc", "gcc"),
+    ("make", "make"),
+    ("ld", "binutils"),
+    ("nm", "binutils"),
+    ("dpkg-source", "dpkg-dev"),
+    ("patch", "patch"),
+    ("bzip2", "bzip2"),
+    ("xz", "xz-utils"),
+    ("strace", "strace"),
+    ("bwrap", "bubblewrap"),
+    ("runc", "runc"),
+    ("unshare", "util-linux"),
+    ("setsid", "util-linux"),
+];
+
+/// Packages without an executable: (file that shows it is there, package).
+const NEEDED_FILES: &[(&str, &str)] = &[("/usr/include/stdio.h", "libc6-dev"), ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev")];
+
+/// Installs what is missing with apt-get.
+///
+/// # Errors
+/// A package cannot be installed, or we are not root on a machine that misses one.
+pub fn packages() -> Result<()> {
+    let mut missing: Vec<&str> = Vec::new();
+    missing.extend(NEEDED.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));
+    missing.extend(NEEDED_FILES.iter().filter(|(file, _)| !std::path::Path::new(file).exists()).map(|(_, package)| package));
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    eprintln!("xtask: installing Debian packages: {}", missing.join(" "));
+    if !rustix::process::geteuid().is_root() {
+        bail!("missing Debian packages ({}): run as root, or: apt-get install {0}", missing.join(" "));
+    }
+    let install = || {
+        let args = ["-o", "APT::Sandbox::User=root", "install", "--yes", "--no-install-recommends"];
+        sh::output(sh::command("apt-get", args).args(&missing).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    if install().is_err() {
+        sh::output(&mut sh::command("apt-get", ["update"])).context("refresh the package lists")?;
+        install()?;
+    }
+    Ok(())
+}

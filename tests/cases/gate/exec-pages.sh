@@ -1,0 +1,2 @@
+# GOLDEN
+/opt/t/probe exec-pages

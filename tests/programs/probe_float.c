@@ -1,0 +1,90 @@
+/* Floating point: 80-bit x87, NaN signs, conversions, rounding modes. */
+#include <fenv.h>
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "probe.h"
+
+static volatile double dz = 0.0, dn = -0.0;
+static volatile float fz = 0.0f;
+static volatile long double lz = 0.0L;
+
+static uint64_t bits(double d) {
+    uint64_t u;
+    memcpy(&u, &d, 8);
+    return u;
+}
+
+static void show(const char *what, long double v) {
+    unsigned char b[16] = {0};
+    memcpy(b, &v, 10);
+    printf("%-14s %.21Lg ", what, v);
+    for (int i = 9; i >= 0; i--)
+        printf("%02x", b[i]);
+    putchar('\n');
+}
+
+static int long_double(int argc, char **argv) {
+    (void)argc, (void)argv;
+    const char *texts[] = {"0.1", "1e4932", "-3.3621031431120935062627e-4932", "1e-4950", "123456789012345678901234567890", "nan", "-inf", "0x1.fffffffffffffffep+16383", "1.00000000000000000005", "9007199254740993"};
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
+        show(texts[i], strtold(texts[i], 0));
+    volatile long double a = 1.0L, b = 3.0L;
+    show("1/3", a / b);
+    show("sqrt 2", sqrtl(2.0L));
+    show("0/0", lz / lz);
+    show("1/0", a / lz);
+    show("rem", fmodl(1e18L + 0.5L, 7.25L));
+    show("floor", floorl(-1234567.5L));
+    show("rint", rintl(2.5L));
+    show("ldexp", ldexpl(1.5L, -16400));
+    long double sum = 0;
+    for (int i = 1; i < 100000; i++)
+        sum += 1.0L / i;
+    show("harmonic", sum);
+    printf("%Lf %.3Le %La %Lg\n", 12345.678901234567890123L, 1e-4000L, 1.5L, 1e20L);
+    printf("%lld %llu %d\n", (long long)-1e18L, (unsigned long long)1.8e19L, (int)-7.9L);
+    for (int mode = 0; mode < 4; mode++) {
+        static const int modes[] = {FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO};
+        fesetround(modes[mode]);
+        printf("mode %d: %.18Lg %lld %lld\n", mode, a / b, llrintl(2.5L), llrintl(-3.5L));
+        fesetround(FE_TONEAREST);
+    }
+    return 0;
+}
+
+static int doubles(int argc, char **argv) {
+    (void)argc, (void)argv;
+    printf("0/0 %f %016lx, -(0/0) %f, inf-inf %f, sqrt(-1) %f\n", dz / dz, bits(dz / dz), -(dz / dz), 1 / dz - 1 / dz, sqrt(dn - 1));
+    printf("float 0/0 %f, 0*inf %f\n", fz / fz, fz * (1 / fz));
+    printf("-0 %f %g, 1/-0 %f\n", dn, dn * 1, 1 / dn);
+    volatile double big = 1e300, tiny = 5e-324, nan = __builtin_nan("0x123");
+    printf("conversions %d %ld %d %u %ld\n", (int)big, (long)big, (int)nan, (unsigned)(long)nan, (long)-big);
+    printf("min %a %a max %a %a\n", fmin(nan, 1), fmin(dz, dn), fmax(1, nan), fmax(dn, dz));
+    printf("nan payload %016lx %016lx %016lx\n", bits(nan + 1), bits(1 + nan), bits(nan * -nan));
+    printf("denormal %a %a %a\n", tiny, tiny / 2, tiny * 3);
+    printf("compare %d %d %d %d %d\n", nan < 1, nan > 1, nan == nan, nan != nan, isunordered(nan, 1.0));
+    printf("overflow %f %f underflow %a\n", big * big, -big * big, 1e-300 * (volatile double){1e-300});
+    printf("round %.0f %.0f %.0f %.0f\n", rint(0.5), rint(1.5), nearbyint(-2.5), round(2.5));
+    printf("strtod %a %a %a\n", strtod("1e-320", 0), strtod("1.7976931348623157e308", 0), strtod("2.2250738585072011e-308", 0));
+    printf("print %.20f %.0e %g %g %a\n", 0.1, 12345.0, 1e100, 123456789.0, 0.3);
+    double s = 0;
+    for (int i = 0; i < 1000; i++)
+        s += sin(i) * cos(i * 0.5) + exp(-i * 0.01) + log(i + 1) + pow(1.01, i % 50) + atan2(i, 3) + tan(i * 0.001);
+    printf("libm %.17g\n", s);
+    for (int mode = 0; mode < 4; mode++) {
+        static const int modes[] = {FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO};
+        int r = fesetround(modes[mode]);
+        volatile double one = 1, three = 3;
+        printf("mode %d set %d read %d\n", mode, r, fegetround() == modes[mode]);
+        (void)one, (void)three;
+        fesetround(FE_TONEAREST);
+    }
+    return 0;
+}
+
+const struct probe float_probes[] = {{"long-double", long_double}, {"double", doubles}, {0, 0}};
