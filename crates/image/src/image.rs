@@ -108,11 +108,7 @@ fn read(path: &Path, options: &Options) -> Result<Image, Error> {
         let container_id = rootfs.tree_digest()?;
         return Ok(Image { format: Format::Directory, rootfs, config: ImageConfig::default(), container_id, notes });
     }
-    let source = Source::archive(path, options).map_err(|e| match e.to_string().starts_with("byte 512 of") {
-        // Not even the first header is one.
-        true => Error::new("neither a directory nor a tar archive (plain, gzip or zstd)"),
-        false => e,
-    })?;
+    let source = Source::archive(path, options)?;
     match (source.has("oci-layout") || source.has("index.json"), source.has("manifest.json")) {
         (true, _) => read_oci(&source, options),
         (false, true) => read_docker(&source, options),

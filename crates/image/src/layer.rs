@@ -15,17 +15,15 @@ pub(crate) fn apply<R: Input>(tree: &mut Builder, archive: &mut Members<R>, xatt
     tree.next_layer();
     while let Some(member) = archive.next()? {
         *xattrs += u64::from(member.xattrs);
-        member_in(tree, archive, &member).map_err(|e| match e.to_string().starts_with("member ") {
-            true => e,
-            false => e.of(format_args!("member {}", shown(&member.path))),
-        })?;
+        member_in(tree, archive, &member).map_err(|e| e.of(format_args!("member {}", shown(&member.path))))?;
     }
     Ok(())
 }
 
 fn member_in<R: Input>(tree: &mut Builder, archive: &mut Members<R>, member: &Member) -> Result<(), Error> {
     let path = &*member.path;
-    let trimmed = path.trim_suffix_slashes();
+    let end = path.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
+    let trimmed = path.get(..end).unwrap_or_default();
     let (parent, name) = match trimmed.iter().rposition(|b| *b == b'/') {
         Some(at) => trimmed.split_at(at + 1),
         None => (&b""[..], trimmed),
@@ -58,16 +56,5 @@ fn member_in<R: Input>(tree: &mut Builder, archive: &mut Members<R>, member: &Me
         Kind::CharDevice => tree.entry(path, meta, Entry::CharDevice { major, minor }),
         Kind::BlockDevice => tree.entry(path, meta, Entry::BlockDevice { major, minor }),
         Kind::Fifo => tree.entry(path, meta, Entry::Fifo),
-    }
-}
-
-trait TrimSlashes {
-    fn trim_suffix_slashes(&self) -> &[u8];
-}
-
-impl TrimSlashes for [u8] {
-    fn trim_suffix_slashes(&self) -> &[u8] {
-        let end = self.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
-        self.get(..end).unwrap_or_default()
     }
 }

@@ -6,8 +6,6 @@
 //! With `default-features = false` only [`fssection::Reader`] is left, for the running side, without any of the libraries that
 //! reading images takes.
 
-#![deny(unsafe_op_in_unsafe_fn)]
-
 mod error;
 mod filetype;
 pub mod fssection;

@@ -4,7 +4,7 @@ use crate::error::shown;
 use crate::rootfs::components;
 use crate::spool::temporary;
 use crate::stream::{Limited, SeekingFile, decompress, is_compressed, peek};
-use crate::tarball::{Kind, Members};
+use crate::tarball::{Kind, Members, is_archive};
 use crate::{Error, Options};
 use rustix::fs::{Mode, OFlags};
 use std::cell::Cell;
@@ -96,6 +96,10 @@ impl Source {
             let part = Part { file: &file, at: 0, left: len };
             len = io::copy(&mut Limited { inner: decompress(part)?, budget: &budget }, &mut unpacked)?;
             file = unpacked;
+        }
+        io::Seek::rewind(&mut file)?;
+        if !is_archive(&peek(&mut BufReader::new(&file), 512)?) {
+            return Err(Error::new("neither a directory nor a tar archive (plain, gzip or zstd)"));
         }
         io::Seek::rewind(&mut file)?;
         let mut list = Members::new(SeekingFile(BufReader::new(file.try_clone()?)));

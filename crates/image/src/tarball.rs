@@ -9,6 +9,8 @@ const BLOCK: u64 = 512;
 /// Longest pax extended header or GNU long name.
 const MAX_EXTENDED: u64 = 1 << 20;
 
+const TRUNCATED: &str = "the archive ends here, in the middle";
+
 /// Members of an archive, one after the other.
 pub(crate) struct Members<R> {
     input: R,
@@ -94,7 +96,7 @@ impl<R: Input> Members<R> {
 
     fn failed(&self, e: io::Error) -> Error {
         match e.kind() {
-            io::ErrorKind::UnexpectedEof => self.error("the archive ends here, in the middle"),
+            io::ErrorKind::UnexpectedEof => self.error(TRUNCATED),
             _ => self.error(Error::from(e)),
         }
     }
@@ -133,9 +135,7 @@ impl<R: Input> Members<R> {
                 };
             }
             let header = tar::Header::from_byte_slice(&block);
-            let sum: u32 =
-                block.iter().enumerate().map(|(i, b)| u32::from(if (148..156).contains(&i) { b' ' } else { *b })).sum();
-            if number(&header.as_old().cksum) != Some(i64::from(sum)) {
+            if !has_checksum(&block) {
                 return Err(self.error("not a tar header (its checksum is wrong)"));
             }
             let [flag] = header.as_old().linkflag;
@@ -283,15 +283,26 @@ impl<R: Input> Read for Data<'_, R> {
             return Ok(0);
         }
         let got = match self.0.input.read(&mut buffer[..n]) {
-            Ok(0) => return Err(self.0.failed(io::ErrorKind::UnexpectedEof.into()).into()),
+            Ok(0) => return Err(Error::new(TRUNCATED).into()),
             Ok(got) => got,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
-            Err(e) => return Err(self.0.failed(e).into()),
+            Err(e) => return Err(e),
         };
         self.0.left -= got as u64;
         self.0.at += got as u64;
         Ok(got)
     }
+}
+
+/// Whether a block's checksum is right, as that of a header is: the sum of all bytes, with blanks in place of the checksum.
+fn has_checksum(block: &[u8; BLOCK as usize]) -> bool {
+    let blank = |i: usize, b: u8| if (148..156).contains(&i) { b' ' } else { b };
+    let sum: i64 = block.iter().enumerate().map(|(i, b)| i64::from(blank(i, *b))).sum();
+    number(&tar::Header::from_byte_slice(block).as_old().cksum) == Some(sum)
+}
+
+/// Whether `start`, up to 512 bytes, can begin a tar archive: with a header, or empty as it is, with the end mark.
+pub(crate) fn is_archive(start: &[u8]) -> bool {
+    start.try_into().is_ok_and(|block| has_checksum(block) || *block == [0; BLOCK as usize])
 }
 
 fn until_nul(bytes: &[u8]) -> Vec<u8> {

@@ -139,7 +139,7 @@ fn indices_may_not_go_in_circles() {
 fn truncated_files_are_named() {
     let scratch = Scratch::new();
     refused(scratch.open(b""), "the file is empty");
-    refused(scratch.open(b"#!/bin/sh\n"), "in the middle");
+    refused(scratch.open(b"#!/bin/sh\n"), "neither a directory nor a tar archive");
     refused(scratch.open(&b"text ".repeat(1000)), "neither a directory nor a tar archive");
     refused(scratch.open(&layer()), "the archive has neither 'index.json'");
     refused(scratch.open(&[0; 1024]), "the archive has neither");

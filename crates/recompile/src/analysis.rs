@@ -29,6 +29,12 @@ pub struct Graph {
     pub succs: Vec<Vec<usize>>,
     pub preds: Vec<Vec<usize>>,
     pub effects: Vec<Vec<Effect>>,
+    /// Per block: what its instructions read before writing it, and what they write.
+    exposed: Vec<Effect>,
+    /// Per block: functions (or `None`: unknown code) that leaving it by a jump leads to.
+    leaves: Vec<Vec<Option<usize>>>,
+    /// Per block: the function that its direct call goes to.
+    calls: Vec<Option<usize>>,
 }
 
 /// Where a call goes.
@@ -45,8 +51,8 @@ pub struct Analysis {
     pub unknown_live_in: RegSet,
 }
 
-/// Registers that an unknown callee is taken to read: all that carry arguments or are preserved by convention.
-const UNKNOWN_READS: RegSet = RegSet(0x00ff_ffff & !(1 << RSP) & !(1 << R11));
+/// Registers that an unknown callee is taken to read.
+const UNKNOWN_READS: RegSet = RegSet::DATA;
 
 pub fn build_graph(program: &Program, f: &Function) -> Graph {
     let mut factory = InstructionInfoFactory::new();
@@ -54,12 +60,23 @@ pub fn build_graph(program: &Program, f: &Function) -> Graph {
     let mut succs = vec![Vec::new(); f.blocks.len()];
     let mut preds = vec![Vec::new(); f.blocks.len()];
     let mut effects = Vec::with_capacity(f.blocks.len());
+    let mut exposed = Vec::with_capacity(f.blocks.len());
+    let mut leaves = vec![Vec::new(); f.blocks.len()];
+    let mut calls = vec![None; f.blocks.len()];
     for (i, a) in f.blocks.iter().enumerate() {
         let Some(block) = program.blocks.get(a) else {
             effects.push(Vec::new());
+            exposed.push(Effect::default());
             continue;
         };
+        if let Term::Call { target, .. } = block.term {
+            calls[i] = program.function_at(target);
+        }
+        let jumps = matches!(block.term, Term::Jump(_) | Term::Cond { .. } | Term::JumpIndirect(_));
         for s in block.successors() {
+            if jumps && !index.contains_key(&s) {
+                leaves[i].push(program.function_at(s));
+            }
             if let Some(&t) = index.get(&s)
                 && let Some(v) = succs.get_mut(i)
                 && !v.contains(&t)
@@ -71,9 +88,16 @@ pub fn build_graph(program: &Program, f: &Function) -> Graph {
                 }
             }
         }
-        effects.push(block.insns.iter().map(|i| effect(&mut factory, i)).collect());
+        let list: Vec<Effect> = block.insns.iter().map(|i| effect(&mut factory, i)).collect();
+        let mut sum = Effect::default();
+        for e in list.iter().rev() {
+            sum.uses = (sum.uses - e.defs) | e.uses;
+            sum.defs |= e.defs;
+        }
+        exposed.push(sum);
+        effects.push(list);
     }
-    Graph { addrs: f.blocks.clone(), index, succs, preds, effects }
+    Graph { addrs: f.blocks.clone(), index, succs, preds, effects, exposed, leaves, calls }
 }
 
 /// Full liveness of one function: what matters to anybody, at the start of each block.
@@ -119,36 +143,33 @@ impl Context<'_> {
         }
     }
 
-    pub fn term_use(&self, graph: &Graph, term: &Term, summaries: &[Summary], unknown: RegSet, own: Summary) -> TermUse {
+    /// What the end of block `b` reads and overwrites.
+    fn term_use(&self, graph: &Graph, b: usize, term: &Term, summaries: &[Summary], unknown: RegSet, own: Summary) -> TermUse {
         let mut t = TermUse::default();
-        let leave = |a: u32| if graph.index.contains_key(&a) { RegSet::EMPTY } else { self.tail_use(a, summaries, own.ret_live) };
+        for leave in &graph.leaves[b] {
+            t.uses |= match leave.and_then(|f| summaries.get(f)) {
+                Some(s) if !self.snippet => s.live_in | own.ret_live,
+                _ => self.everything(),
+            };
+        }
         match term {
-            Term::Jump(a) => t.uses = leave(*a),
-            Term::Cond { taken, fall } => t.uses = leave(*taken) | leave(*fall),
+            Term::Jump(_) | Term::Cond { .. } => {}
             Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live },
-            Term::Call { target, .. } => {
-                if self.snippet {
-                    t.uses = self.everything();
-                } else if let Some(s) = self.program.function_at(*target).and_then(|f| summaries.get(f)) {
+            Term::Call { .. } => match graph.calls[b].and_then(|f| summaries.get(f)) {
+                Some(s) if !self.snippet => {
                     t.uses = s.live_in;
                     t.defs.insert(RAX);
-                } else {
-                    t.uses = self.everything();
                 }
-            }
+                _ => t.uses = self.everything(),
+            },
             Term::CallIndirect { .. } => {
                 t.uses = if self.snippet { self.everything() } else { unknown };
                 t.defs.insert(RAX);
             }
             Term::JumpIndirect(table) => {
-                t.uses = self.everything();
-                if let Some(table) = table {
-                    if let Some(n) = number(table.index) {
-                        t.uses.insert(n);
-                    }
-                    for &a in &table.targets {
-                        t.uses |= leave(a);
-                    }
+                t.uses |= self.everything();
+                if let Some(n) = table.as_ref().and_then(|t| number(t.index)) {
+                    t.uses.insert(n);
                 }
             }
             Term::Syscall { .. } => {
@@ -173,11 +194,12 @@ impl Context<'_> {
         let terms: Vec<TermUse> = graph
             .addrs
             .iter()
-            .map(|a| {
+            .enumerate()
+            .map(|(i, a)| {
                 self.program
                     .blocks
                     .get(a)
-                    .map(|b| self.term_use(graph, &b.term, summaries, unknown, own))
+                    .map(|b| self.term_use(graph, i, &b.term, summaries, unknown, own))
                     .unwrap_or_default()
             })
             .collect();
@@ -185,10 +207,8 @@ impl Context<'_> {
             queued[b] = false;
             let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | l.live_in[t]);
             l.live_out[b] = out;
-            let mut live = (out - terms[b].defs) | terms[b].uses;
-            for e in graph.effects[b].iter().rev() {
-                live = (live - e.defs) | e.uses;
-            }
+            let live = (out - terms[b].defs) | terms[b].uses;
+            let live = (live - graph.exposed[b].defs) | graph.exposed[b].uses;
             if live != l.live_in[b] {
                 l.live_in[b] = live;
                 for &p in &graph.preds[b] {
@@ -227,7 +247,7 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         }
     }
     let mut indirect_ret = RegSet::EMPTY;
-    let mut unknown = UNKNOWN_READS;
+    let unknown = UNKNOWN_READS;
     let mut queued = vec![true; n];
     let mut work: Vec<usize> = (0..n).rev().collect();
     while let Some(f) = work.pop() {
@@ -239,10 +259,6 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         if live_in != s[f].live_in {
             s[f].live_in = live_in;
             requeue.extend(callers[f].iter().copied());
-            if program.address_taken.contains(&program.functions[f].entry) && !(live_in - unknown).is_empty() {
-                unknown = unknown | (live_in & RegSet::DATA);
-                requeue.extend(0..n);
-            }
         }
         let own_ret = s[f].ret_live;
         let mut grow = |s: &mut Vec<Summary>, t: usize, set: RegSet| {

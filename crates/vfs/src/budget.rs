@@ -22,7 +22,9 @@ impl Budget {
     }
     /// Takes `n` bytes; false, and takes none, when they are not there.
     pub fn charge(&self, n: u64) -> bool {
-        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |u| u.checked_add(n).filter(|&u| u <= self.limit)).is_ok()
+        self.used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |u| u.checked_add(n).filter(|&u| u <= self.limit))
+            .is_ok()
     }
     /// Takes `n` bytes that are in use already, also beyond the limit.
     pub fn charge_anyway(&self, n: u64) {

@@ -239,7 +239,9 @@ impl Content {
         }
         match &self.store {
             Store::Vec(v) => Ok(if data { offset } else { v.len() as u64 }),
-            Store::Memfd(m) => Ok(rustix::fs::seek(&m.fd, if data { SeekFrom::Data(offset) } else { SeekFrom::Hole(offset) })?),
+            Store::Memfd(m) => {
+                Ok(rustix::fs::seek(&m.fd, if data { SeekFrom::Data(offset) } else { SeekFrom::Hole(offset) })?)
+            }
         }
     }
 

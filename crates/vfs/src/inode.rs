@@ -1,6 +1,8 @@
 //! The two traits that a file system implements. Nothing here checks permissions: that is [`crate::Vfs`]'s part.
 
-use crate::{Access, DirEntry, Errno, FileType, InodeId, Location, NewNode, RenameFlags, Result, SetAttr, Stat, StatFs};
+use crate::{
+    Access, DirEntry, Errno, FileType, InodeId, Location, NewNode, RenameFlags, Result, SetAttr, Stat, StatFs,
+};
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -11,8 +11,8 @@ use crate::budget::Charge;
 use crate::content::{Content, MAX_SIZE, copy_from};
 use crate::lock::{read, write};
 use crate::{
-    Access, Budget, Clock, ContentClass, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, LowerTree, MapSource, NAME_MAX, NewNode, RenameFlags,
-    Result, SetAttr, Stat, StatFs, Timespec, check_name, mode,
+    Access, Budget, Clock, ContentClass, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, LowerTree, MapSource,
+    NAME_MAX, NewNode, RenameFlags, Result, SetAttr, Stat, StatFs, Timespec, check_name, mode,
 };
 use sha2::{Digest, Sha256};
 use std::any::Any;
@@ -231,7 +231,14 @@ impl Shared {
     }
 
     /// A new node of the upper layer, not in the tree yet.
-    fn fresh(self: &Arc<Self>, kind: FileType, new: &NewNode, rdev: u64, target: Option<&[u8]>, nlink: u32) -> Result<Arc<Node>> {
+    fn fresh(
+        self: &Arc<Self>,
+        kind: FileType,
+        new: &NewNode,
+        rdev: u64,
+        target: Option<&[u8]>,
+        nlink: u32,
+    ) -> Result<Arc<Node>> {
         let charge = Charge::take(&self.options.budget, NODE_COST + target.map_or(0, |t| t.len() as u64))?;
         let now = self.now();
         let content = (kind == FileType::Regular).then(|| Content::empty(&self.options.budget));

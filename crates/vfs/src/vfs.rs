@@ -3,8 +3,8 @@
 use crate::dentry::{Location, Mount, same};
 use crate::lock::{read, write};
 use crate::{
-    Access, Cred, Errno, FileSystem, FileType, Inode, MAX_SYMLINKS, NAME_MAX, NewNode, OpenFlags, PATH_MAX, RenameFlags, Result, SetAttr, SetTime,
-    Stat, Timespec, mode,
+    Access, Cred, Errno, FileSystem, FileType, Inode, MAX_SYMLINKS, NAME_MAX, NewNode, OpenFlags, PATH_MAX,
+    RenameFlags, Result, SetAttr, SetTime, Stat, Timespec, mode,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
@@ -204,7 +204,13 @@ impl Vfs {
             prefix.extend_from_slice(component);
             match self.lookup(&at, &prefix, WalkFlags::FOLLOW) {
                 Err(Errno::ENOENT) if components.peek().is_none() && !is_dir => {
-                    self.open(&at, &prefix, OpenFlags(OpenFlags::O_CREAT | OpenFlags::O_WRONLY), 0o644, WalkFlags::FOLLOW)?;
+                    self.open(
+                        &at,
+                        &prefix,
+                        OpenFlags(OpenFlags::O_CREAT | OpenFlags::O_WRONLY),
+                        0o644,
+                        WalkFlags::FOLLOW,
+                    )?;
                 }
                 Err(Errno::ENOENT) => match self.mkdir(&at, &prefix, 0o755) {
                     Ok(_) | Err(Errno::EEXIST) => {}
@@ -255,7 +261,12 @@ impl Vfs {
     /// still up to the caller whether that is one).
     pub fn walk(&self, at: &At, path: &[u8], flags: WalkFlags) -> Result<Walked> {
         if path.is_empty() && flags.empty {
-            return Ok(Walked { parent: at.base.clone(), name: Vec::new(), target: Some(at.base.clone()), slash: false });
+            return Ok(Walked {
+                parent: at.base.clone(),
+                name: Vec::new(),
+                target: Some(at.base.clone()),
+                slash: false,
+            });
         }
         let mut walk = self.begin(at, path, flags)?;
         loop {
@@ -263,10 +274,18 @@ impl Vfs {
             let follow = flags.follow || p.slash;
             let name = match p.last {
                 Last::Name(name) => name,
-                Last::Dot | Last::Root => return finish(Walked { target: Some(p.dir.clone()), parent: p.dir, name: Vec::new(), slash: p.slash }, flags),
+                Last::Dot | Last::Root => {
+                    return finish(
+                        Walked { target: Some(p.dir.clone()), parent: p.dir, name: Vec::new(), slash: p.slash },
+                        flags,
+                    );
+                }
                 Last::DotDot => {
                     let up = walk.up()?;
-                    return finish(Walked { target: Some(up.clone()), parent: up, name: Vec::new(), slash: p.slash }, flags);
+                    return finish(
+                        Walked { target: Some(up.clone()), parent: up, name: Vec::new(), slash: p.slash },
+                        flags,
+                    );
                 }
             };
             match walk.step(self, &name) {
@@ -348,7 +367,10 @@ impl Vfs {
             gid = d.gid;
             if kind == FileType::Directory {
                 mode |= mode::S_ISGID;
-            } else if mode & (mode::S_ISGID | 0o010) == mode::S_ISGID | 0o010 && !cred.privileged() && !cred.in_group(gid) {
+            } else if mode & (mode::S_ISGID | 0o010) == mode::S_ISGID | 0o010
+                && !cred.privileged()
+                && !cred.in_group(gid)
+            {
                 mode &= !mode::S_ISGID;
             }
         }
@@ -502,7 +524,9 @@ impl Vfs {
             return Err(Errno::EXDEV);
         }
         let Last::Name(name) = from.last else { return Err(Errno::EBUSY) };
-        let Last::Name(new_name) = to.last else { return Err(if flags.noreplace { Errno::EEXIST } else { Errno::EBUSY }) };
+        let Last::Name(new_name) = to.last else {
+            return Err(if flags.noreplace { Errno::EEXIST } else { Errno::EBUSY });
+        };
         from.dir.0.mount.writable()?;
         let _mutation = from.dir.0.mount.mutate();
         check_len(&name)?;
@@ -510,7 +534,7 @@ impl Vfs {
         check_len(&new_name)?;
         let target = match to.dir.inode().lookup(&new_name) {
             Ok(t) => Some(t),
-            Err(Errno::ENOENT) => None,
+            Err(Errno::ENOENT) if !to.dir.is_deleted() => None,
             Err(e) => return Err(e),
         };
         let source_dir = source.file_type() == FileType::Directory;
@@ -585,7 +609,8 @@ impl Vfs {
             if !access.write {
                 return Err(Errno::EINVAL);
             }
-            let dir = self.lookup(at, path, WalkFlags { follow: !flags.has(O::O_NOFOLLOW), directory: true, ..walk })?;
+            let dir =
+                self.lookup(at, path, WalkFlags { follow: !flags.has(O::O_NOFOLLOW), directory: true, ..walk })?;
             dir.0.mount.writable()?;
             self.may_create(&dir, at.cred)?;
             let new = self.new_node(&dir, at.cred, FileType::Regular, mode)?;
@@ -599,7 +624,8 @@ impl Vfs {
             return Err(Errno::EINVAL);
         }
         let exclusive = create && flags.has(O::O_EXCL);
-        let walk = WalkFlags { follow: !flags.has(O::O_NOFOLLOW) && !exclusive, directory: flags.has(O::O_DIRECTORY), ..walk };
+        let walk =
+            WalkFlags { follow: !flags.has(O::O_NOFOLLOW) && !exclusive, directory: flags.has(O::O_DIRECTORY), ..walk };
         // A file may appear and vanish between looking and creating; each round is one consistent attempt.
         for _ in 0..100 {
             let (location, created) = if create {
@@ -616,7 +642,14 @@ impl Vfs {
     }
 
     /// The O_CREAT half of open(2). ESTALE: try again.
-    fn open_or_create(&self, at: &At, path: &[u8], mode: u32, flags: WalkFlags, exclusive: bool) -> Result<(Location, bool)> {
+    fn open_or_create(
+        &self,
+        at: &At,
+        path: &[u8],
+        mode: u32,
+        flags: WalkFlags,
+        exclusive: bool,
+    ) -> Result<(Location, bool)> {
         let mut walk = self.begin(at, path, flags)?;
         loop {
             let p = walk.to_last(self)?;
@@ -767,7 +800,9 @@ impl Vfs {
         let stat = location.inode().stat()?;
         if !cred.privileged() {
             let own = cred.uid == stat.uid;
-            if uid.is_some_and(|u| !own || u != stat.uid) || gid.is_some_and(|g| !own || (g != stat.gid && !cred.in_group(g))) {
+            if uid.is_some_and(|u| !own || u != stat.uid)
+                || gid.is_some_and(|g| !own || (g != stat.gid && !cred.in_group(g)))
+            {
                 return Err(Errno::EPERM);
             }
         }
@@ -776,6 +811,10 @@ impl Vfs {
         if stat.file_type() != FileType::Directory {
             let kept = without_set_ids(stat.mode, cred.privileged() || cred.in_group(stat.gid));
             if kept != stat.mode & mode::ALL {
+                // Matters for a chown that changes nothing, which anybody may do.
+                if !cred.owns(&stat) {
+                    return Err(Errno::EPERM);
+                }
                 attr.mode = Some(kept);
             }
         }
@@ -820,7 +859,11 @@ impl Walk<'_> {
         loop {
             let Some((name, after)) = self.component() else {
                 // Nothing but slashes: only an absolute path can be that.
-                return Ok(Parent { dir: self.here.clone(), last: if absolute { Last::Root } else { Last::Dot }, slash: true });
+                return Ok(Parent {
+                    dir: self.here.clone(),
+                    last: if absolute { Last::Root } else { Last::Dot },
+                    slash: true,
+                });
             };
             if !self.here.is_dir() {
                 return Err(Errno::ENOTDIR);

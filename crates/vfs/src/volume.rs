@@ -7,8 +7,8 @@
 
 use crate::lock::mutex;
 use crate::{
-    Access, ContentClass, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, MapSource, NewNode, RenameFlags, Result, SetAttr, Stat, StatFs, Timespec,
-    check_name, mode,
+    Access, ContentClass, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, MapSource, NewNode, RenameFlags,
+    Result, SetAttr, Stat, StatFs, Timespec, check_name, mode,
 };
 use rustix::fs::{AtFlags, FallocateFlags, Gid, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Timestamps, Uid};
 use rustix::io::{IoSlice, ReadWriteFlags};
@@ -81,7 +81,15 @@ const RESOLVE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGIC
 
 impl Node {
     fn new(shared: Arc<Shared>, path: OwnedFd, id: InodeId, kind: FileType) -> Arc<Node> {
-        Arc::new(Node { shared, path, id, kind, reader: OnceLock::new(), writer: OnceLock::new(), dir: Mutex::new(None) })
+        Arc::new(Node {
+            shared,
+            path,
+            id,
+            kind,
+            reader: OnceLock::new(),
+            writer: OnceLock::new(),
+            dir: Mutex::new(None),
+        })
     }
 
     fn writable(&self) -> Result<()> {
@@ -159,7 +167,8 @@ impl Node {
 
     /// A node for the open, new file `fd`.
     fn from_new(&self, fd: OwnedFd, new: &NewNode) -> Result<Arc<Node>> {
-        let path = rustix::fs::openat(&self.shared.fds, Self::number(&fd), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let path =
+            rustix::fs::openat(&self.shared.fds, Self::number(&fd), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let (id, kind) = identify(&path)?;
         let node = Node::new(self.shared.clone(), path, id, kind);
         let _ = node.writer.set(Arc::new(fd));
@@ -213,7 +222,13 @@ impl Inode for Node {
             if attr.uid == Some(u32::MAX) || attr.gid == Some(u32::MAX) {
                 return Err(Errno::EINVAL);
             }
-            rustix::fs::chownat(&self.path, c"", attr.uid.map(Uid::from_raw), attr.gid.map(Gid::from_raw), AtFlags::EMPTY_PATH)?;
+            rustix::fs::chownat(
+                &self.path,
+                c"",
+                attr.uid.map(Uid::from_raw),
+                attr.gid.map(Gid::from_raw),
+                AtFlags::EMPTY_PATH,
+            )?;
         }
         if let Some(bits) = attr.mode {
             rustix::fs::chmodat(&self.shared.fds, &number, Mode::from_raw_mode(bits & mode::ALL), AtFlags::empty())?;

@@ -8,8 +8,8 @@ mod common;
 
 use common::MemTree;
 use megalith_vfs::{
-    Access, At, Budget, Cred, Errno, FileType, LayeredFs, LayeredOptions, Location, OpenFlags, RenameFlags, Result, SetTime, Stat, Timespec, Vfs, WalkFlags,
-    remove_privileges,
+    Access, At, Budget, Cred, Errno, FileType, LayeredFs, LayeredOptions, Location, OpenFlags, RenameFlags, Result,
+    SetTime, Stat, Timespec, Vfs, WalkFlags, remove_privileges,
 };
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -72,10 +72,24 @@ trait Side {
     fn mkdir(&mut self, base: Option<usize>, path: &[u8], mode: u32) -> Result<()>;
     fn mknod(&mut self, base: Option<usize>, path: &[u8], kind: FileType, mode: u32, rdev: u64) -> Result<()>;
     fn symlink(&mut self, target: &[u8], base: Option<usize>, path: &[u8]) -> Result<()>;
-    fn link(&mut self, base: Option<usize>, path: &[u8], follow: bool, new_base: Option<usize>, new: &[u8]) -> Result<()>;
+    fn link(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        follow: bool,
+        new_base: Option<usize>,
+        new: &[u8],
+    ) -> Result<()>;
     fn unlink(&mut self, base: Option<usize>, path: &[u8]) -> Result<()>;
     fn rmdir(&mut self, base: Option<usize>, path: &[u8]) -> Result<()>;
-    fn rename(&mut self, base: Option<usize>, path: &[u8], new_base: Option<usize>, new: &[u8], flags: u32) -> Result<()>;
+    fn rename(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        new_base: Option<usize>,
+        new: &[u8],
+        flags: u32,
+    ) -> Result<()>;
     /// Opens into the slot `fd`, which is closed first.
     fn open(&mut self, fd: usize, base: Option<usize>, path: &[u8], flags: u32, mode: u32, resolve: u64) -> Result<()>;
     fn stat(&mut self, base: Option<usize>, path: &[u8], follow: bool) -> Result<Stat>;
@@ -83,7 +97,14 @@ trait Side {
     fn access(&mut self, base: Option<usize>, path: &[u8], bits: u32) -> Result<()>;
     fn truncate(&mut self, path: &[u8], size: u64) -> Result<()>;
     fn chmod(&mut self, base: Option<usize>, path: &[u8], mode: u32) -> Result<()>;
-    fn chown(&mut self, base: Option<usize>, path: &[u8], follow: bool, uid: Option<u32>, gid: Option<u32>) -> Result<()>;
+    fn chown(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        follow: bool,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<()>;
     fn utimens(&mut self, base: Option<usize>, path: &[u8], now: bool) -> Result<()>;
     fn chdir(&mut self, path: &[u8]) -> Result<()>;
     fn getcwd(&mut self) -> Result<Vec<u8>>;
@@ -136,7 +157,11 @@ impl Kernel {
         // SAFETY: plain system calls; unshare gives this thread a root, working directory and umask of its own.
         unsafe {
             let proc_fds = libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY);
-            if proc_fds < 0 || libc::unshare(libc::CLONE_FS) != 0 || libc::chroot(root.as_ptr()) != 0 || libc::chdir(c"/".as_ptr()) != 0 {
+            if proc_fds < 0
+                || libc::unshare(libc::CLONE_FS) != 0
+                || libc::chroot(root.as_ptr()) != 0
+                || libc::chdir(c"/".as_ptr()) != 0
+            {
                 return Err(std::io::Error::last_os_error());
             }
             libc::umask(0);
@@ -181,7 +206,14 @@ impl Side for Kernel {
     fn symlink(&mut self, target: &[u8], base: Option<usize>, path: &[u8]) -> Result<()> {
         sys!(SYS_symlinkat, cstr(target).as_ptr(), self.base(base), cstr(path).as_ptr()).map(drop)
     }
-    fn link(&mut self, base: Option<usize>, path: &[u8], follow: bool, new_base: Option<usize>, new: &[u8]) -> Result<()> {
+    fn link(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        follow: bool,
+        new_base: Option<usize>,
+        new: &[u8],
+    ) -> Result<()> {
         let flags = if follow { libc::AT_SYMLINK_FOLLOW } else { 0 };
         sys!(SYS_linkat, self.base(base), cstr(path).as_ptr(), self.base(new_base), cstr(new).as_ptr(), flags).map(drop)
     }
@@ -191,8 +223,16 @@ impl Side for Kernel {
     fn rmdir(&mut self, base: Option<usize>, path: &[u8]) -> Result<()> {
         sys!(SYS_unlinkat, self.base(base), cstr(path).as_ptr(), libc::AT_REMOVEDIR).map(drop)
     }
-    fn rename(&mut self, base: Option<usize>, path: &[u8], new_base: Option<usize>, new: &[u8], flags: u32) -> Result<()> {
-        sys!(SYS_renameat2, self.base(base), cstr(path).as_ptr(), self.base(new_base), cstr(new).as_ptr(), flags).map(drop)
+    fn rename(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        new_base: Option<usize>,
+        new: &[u8],
+        flags: u32,
+    ) -> Result<()> {
+        sys!(SYS_renameat2, self.base(base), cstr(path).as_ptr(), self.base(new_base), cstr(new).as_ptr(), flags)
+            .map(drop)
     }
     fn open(&mut self, fd: usize, base: Option<usize>, path: &[u8], flags: u32, mode: u32, resolve: u64) -> Result<()> {
         let nonblock = if flags & OpenFlags::O_PATH == 0 { OpenFlags::O_NONBLOCK } else { 0 };
@@ -226,7 +266,14 @@ impl Side for Kernel {
     fn chmod(&mut self, base: Option<usize>, path: &[u8], mode: u32) -> Result<()> {
         sys!(SYS_fchmodat, self.base(base), cstr(path).as_ptr(), mode).map(drop)
     }
-    fn chown(&mut self, base: Option<usize>, path: &[u8], follow: bool, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    fn chown(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        follow: bool,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<()> {
         let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
         let id = |i: Option<u32>| i.map_or(-1, i64::from);
         sys!(SYS_fchownat, self.base(base), cstr(path).as_ptr(), id(uid), id(gid), flags).map(drop)
@@ -323,7 +370,9 @@ impl Ours {
     fn with<T>(&self, base: Option<usize>, path: &[u8], f: impl FnOnce(&Vfs, &At) -> Result<T>) -> Result<T> {
         let base = match base {
             // An absolute path does not look at its dirfd, nor does an empty one get there.
-            Some(b) if path.first() != Some(&b'/') && !path.is_empty() => &self.fds[b].as_ref().ok_or(Errno::EBADF)?.0.location,
+            Some(b) if path.first() != Some(&b'/') && !path.is_empty() => {
+                &self.fds[b].as_ref().ok_or(Errno::EBADF)?.0.location
+            }
             _ => &self.cwd,
         };
         f(&self.vfs, &At { root: &self.root, base, cred: &self.cred })
@@ -349,7 +398,14 @@ impl Side for Ours {
     fn symlink(&mut self, target: &[u8], base: Option<usize>, path: &[u8]) -> Result<()> {
         self.with(base, path, |v, at| v.symlink(at, target, path)).map(drop)
     }
-    fn link(&mut self, base: Option<usize>, path: &[u8], follow: bool, new_base: Option<usize>, new: &[u8]) -> Result<()> {
+    fn link(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        follow: bool,
+        new_base: Option<usize>,
+        new: &[u8],
+    ) -> Result<()> {
         let flags = WalkFlags { follow, ..WalkFlags::NOFOLLOW };
         self.with(base, path, |_, at| self.with(new_base, new, |v, new_at| v.link(at, path, flags, new_at, new)))
     }
@@ -359,7 +415,14 @@ impl Side for Ours {
     fn rmdir(&mut self, base: Option<usize>, path: &[u8]) -> Result<()> {
         self.with(base, path, |v, at| v.rmdir(at, path))
     }
-    fn rename(&mut self, base: Option<usize>, path: &[u8], new_base: Option<usize>, new: &[u8], flags: u32) -> Result<()> {
+    fn rename(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        new_base: Option<usize>,
+        new: &[u8],
+        flags: u32,
+    ) -> Result<()> {
         let flags = RenameFlags::from_bits(flags)?;
         self.with(base, path, |_, at| self.with(new_base, new, |v, new_at| v.rename(at, path, new_at, new, flags)))
     }
@@ -410,7 +473,14 @@ impl Side for Ours {
     fn chmod(&mut self, base: Option<usize>, path: &[u8], mode: u32) -> Result<()> {
         self.with(base, path, |v, at| v.chmod(&v.lookup(at, path, WalkFlags::FOLLOW)?, at.cred, mode))
     }
-    fn chown(&mut self, base: Option<usize>, path: &[u8], follow: bool, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    fn chown(
+        &mut self,
+        base: Option<usize>,
+        path: &[u8],
+        follow: bool,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<()> {
         let flags = WalkFlags { follow, ..WalkFlags::NOFOLLOW };
         self.with(base, path, |v, at| v.chown(&v.lookup(at, path, flags)?, at.cred, uid, gid))
     }
@@ -430,7 +500,8 @@ impl Side for Ours {
         self.cwd.cwd_path(&self.root)
     }
     fn list(&mut self, path: &[u8]) -> Result<Vec<(Vec<u8>, FileType)>> {
-        let o = self.with(None, path, |v, at| v.open(at, path, OpenFlags(OpenFlags::O_DIRECTORY), 0, WalkFlags::FOLLOW))?;
+        let o =
+            self.with(None, path, |v, at| v.open(at, path, OpenFlags(OpenFlags::O_DIRECTORY), 0, WalkFlags::FOLLOW))?;
         let mut out = Vec::new();
         let mut cursor = 0;
         loop {
@@ -517,7 +588,9 @@ fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
     let (what, result) = match op {
         0..14 => (format!("mkdir {base:?} {pt:?} {mode:o}"), show(side.mkdir(base, &p, mode))),
         14..17 => {
-            let (kind, dev) = [(FileType::Fifo, 0), (FileType::Socket, 0), (FileType::Regular, 0), (FileType::CharDevice, 0x103)][(bits % 4) as usize];
+            let (kind, dev) =
+                [(FileType::Fifo, 0), (FileType::Socket, 0), (FileType::Regular, 0), (FileType::CharDevice, 0x103)]
+                    [(bits % 4) as usize];
             if kind == FileType::CharDevice && cred.uid == 0 {
                 ("-".into(), String::new())
             } else {
@@ -525,7 +598,9 @@ fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
             }
         }
         17..24 => (format!("symlink {qt:?} {base:?} {pt:?}"), show(side.symlink(&q, base, &p))),
-        24..29 => (format!("link {base:?} {pt:?} {base2:?} {qt:?} follow {flag}"), show(side.link(base, &p, flag, base2, &q))),
+        24..29 => {
+            (format!("link {base:?} {pt:?} {base2:?} {qt:?} follow {flag}"), show(side.link(base, &p, flag, base2, &q)))
+        }
         29..33 => (format!("unlink {base:?} {pt:?}"), show(side.unlink(base, &p))),
         33..37 => (format!("rmdir {base:?} {pt:?}"), show(side.rmdir(base, &p))),
         37..51 => {
@@ -535,7 +610,9 @@ fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
         51..67 => {
             use OpenFlags as O;
             let mut flags = [O::O_RDONLY, O::O_WRONLY, O::O_RDWR, O::O_RDWR][(bits % 4) as usize];
-            for (i, f) in [O::O_CREAT, O::O_CREAT, O::O_EXCL, O::O_TRUNC, O::O_NOFOLLOW, O::O_DIRECTORY].into_iter().enumerate() {
+            for (i, f) in
+                [O::O_CREAT, O::O_CREAT, O::O_EXCL, O::O_TRUNC, O::O_NOFOLLOW, O::O_DIRECTORY].into_iter().enumerate()
+            {
                 if bits >> (8 + 3 * i) & 7 < 3 {
                     flags |= f;
                 }
@@ -550,7 +627,10 @@ fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
             let mode = if flags & (O::O_CREAT | (O::O_TMPFILE & !O::O_DIRECTORY)) == 0 { 0 } else { mode };
             // Not RESOLVE_NO_XDEV: no mounts here, and Linux answers EXDEV to absolute symbolic links by whether it had looked at the root before.
             let resolve = if bits >> 37 & 3 == 0 { bits >> 39 & 0x1e } else { 0 };
-            (format!("open {fd} {base:?} {pt:?} {flags:#o} {mode:o} {resolve:#x}"), show(side.open(fd, base, &p, flags, mode, resolve)))
+            (
+                format!("open {fd} {base:?} {pt:?} {flags:#o} {mode:o} {resolve:#x}"),
+                show(side.open(fd, base, &p, flags, mode, resolve)),
+            )
         }
         67..69 => (format!("stat {base:?} {pt:?} {flag}"), format!("{:?}", side.stat(base, &p, flag).map(key))),
         69..70 => (format!("readlink {base:?} {pt:?}"), format!("{:?}", side.readlink(base, &p))),
@@ -568,7 +648,10 @@ fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
             let data: Vec<u8> = (0..len).map(|i| (bits as usize + i * 7) as u8).collect();
             (format!("fd_write {fd} {size} {len}"), format!("{:?}", side.fd_write(fd, size, &data)))
         }
-        94..96 => (format!("fd_read {fd} {size} {len}"), format!("{:?}", side.fd_read(fd, size, len).map(|d| (d.len(), sum(&d))))),
+        94..96 => (
+            format!("fd_read {fd} {size} {len}"),
+            format!("{:?}", side.fd_read(fd, size, len).map(|d| (d.len(), sum(&d)))),
+        ),
         96..97 => (format!("fd_truncate {fd} {size}"), show(side.fd_truncate(fd, size % (1 << 33)))),
         97..99 => {
             let mode = [0, 1, 3, 0x10][(bits % 4) as usize];
@@ -708,7 +791,10 @@ fn run(seed: u64, steps: usize, rng: &mut Rng, kernel: &mut Kernel, ours: &mut O
         log.push(format!("{i}: {what} -> {expected}"));
         if expected != found {
             let tail = log[log.len().saturating_sub(25)..].join("\n");
-            panic!("seed {seed}, step {i}: {what}\n  kernel: {expected}\n  ours:   {found}\n{tail}\n--- kernel\n{}", dump(kernel));
+            panic!(
+                "seed {seed}, step {i}: {what}\n  kernel: {expected}\n  ours:   {found}\n{tail}\n--- kernel\n{}",
+                dump(kernel)
+            );
         }
     }
     let (expected, found) = (dump(kernel), dump(ours));

@@ -1,8 +1,8 @@
 //! Walks, mounts and locations.
 
 use megalith_vfs::{
-    Access, At, Budget, Cred, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, LayeredFs, Location, OpenFlags, RenameFlags, Result, Stat, Vfs,
-    WalkFlags, list_dir,
+    Access, At, Budget, Cred, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, LayeredFs, Location, OpenFlags,
+    RenameFlags, Result, Stat, Vfs, WalkFlags, list_dir,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -81,7 +81,9 @@ fn exchange_swaps_the_names_in_use() {
     h.mkdir("/b");
     let (x, y) = (h.create("/a/x"), h.mkdir("/b/y"));
     let z = h.create("/b/y/z");
-    h.vfs.rename(&h.at(), b"/a/x", &h.at(), b"/b/y", RenameFlags { exchange: true, noreplace: false }).expect("exchange");
+    h.vfs
+        .rename(&h.at(), b"/a/x", &h.at(), b"/b/y", RenameFlags { exchange: true, noreplace: false })
+        .expect("exchange");
     assert_eq!([&x, &y, &z].map(path), ["/b/y", "/a/x", "/a/x/z"]);
     assert_eq!(h.find("/a/x/z").expect("find"), z);
     let inside = At { base: &y, ..h.at() };
@@ -104,7 +106,13 @@ fn nobody_leaves_a_root() {
     assert_eq!(jail.path(Some(&jail)), b"/");
     let outside = h.find("/secret").expect("find");
     assert_eq!(outside.path(Some(&jail)), b"(unreachable)/secret");
-    for (bits, p, e) in [(8, "/secret", Errno::EXDEV), (8, "..", Errno::EXDEV), (8, "abs", Errno::EXDEV), (4, "abs", Errno::ELOOP), (16, "abs", Errno::ENOENT)] {
+    for (bits, p, e) in [
+        (8, "/secret", Errno::EXDEV),
+        (8, "..", Errno::EXDEV),
+        (8, "abs", Errno::EXDEV),
+        (4, "abs", Errno::ELOOP),
+        (16, "abs", Errno::ENOENT),
+    ] {
         let flags = WalkFlags::from_resolve(bits).expect("flags");
         let at = At { root: &h.root, base: &jail, cred: &h.cred };
         assert_eq!(h.vfs.lookup(&at, p.as_bytes(), flags).map(drop), Err(e), "{bits} {p}");
@@ -156,7 +164,10 @@ fn mounts_cover_and_uncover() {
     assert_eq!(h.find("/mnt/f").expect("find"), f);
     h.vfs.mount_creating(b"/x//y/z/", tmpfs(), false).expect("mount");
     h.vfs.mount(b"/x/y/z/.", tmpfs(), false).expect("on top");
-    assert_eq!(h.vfs.mounts().iter().map(|m| String::from_utf8_lossy(&m.path).into_owned()).collect::<Vec<_>>(), ["/", "/mnt", "/x/y/z", "/x/y/z"]);
+    assert_eq!(
+        h.vfs.mounts().iter().map(|m| String::from_utf8_lossy(&m.path).into_owned()).collect::<Vec<_>>(),
+        ["/", "/mnt", "/x/y/z", "/x/y/z"]
+    );
     h.mkdir("/mnt/in");
     h.vfs.mount(b"/mnt/in", tmpfs(), false).expect("mount");
     assert_eq!(h.vfs.unmount(b"/mnt"), Err(Errno::EBUSY));
@@ -247,7 +258,8 @@ fn magic_links_lead_to_the_object() {
     assert_eq!(h.find("/proc/fd").expect("find").inode().id(), f.inode().id());
     *proc_dir.target.lock().expect("lock") = None;
     assert_eq!(h.find("/proc/fd").map(drop), Err(Errno::ENOENT));
-    let names: Vec<_> = h.find("/proc").expect("find").inode().readdir(0, 10).expect("readdir").into_iter().map(|e| e.name).collect();
+    let names: Vec<_> =
+        h.find("/proc").expect("find").inode().readdir(0, 10).expect("readdir").into_iter().map(|e| e.name).collect();
     assert_eq!(names, [&b"."[..], b"..", b"fd"]);
 }
 
@@ -331,7 +343,11 @@ fn walks_and_renames_run_side_by_side() {
                             let p = path(&l);
                             assert!(p == "/a/d/e/f" || p == "/b/d/e/f", "{p}");
                             // From inside, `..` leads to where the directory is, and never out.
-                            let up = h.vfs.lookup(&At { base: &h.find("/").expect("root"), ..h.at() }, b"a/../b/../..", WalkFlags::FOLLOW);
+                            let up = h.vfs.lookup(
+                                &At { base: &h.find("/").expect("root"), ..h.at() },
+                                b"a/../b/../..",
+                                WalkFlags::FOLLOW,
+                            );
                             assert_eq!(up, Ok(h.root.clone()));
                         }
                         Err(Errno::ENOENT) => {}

@@ -39,7 +39,7 @@ pub struct Corpus {
 const BUILT: &[(&str, &[&str], &[&str])] = &[
     (
         "probe",
-        &["probe.c", "probe_float.c", "probe_memory.c", "probe_process.c", "probe_signal.c", "probe_speed.c", "probe_stack.c"],
+        &["probe.c", "probe_float.c", "probe_fuzz.c", "probe_memory.c", "probe_process.c", "probe_signal.c", "probe_speed.c", "probe_stack.c"],
         &["-static", "-no-pie", "-lm"],
     ),
     ("spawn", &["spawn.c"], &["-static", "-no-pie"]),

@@ -4,7 +4,7 @@
 //! a block with that one way in, turns the common conditions into one comparison; elsewhere the flags wait in canonical locals, one i32 each.
 
 use super::Gen;
-use super::mem::{mask, ty};
+use super::mem::mask;
 use crate::regs::*;
 use iced_x86::{ConditionCode, Instruction, Mnemonic};
 use wasm_encoder::ValType;
