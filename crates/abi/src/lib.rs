@@ -16,6 +16,7 @@
 //!   [`Global::Reason`] why ([`Reason`]). Every caller returns `0` as well, up to the trampoline, which
 //!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls the function again: it
 //!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label. No frame holds guest state after a call.
+//! * The wasm trap `unreachable` in recompiled code is a general protection fault (a misaligned SSE operand, a reserved MXCSR bit).
 //! * A caller that gets back a `pc` other than the return address it pushed writes `pc`, `rsp` and `rax` to the globals
 //!   (reason [`Reason::Return`]) and returns 0.
 
@@ -206,13 +207,15 @@ pub enum Reason {
     Protection = 7,
     /// Unmasked x87 or SSE exception at `Pc` (#MF, #XM): SIGFPE.
     Float = 8,
+    /// Nobody gave a reason: a return address of 0 was popped. Jump to address 0. The trampoline sets this before it enters code.
+    Null = 9,
 }
 
 impl Reason {
     /// The reason with number `n`.
     pub fn from_u32(n: u32) -> Option<Reason> {
         use Reason::*;
-        [Return, Syscall, Poll, Depth, Divide, Undefined, Breakpoint, Protection, Float].get(n as usize).copied()
+        [Return, Syscall, Poll, Depth, Divide, Undefined, Breakpoint, Protection, Float, Null].get(n as usize).copied()
     }
 }
 

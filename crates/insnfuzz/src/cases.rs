@@ -377,13 +377,23 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
             branch_target(rng, &mut s, i, &mut patches);
         }
     }
+    let mut popf = false;
+    for i in &p.insns {
+        if i.mnemonic() == Mnemonic::Popfq || i.mnemonic() == Mnemonic::Popf {
+            popf = true;
+            // TF, AC, NT and ID would change how the host itself runs.
+            let mut b = [0; 32];
+            b[..8].copy_from_slice(&(rng.u64() & FLAGS | 2).to_le_bytes());
+            patches.push((s.gpr[RSP] as u32, b));
+        }
+    }
     for m in &p.memory {
         let a = address(&s, m)?;
         let size = (m.memory_size().size() as u64).clamp(8, 512);
         if a.saturating_add(size) > 1 << 32 || arena::near_code(a, size) {
             return None;
         }
-        if !p.branch && rng.one_in(2) && arena::mapped(a) {
+        if !p.branch && !popf && rng.one_in(2) && arena::mapped(a) {
             let kind = kind_of(rng, m.memory_size());
             patches.push((a as u32, fill32(rng, kind, edges)));
         }

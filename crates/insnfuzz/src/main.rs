@@ -43,6 +43,9 @@ struct Args {
     /// Compare the CPU with itself: proves the judge, not the translator.
     #[arg(long)]
     self_check: bool,
+    /// Print one line a form while it goes.
+    #[arg(long)]
+    verbose: bool,
     /// Also write the failing forms to FILE, most frequent first.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -80,7 +83,9 @@ fn run(args: &Args) -> Result<bool> {
     };
     let live = std::io::stderr().is_terminal();
     let report = campaign::run(&plan, &census, |r| {
-        if live {
+        if args.verbose {
+            eprintln!("{} {:?} {} states, {} faults", r.form, r.status, r.states, r.faults);
+        } else if live {
             eprint!("\r\x1b[K{}", r.form);
         }
     })?;
@@ -143,7 +148,9 @@ fn failing(report: &Report) -> String {
 fn mismatch(out: &mut String, m: &Mismatch) {
     let _ = writeln!(out, "  {}  {}", m.bytes, m.text);
     let _ = writeln!(out, "      in:  {}", m.input.join(" "));
-    m.differences.iter().take(5).for_each(|d| drop(writeln!(out, "      {d}")));
+    for d in m.differences.iter().take(5) {
+        let _ = writeln!(out, "      {d}");
+    }
 }
 
 fn summary(report: &Report, census: &Census) -> String {

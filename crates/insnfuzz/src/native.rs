@@ -12,7 +12,7 @@
 
 use crate::arena::{self, CODE_BASE, CODE_LEN, CODE_START, PADS};
 use crate::pages::{Pages, map_free, protect, unmap};
-use crate::state::{DF, FLAGS, FxArea, Fault, Outcome, State};
+use crate::state::{FLAGS, FxArea, Fault, Outcome, State};
 use std::cell::UnsafeCell;
 use std::io;
 use std::marker::PhantomData;
@@ -137,7 +137,9 @@ core::arch::global_asm!(
     "insnfuzz_leave:",
     "mov rax, [rip + {vars} + {host_gs}]",
     "wrgsbase rax",
-    "cld",
+    // The guest may have set AC, NT or TF.
+    "push 0x202",
+    "popfq",
     "fninit",
     "ldmxcsr [rsp]",
     "fldcw [rsp + 4]",
@@ -256,7 +258,7 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
             }
             regs[libc::REG_RIP as usize] = insnfuzz_leave as *const () as i64;
             regs[libc::REG_RSP as usize] = (*vars).host_rsp as i64;
-            regs[libc::REG_EFL as usize] &= !(DF as i64 | 0x100);
+            regs[libc::REG_EFL as usize] = 0x202;
         }
         return;
     }
@@ -461,7 +463,7 @@ mod tests {
     use super::*;
     use crate::arena::Contents;
     use crate::rng::Rng;
-    use crate::state::{AF, CF, OF, PF, RSP, SF, ZF};
+    use crate::state::{AF, CF, DF, OF, PF, RSP, SF, ZF};
 
     fn random(rng: &mut Rng) -> State {
         let mut s = State::default();

@@ -82,6 +82,7 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     f.instruction(&I::I32Const(STACK_WINDOW as i32 - 256)).instruction(&I::I32Sub);
     f.instruction(&I::GlobalSet(Global::StackFloor as u32));
 
+    f.instruction(&I::I32Const(Reason::Null as i32)).instruction(&I::GlobalSet(Global::Reason as u32));
     f.instruction(&I::GlobalGet(gpr(Gpr::Rsp))).instruction(&I::I32WrapI64);
     for r in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx] {
         f.instruction(&I::GlobalGet(gpr(r)));

@@ -29,6 +29,9 @@ pub struct Corrupt {
     pub found: [u8; 32],
 }
 
+/// Receives what failed its check.
+pub type CorruptReport = Box<dyn Fn(&Corrupt) + Send + Sync>;
+
 /// How a [`LayeredFs`] is made.
 pub struct LayeredOptions {
     /// The sealed layer; `None` makes a tmpfs.
@@ -42,7 +45,7 @@ pub struct LayeredOptions {
     /// Source of time stamps.
     pub clock: Clock,
     /// Told, without any lock held, of a sealed file that fails its check (its opener gets EIO).
-    pub on_corrupt: Option<Box<dyn Fn(&Corrupt) + Send + Sync>>,
+    pub on_corrupt: Option<CorruptReport>,
 }
 
 impl Default for LayeredOptions {

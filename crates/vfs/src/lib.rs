@@ -26,7 +26,7 @@ pub use budget::Budget;
 pub use dentry::Location;
 pub use errno::{Errno, Result};
 pub use inode::{ContentClass, FileSystem, Inode, MapSource, check_name, list_dir};
-pub use layered::{Corrupt, LayeredFs, LayeredOptions};
+pub use layered::{Corrupt, CorruptReport, LayeredFs, LayeredOptions};
 pub use lower::{LowerInode, LowerTree};
 pub use sealed::SealedTree;
 pub use types::*;

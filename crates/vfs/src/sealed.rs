@@ -72,7 +72,7 @@ impl<B: Deref<Target = [u8]> + Send + Sync + 'static> LowerTree for SealedTree<B
         let (start, len) = self.reader.data_range(u32::try_from(n).ok()?)?;
         let at = base.checked_add(start)?;
         // An empty file lies nowhere; a misaligned one (a section that was moved) cannot be mapped.
-        (len > 0 && at % 4096 == 0).then(|| (fd.clone(), at))
+        (len > 0 && at.is_multiple_of(4096)).then(|| (fd.clone(), at))
     }
 }
 

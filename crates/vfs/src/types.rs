@@ -288,7 +288,7 @@ pub struct RenameFlags {
 impl RenameFlags {
     /// From the `flags` argument of renameat2(2); EINVAL for other bits (RENAME_WHITEOUT included) and for both at once.
     pub fn from_bits(bits: u32) -> Result<RenameFlags> {
-        if bits > 3 || bits == 3 {
+        if bits >= 3 {
             return Err(Errno::EINVAL);
         }
         Ok(RenameFlags { noreplace: bits & 1 != 0, exchange: bits & 2 != 0 })

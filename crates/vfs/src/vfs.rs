@@ -270,7 +270,7 @@ impl Vfs {
         }
         let mut walk = self.begin(at, path, flags)?;
         loop {
-            let p = walk.to_last(self)?;
+            let p = walk.run_to_last(self)?;
             let follow = flags.follow || p.slash;
             let name = match p.last {
                 Last::Name(name) => name,
@@ -330,7 +330,7 @@ impl Vfs {
 
     /// Walks to the parent of the last component, for operations that make or remove a name.
     fn parent(&self, at: &At, path: &[u8]) -> Result<Parent> {
-        self.begin(at, path, WalkFlags::NOFOLLOW)?.to_last(self)
+        self.begin(at, path, WalkFlags::NOFOLLOW)?.run_to_last(self)
     }
 
     /// Parent and name for making a new entry: EEXIST when it is there, ENOENT for a trailing slash on what is to be no directory, EROFS.
@@ -652,7 +652,7 @@ impl Vfs {
     ) -> Result<(Location, bool)> {
         let mut walk = self.begin(at, path, flags)?;
         loop {
-            let p = walk.to_last(self)?;
+            let p = walk.run_to_last(self)?;
             let name = match p.last {
                 Last::Name(name) => name,
                 last => {
@@ -847,7 +847,7 @@ impl Vfs {
 
 impl Walk<'_> {
     /// Goes on to the last component, which is not looked up; `self.here` is its directory then.
-    fn to_last(&mut self, vfs: &Vfs) -> Result<Parent> {
+    fn run_to_last(&mut self, vfs: &Vfs) -> Result<Parent> {
         let mut absolute = false;
         if self.pos == 0 && self.rest.first() == Some(&b'/') {
             absolute = true;

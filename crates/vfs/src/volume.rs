@@ -166,7 +166,7 @@ impl Node {
     }
 
     /// A node for the open, new file `fd`.
-    fn from_new(&self, fd: OwnedFd, new: &NewNode) -> Result<Arc<Node>> {
+    fn created(&self, fd: OwnedFd, new: &NewNode) -> Result<Arc<Node>> {
         let path =
             rustix::fs::openat(&self.shared.fds, Self::number(&fd), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let (id, kind) = identify(&path)?;
@@ -253,7 +253,7 @@ impl Inode for Node {
         self.writable()?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat2(&self.path, name, flags, Mode::from_raw_mode(0o600), RESOLVE)?;
-        Ok(self.from_new(fd, new)?)
+        Ok(self.created(fd, new)?)
     }
     fn create_unlinked(&self, new: &NewNode, linkable: bool) -> Result<Arc<dyn Inode>> {
         self.require_dir(b"tmpfile")?;
@@ -263,7 +263,7 @@ impl Inode for Node {
             flags |= OFlags::EXCL;
         }
         let fd = rustix::fs::openat2(&self.path, c".", flags, Mode::from_raw_mode(0o600), RESOLVE)?;
-        Ok(self.from_new(fd, new)?)
+        Ok(self.created(fd, new)?)
     }
     fn mkdir(&self, name: &[u8], new: &NewNode) -> Result<Arc<dyn Inode>> {
         self.require_dir(name)?;

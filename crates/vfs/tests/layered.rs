@@ -32,13 +32,13 @@ fn lower() -> MemTree {
     t
 }
 
-struct Box_ {
+struct Container {
     vfs: Vfs,
     budget: Arc<Budget>,
     reports: Arc<Mutex<Vec<Corrupt>>>,
 }
 
-fn setup(lower: Option<Arc<MemTree>>, limit: u64, read_only: bool) -> Box_ {
+fn setup(lower: Option<Arc<MemTree>>, limit: u64, read_only: bool) -> Container {
     let budget = Budget::new(limit);
     let reports = Arc::new(Mutex::new(Vec::new()));
     let log = reports.clone();
@@ -49,11 +49,11 @@ fn setup(lower: Option<Arc<MemTree>>, limit: u64, read_only: bool) -> Box_ {
         on_corrupt: Some(Box::new(move |c| log.lock().expect("lock").push(*c))),
         ..LayeredOptions::default()
     });
-    Box_ { vfs: Vfs::new(fs.expect("file system")), budget, reports }
+    Container { vfs: Vfs::new(fs.expect("file system")), budget, reports }
 }
 
-impl Box_ {
-    fn new() -> Box_ {
+impl Container {
+    fn new() -> Container {
         setup(Some(lower().seal()), u64::MAX, false)
     }
     fn at<T>(&self, f: impl FnOnce(&Vfs, &At) -> T) -> T {
@@ -102,7 +102,7 @@ impl Box_ {
 
 #[test]
 fn lower_files_are_seen_as_they_are() {
-    let b = Box_::new();
+    let b = Container::new();
     assert_eq!(b.list("/"), ["bin", "empty", "etc", "lib"]);
     assert_eq!(b.list("/bin"), ["same", "sh", "tool"]);
     assert_eq!(b.read("/bin/sh").expect("read"), [7; 10_000]);
@@ -115,7 +115,7 @@ fn lower_files_are_seen_as_they_are() {
 
 #[test]
 fn hard_links_stay_together_when_copied_up() {
-    let b = Box_::new();
+    let b = Container::new();
     let before = b.inode("/etc/same").and_then(|i| i.stat()).expect("stat");
     assert_eq!(before.nlink, 2);
     assert_eq!(b.inode("/bin/same").expect("inode").write_at(5, b"BYTES and more"), Ok(14));
@@ -131,7 +131,7 @@ fn hard_links_stay_together_when_copied_up() {
 
 #[test]
 fn inode_numbers_survive_copy_up_and_rename() {
-    let b = Box_::new();
+    let b = Container::new();
     let ino = |p| b.inode(p).expect("inode").id();
     let before = ino("/bin/tool");
     b.inode("/bin/tool").and_then(|i| i.setattr(&SetAttr { mode: Some(0o755), ..SetAttr::default() })).expect("chmod");
@@ -146,7 +146,7 @@ fn inode_numbers_survive_copy_up_and_rename() {
 
 #[test]
 fn removed_lower_names_stay_away_and_new_directories_are_opaque() {
-    let b = Box_::new();
+    let b = Container::new();
     assert_eq!(b.rmdir("/lib/deep"), Err(Errno::ENOTEMPTY));
     b.unlink("/lib/deep/er/file").expect("unlink");
     b.rmdir("/lib/deep/er").expect("rmdir");
@@ -166,7 +166,7 @@ fn removed_lower_names_stay_away_and_new_directories_are_opaque() {
 
 #[test]
 fn lower_directories_move_as_a_whole() {
-    let b = Box_::new();
+    let b = Container::new();
     b.rename("/lib/deep", "/etc/moved", false).expect("rename");
     assert!(b.list("/lib").is_empty());
     assert_eq!(b.read("/etc/moved/er/file").expect("read"), b"content");
@@ -189,7 +189,7 @@ fn lower_directories_move_as_a_whole() {
 
 #[test]
 fn a_loop_of_readdir_and_rename_ends() {
-    let b = Box_::new();
+    let b = Container::new();
     for i in 0..50 {
         b.write(&format!("/etc/f{i}"), b"").expect("write");
     }
@@ -312,7 +312,7 @@ fn sealed_bytes_are_checked_at_first_use() {
 
 #[test]
 fn the_gate_is_told_what_can_have_changed() {
-    let b = Box_::new();
+    let b = Container::new();
     let i = b.inode("/etc/hosts").expect("inode");
     let hash: [u8; 32] = Sha256::digest(b"127.0.0.1 localhost\n").into();
     assert_eq!(i.content_class(), Ok(ContentClass::Sealed { hash }));
@@ -356,10 +356,10 @@ fn the_gate_is_told_what_can_have_changed() {
 
 #[test]
 fn mappings_see_the_files_bytes() {
-    let b = Box_::new();
+    let b = Container::new();
     let i = b.inode("/bin/tool").expect("inode");
     let m = i.map_source(false).expect("map");
-    assert!(m.sealed && m.offset % 4096 == 0 && m.len == 10_000);
+    assert!(m.sealed && m.offset.is_multiple_of(4096) && m.len == 10_000);
     let mut buf = [0; 100];
     rustix::io::pread(&m.fd, &mut buf, m.offset + 9_900).expect("pread");
     assert_eq!(buf, [7; 100]);
@@ -380,7 +380,7 @@ fn mappings_see_the_files_bytes() {
 
 #[test]
 fn links_and_unnamed_files_keep_to_their_rules() {
-    let b = Box_::new();
+    let b = Container::new();
     b.at(|v, at| {
         let tmp = v
             .open(at, b"/etc", OpenFlags(OpenFlags::O_TMPFILE | OpenFlags::O_RDWR), 0o600, WalkFlags::FOLLOW)
@@ -402,7 +402,7 @@ fn links_and_unnamed_files_keep_to_their_rules() {
 
 #[test]
 fn hostile_names_are_refused() {
-    let b = Box_::new();
+    let b = Container::new();
     let root = b.inode("/").expect("inode");
     for (name, e) in [
         (&b""[..], Errno::EINVAL),
