@@ -250,7 +250,10 @@ impl<'a> Bench<'a> {
                 set |= 2;
             }
             if i.flow_control() != FlowControl::Next {
-                set |= 0xffff;
+                set |= 1 << RSP | 2;
+                if i.op_count() > 0 && i.op0_kind() == OpKind::Register {
+                    set |= 1 << (i.op0_register().full_register().number() & 15);
+                }
             }
         }
         set

@@ -349,6 +349,8 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
             }
         }
     }
+    // The translation keeps 32 bits of rsp (docs/compatibility.md); code that runs below 4 GiB cannot tell.
+    s.gpr[RSP] &= 0xffff_ffff;
     let mxcsr = 0x1f80 | if rng.one_in(4) { rng.u32() & 0x3f } else { 0 };
     s.fx.set_mxcsr(mxcsr);
     x87_state(p, rng, &mut s, edges);
@@ -376,6 +378,14 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
         for i in &p.insns {
             branch_target(rng, &mut s, i, &mut patches);
         }
+        // A target that comes from a read-only page would be random, and not canonical.
+        for m in &p.memory {
+            let a = address(&s, m)?;
+            let read_only = |a: u64| REGIONS.iter().any(|r| !r.writable && a >= u64::from(r.start) && a < r.end());
+            if read_only(a) || read_only(a.wrapping_add(7)) {
+                return None;
+            }
+        }
     }
     let mut popf = false;
     for i in &p.insns {
@@ -397,6 +407,9 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
             let kind = kind_of(rng, m.memory_size());
             patches.push((a as u32, fill32(rng, kind, edges)));
         }
+    }
+    if s.gpr[RSP] >> 32 != 0 {
+        return None;
     }
     for i in &p.insns {
         if !bit_string_in_range(&s, i) {

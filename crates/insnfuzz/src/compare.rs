@@ -179,13 +179,20 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
     let one = if let [i] = r.insns { Some(i) } else { None };
     let undefined = one.map_or(0, |i| undefined_gprs(i, r.before));
     for i in 0..16 {
-        if n.gpr[i] != t.gpr[i] && undefined & (1 << i) == 0 {
+        let mask = if i == crate::state::RSP { 0xffff_ffff } else { u64::MAX };
+        if (n.gpr[i] ^ t.gpr[i]) & mask != 0 && undefined & (1 << i) == 0 {
             d.push(format!("{}: cpu {:#x}, translated {:#x}", GPR_NAMES[i], n.gpr[i], t.gpr[i]));
         }
     }
     let defined = FLAGS & !one.map_or_else(|| block_undefined(r.insns), |i| undefined_flags(i, r.before));
     if (n.rflags ^ t.rflags) & defined != 0 {
-        d.push(format!("flags: cpu {}, translated {} (of {})", flags(n.rflags & defined), flags(t.rflags & defined), flags(defined)));
+        let differ = flags((n.rflags ^ t.rflags) & defined);
+        d.push(format!(
+            "flags {differ}: cpu {}, translated {} (defined: {})",
+            flags(n.rflags & defined),
+            flags(t.rflags & defined),
+            flags(defined)
+        ));
     }
     let approximate = r.insns.iter().any(approximate);
     for i in 0..16 {

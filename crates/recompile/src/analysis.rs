@@ -333,8 +333,9 @@ pub struct FrameState {
 }
 
 impl FrameState {
-    fn start() -> FrameState {
-        FrameState { rsp: Some(0), rbp: None, entry: RegSet::DATA, slots: BTreeMap::new() }
+    /// `known`: rsp is followed from here; a snippet starts with any value in it.
+    fn start(known: bool) -> FrameState {
+        FrameState { rsp: known.then_some(0), rbp: None, entry: RegSet::DATA, slots: BTreeMap::new() }
     }
 
     fn join(&mut self, o: &FrameState) -> bool {
@@ -476,7 +477,7 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
     let mut at: Vec<Option<FrameState>> = vec![None; n];
     let mut work = Vec::new();
     if let Some(first) = at.first_mut() {
-        *first = Some(FrameState::start());
+        *first = Some(FrameState::start(!cx.snippet));
         work.push(0);
     }
     let mut changed = RegSet::EMPTY;

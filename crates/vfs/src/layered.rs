@@ -684,9 +684,6 @@ impl Inode for Node {
     fn create_unlinked(&self, new: &NewNode, linkable: bool) -> Result<Arc<dyn Inode>> {
         self.require_dir()?;
         self.shared.writable()?;
-        if !read(&self.shared.tree).dirs.contains_key(&self.ino) {
-            return Err(Errno::ENOENT);
-        }
         let node = self.shared.fresh(FileType::Regular, new, 0, None, 0)?;
         write(&node.meta).linkable = linkable;
         Ok(node)

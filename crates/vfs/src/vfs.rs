@@ -337,8 +337,7 @@ impl Vfs {
     fn new_entry(&self, at: &At, path: &[u8], dir: bool) -> Result<(Location, Vec<u8>)> {
         let p = self.parent(at, path)?;
         let Last::Name(name) = p.last else { return Err(Errno::EEXIST) };
-        check_len(&name)?;
-        match p.dir.inode().lookup(&name) {
+        match find(&p.dir, &name) {
             Ok(_) => return Err(Errno::EEXIST),
             Err(Errno::ENOENT) => {}
             Err(e) => return Err(e),
@@ -442,10 +441,9 @@ impl Vfs {
         let old = self.lookup(at, path, flags)?;
         let p = self.parent(new_at, new_path)?;
         let Last::Name(name) = p.last else { return Err(Errno::EEXIST) };
-        check_len(&name)?;
-        match p.dir.inode().lookup(&name) {
+        match find(&p.dir, &name) {
             Ok(_) => return Err(Errno::EEXIST),
-            Err(Errno::ENOENT) if p.slash => return Err(Errno::ENOENT),
+            Err(Errno::ENOENT) if p.slash || p.dir.is_deleted() => return Err(Errno::ENOENT),
             Err(Errno::ENOENT) => {}
             Err(e) => return Err(e),
         }
@@ -476,9 +474,8 @@ impl Vfs {
         let p = self.parent(at, path)?;
         let Last::Name(name) = p.last else { return Err(Errno::EISDIR) };
         p.dir.0.mount.writable()?;
-        check_len(&name)?;
         let _mutation = p.dir.0.mount.mutate();
-        let victim = p.dir.inode().lookup(&name)?;
+        let victim = find(&p.dir, &name)?;
         if p.slash {
             return Err(if victim.file_type() == FileType::Directory { Errno::EISDIR } else { Errno::ENOTDIR });
         }
@@ -502,9 +499,8 @@ impl Vfs {
             Last::Root => return Err(Errno::EBUSY),
         };
         p.dir.0.mount.writable()?;
-        check_len(&name)?;
         let _mutation = p.dir.0.mount.mutate();
-        let victim = p.dir.inode().lookup(&name)?;
+        let victim = find(&p.dir, &name)?;
         self.may_delete(&p.dir, &victim, at.cred, true)?;
         let known = p.dir.known_child(&name);
         if known.as_ref().is_some_and(Location::is_mountpoint) {
@@ -529,10 +525,8 @@ impl Vfs {
         };
         from.dir.0.mount.writable()?;
         let _mutation = from.dir.0.mount.mutate();
-        check_len(&name)?;
-        let source = from.dir.inode().lookup(&name)?;
-        check_len(&new_name)?;
-        let target = match to.dir.inode().lookup(&new_name) {
+        let source = find(&from.dir, &name)?;
+        let target = match find(&to.dir, &new_name) {
             Ok(t) => Some(t),
             Err(Errno::ENOENT) if !to.dir.is_deleted() => None,
             Err(e) => return Err(e),
@@ -612,7 +606,8 @@ impl Vfs {
             let dir =
                 self.lookup(at, path, WalkFlags { follow: !flags.has(O::O_NOFOLLOW), directory: true, ..walk })?;
             dir.0.mount.writable()?;
-            self.may_create(&dir, at.cred)?;
+            // Also in a directory that was removed: Linux does not mind.
+            at.cred.check(&dir.inode().stat()?, Access::CHANGE)?;
             let new = self.new_node(&dir, at.cred, FileType::Regular, mode)?;
             let inode = dir.inode().create_unlinked(&new, !flags.has(O::O_EXCL))?;
             let replaced = inode.open(access)?;
@@ -944,7 +939,7 @@ impl Walk<'_> {
 
     /// Looks `name` up in `self.here` and enters mounts.
     fn step(&self, _vfs: &Vfs, name: &[u8]) -> Result<Location> {
-        check_len(name)?;
+        check_find(&self.here, name)?;
         let next = self.here.child(name)?.enter_mounts();
         if self.flags.no_xdev && !next.same_mount(&self.here) {
             return Err(Errno::EXDEV);
@@ -1004,7 +999,16 @@ fn finish(w: Walked, flags: WalkFlags) -> Result<Walked> {
     }
 }
 
-fn check_len(name: &[u8]) -> Result<()> {
+/// The entry `name` of `dir`, with the errors in Linux's order.
+fn find(dir: &Location, name: &[u8]) -> Result<Arc<dyn Inode>> {
+    check_find(dir, name)?;
+    dir.inode().lookup(name)
+}
+
+fn check_find(dir: &Location, name: &[u8]) -> Result<()> {
+    if dir.is_deleted() {
+        return Err(Errno::ENOENT);
+    }
     if name.len() > NAME_MAX { Err(Errno::ENAMETOOLONG) } else { Ok(()) }
 }
 

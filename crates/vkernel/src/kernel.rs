@@ -1,10 +1,23 @@
 //! The kernel object: configuration, process table, start and end of a container.
 
+use crate::exec::{self, ExecRequest};
+use crate::file::{FdTable, Object, OpenFile};
+use crate::gate::{Gate, Policy};
+use crate::locks::Locks;
+use crate::mm::{Budget, SlotPool};
+use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree, default_rlimits};
 use crate::program::ProgramTable;
+use crate::signal::{self, SigInfo, Signals};
 use crate::task::{Start, Task};
+use crate::timer::TimerThread;
+use crate::tty::{HostStream, Tty};
+use crate::wait::{WaitQueue, Waiter, lock};
+use megalith_vfs::{Errno, InodeId, Vfs, WalkFlags};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 /// Runs tasks on host threads. Implemented by the engine.
 pub trait Launcher: Send + Sync {
@@ -43,6 +56,10 @@ impl Default for Limits {
 pub struct KernelConfig {
     /// The programs that may start.
     pub programs: ProgramTable,
+    /// Which hash each path of the manifest stands for, and the scripts.
+    pub policy: Policy,
+    /// The container's files. The kernel mounts /proc and /dev on it.
+    pub vfs: Arc<Vfs>,
     /// Runs tasks.
     pub launcher: Arc<dyn Launcher>,
     /// Host name the guests see.
@@ -131,31 +148,312 @@ impl std::error::Error for StartError {}
 /// A container's kernel.
 pub struct Kernel {
     pub(crate) config: KernelConfig,
+    pub(crate) vfs: Arc<Vfs>,
+    pub(crate) gate: Gate,
+    pub(crate) tree: Mutex<Tree>,
+    pub(crate) slots: Arc<SlotPool>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) locks: Locks,
+    pub(crate) timers: Arc<TimerThread>,
+    /// Buffers of named fifos in use.
+    pub(crate) fifos: Mutex<HashMap<InodeId, Weak<crate::pipe::Pipe>>>,
+    pub(crate) ptys: crate::tty::Ptys,
+    pub(crate) console: OnceLock<Arc<Tty>>,
+    pub(crate) futexes: crate::futex::Futexes,
+    pub(crate) hostname: Mutex<Vec<u8>>,
+    pub(crate) domainname: Mutex<Vec<u8>>,
+    pub(crate) started: Instant,
+    /// Woken when a process ends.
+    pub(crate) ended: WaitQueue,
+    status: Mutex<Option<WaitStatus>>,
+    timed_out: AtomicBool,
+    out_of_memory: AtomicBool,
+    /// Tasks that exist; `wait` lets them end before it returns.
+    pub(crate) tasks: AtomicI32,
+    pub(crate) execs: AtomicU64,
+    pub(crate) syscalls_unknown: Mutex<BTreeMap<u64, u64>>,
+    pub(crate) noticed: AtomicU32,
+    pub(crate) me: Weak<Kernel>,
 }
 
+/// Signals a container's end to the first process's task and to `wait`.
 impl Kernel {
-    /// A kernel without processes.
-    pub fn new(config: KernelConfig) -> Arc<Kernel> {
-        Arc::new(Kernel { config })
+    /// A kernel without processes. Mounts /proc, /dev and /dev/pts where the tree has such directories.
+    ///
+    /// # Errors
+    /// When /proc/self/pagemap cannot be opened or a mount fails.
+    pub fn new(config: KernelConfig) -> Result<Arc<Kernel>, Errno> {
+        crate::mm::prepare()?;
+        let vfs = Arc::clone(&config.vfs);
+        let kernel = Arc::new_cyclic(|me: &Weak<Kernel>| Kernel {
+            gate: Gate::default(),
+            tree: Mutex::new(Tree::default()),
+            // More than one slot a process: exec makes the new one before the old one goes.
+            slots: SlotPool::new(config.limits.processes * 2 + 4, 64),
+            budget: Budget::new(config.limits.memory),
+            locks: Locks::default(),
+            timers: TimerThread::new(),
+            fifos: Mutex::default(),
+            ptys: crate::tty::Ptys::default(),
+            console: OnceLock::new(),
+            futexes: crate::futex::Futexes::default(),
+            hostname: Mutex::new(config.hostname.clone().into_bytes()),
+            domainname: Mutex::new(b"(none)".to_vec()),
+            started: Instant::now(),
+            ended: WaitQueue::default(),
+            status: Mutex::new(None),
+            timed_out: AtomicBool::new(false),
+            out_of_memory: AtomicBool::new(false),
+            tasks: AtomicI32::new(0),
+            execs: AtomicU64::new(0),
+            syscalls_unknown: Mutex::default(),
+            noticed: AtomicU32::new(0),
+            vfs,
+            config,
+            me: Weak::clone(me),
+        });
+        crate::devfs::mount(&kernel)?;
+        crate::procfs::mount(&kernel)?;
+        Ok(kernel)
     }
 
     /// Starts the first process (pid 1). `argv[0]` is looked up in the PATH of `envp` when it has no slash.
     pub fn start_init(
         self: &Arc<Kernel>,
-        _argv: &[Vec<u8>],
-        _envp: &[Vec<u8>],
-        _cwd: &[u8],
-        _cred: &Credentials,
-        _stdio: Stdio,
+        argv: &[Vec<u8>],
+        envp: &[Vec<u8>],
+        cwd: &[u8],
+        cred: &Credentials,
+        stdio: Stdio,
     ) -> Result<(), StartError> {
-        Err(StartError::Internal("not there yet".into()))
+        let name = argv.first().ok_or_else(|| StartError::Internal("no command given".into()))?;
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let ids = Ids::new(cred.uid, cred.gid, &cred.groups);
+        let root = self.vfs.root();
+        let fs_cred = ids.fs();
+        let at = megalith_vfs::At { root: &root, base: &root, cred: &fs_cred };
+        let cwd = if cwd.is_empty() { b"/" } else { cwd };
+        let cwd = self.vfs.lookup(&at, cwd, WalkFlags::DIRECTORY).map_err(|e| {
+            StartError::Internal(format!("working directory {}: {}", String::from_utf8_lossy(cwd), e.message()))
+        })?;
+        let path = exec::search_path(self, &root, &cwd, &fs_cred, name, envp).map_err(|e| match e {
+            Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(format!("{shown}: not found in the container")),
+            e => StartError::Refused(format!("{shown}: {}", e.message())),
+        })?;
+        let fs = FsState { root, cwd, umask: 0o022 };
+        let request = ExecRequest {
+            path: path.clone(),
+            base: fs.cwd.clone(),
+            location: None,
+            argv: argv.to_vec(),
+            envp: envp.to_vec(),
+        };
+        let limits = default_rlimits(self.config.limits.processes as u64);
+        let loaded = exec::load(self, &fs, &ids, &limits, &request).map_err(|e| match e {
+            Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(format!("{shown}: not found in the container")),
+            Errno::EACCES => StartError::Refused(format!("{shown}: not a program of this bundle, or not executable")),
+            e => StartError::Refused(format!("{shown}: {}", e.message())),
+        })?;
+        let mut fds = FdTable::default();
+        let Stdio { fds: host, tty } = stdio;
+        let [stdin, stdout, stderr] = host.map(Arc::new);
+        let mut session_tty = None;
+        if tty {
+            let t = Tty::host(stdin, stdout);
+            let _ = self.console.set(Arc::clone(&t));
+            for _ in 0..3 {
+                let file =
+                    OpenFile::new(Object::Stream(t.slave()), libc::O_RDWR as u32, crate::devfs::console_location(self));
+                let _ = fds.add(file, false, 0, 1024);
+            }
+            session_tty = Some(t);
+        } else {
+            for (fd, flags) in [(stdin, libc::O_RDONLY), (stdout, libc::O_WRONLY), (stderr, libc::O_WRONLY)] {
+                let stream = HostStream::new(fd);
+                let _ = fds.add(OpenFile::stream(stream, flags as u32), false, 0, 1024);
+            }
+        }
+        let pid = lock(&self.tree).new_pid();
+        let slot = Arc::clone(loaded.space.slot());
+        let process = Arc::new(Process {
+            pid,
+            attention: AtomicBool::new(false),
+            waiter: Waiter::new(),
+            signals: Mutex::new(Signals::default()),
+            fds: Mutex::new(fds),
+            fs: Mutex::new(fs),
+            ids: Mutex::new(ids),
+            image: Mutex::new(loaded.image),
+            slot: Mutex::new(Some(slot)),
+            mm: Mutex::new(None),
+            rlimits: Mutex::new(limits),
+            started: Instant::now(),
+            cpu_ns: AtomicU64::new(0),
+            children_cpu_ns: AtomicU64::new(0),
+            nice: AtomicI32::new(0),
+            dumpable: AtomicU32::new(1),
+            death_signal: AtomicI32::new(0),
+            timers: Mutex::default(),
+        });
+        {
+            let mut tree = lock(&self.tree);
+            tree.nodes.insert(
+                pid,
+                Node {
+                    process: Arc::clone(&process),
+                    ppid: INIT_PARENT,
+                    pgid: pid,
+                    sid: pid,
+                    state: State::Running,
+                    stop_report: None,
+                    continued: false,
+                    exit_signal: 0,
+                    execed: true,
+                },
+            );
+            if let Some(t) = session_tty {
+                t.acquire(pid, pid);
+                tree.terminals.insert(pid, t);
+            }
+        }
+        if self.config.limits.timeout.is_some() || self.config.limits.memory.is_some() {
+            self.watch();
+        }
+        let start = Start::Program { rsp: loaded.rsp, hash: loaded.program.hash_words() };
+        let task = Task::new(Arc::clone(self), process, loaded.program, loaded.space, loaded.rsp);
+        self.execs.fetch_add(1, Ordering::Relaxed);
+        self.config.launcher.launch(task, start);
+        Ok(())
+    }
+
+    /// Enforces `--timeout` and `--memory` from a thread of its own.
+    fn watch(&self) {
+        let me = Weak::clone(&self.me);
+        let timeout = self.config.limits.timeout;
+        let memory = self.config.limits.memory;
+        let started = self.started;
+        let run = move || loop {
+            let step = if memory.is_some() { Duration::from_millis(20) } else { Duration::from_secs(3600) };
+            let left = timeout.map_or(step, |t| t.saturating_sub(started.elapsed()).min(step));
+            std::thread::sleep(left.max(Duration::from_millis(1)));
+            let Some(k) = me.upgrade() else { return };
+            if lock(&k.status).is_some() {
+                return;
+            }
+            if timeout.is_some_and(|t| started.elapsed() >= t) {
+                k.timed_out.store(true, Ordering::Release);
+                k.kill_all(true);
+                return;
+            }
+            if let Some(limit) = memory
+                && k.count_memory() > limit
+            {
+                k.out_of_memory.store(true, Ordering::Release);
+                k.kill_all(true);
+                return;
+            }
+        };
+        let _ = std::thread::Builder::new().name("megalith-limits".into()).spawn(run);
+    }
+
+    /// Resident private bytes of all processes; updates the budget.
+    fn count_memory(&self) -> u64 {
+        let spaces: Vec<_> = {
+            let tree = lock(&self.tree);
+            tree.nodes.values().filter_map(|n| lock(&n.process.mm).clone()).collect()
+        };
+        let mut seen: Vec<*const ()> = Vec::new();
+        let mut total = 0;
+        for s in spaces {
+            let id = Arc::as_ptr(&s).cast();
+            if !seen.contains(&id) {
+                seen.push(id);
+                total += lock(&s).resident();
+            }
+        }
+        self.budget.set_used(total);
+        total
+    }
+
+    /// SIGKILL to every process, or to all but the first.
+    fn kill_all(&self, init_too: bool) {
+        let all: Vec<_> = lock(&self.tree).nodes.values().map(|n| Arc::clone(&n.process)).collect();
+        for p in all {
+            if init_too || p.pid != INIT {
+                p.post(self, SigInfo::new(signal::SIGKILL, signal::SI_KERNEL));
+            }
+        }
+    }
+
+    /// The first process has ended.
+    pub(crate) fn finish(&self, status: i32) {
+        let s = if self.timed_out.load(Ordering::Acquire) {
+            WaitStatus::TimedOut
+        } else if self.out_of_memory.load(Ordering::Acquire) {
+            WaitStatus::OutOfMemory
+        } else if status & 0x7f == 0 {
+            WaitStatus::Exited(status >> 8 & 0xff)
+        } else {
+            WaitStatus::Signaled(status & 0x7f)
+        };
+        *lock(&self.status) = Some(s);
+        self.kill_all(false);
+        self.ended.wake();
     }
 
     /// Waits until the first process is gone, kills all others, and tells how it ended.
     pub fn wait(&self) -> WaitStatus {
-        WaitStatus::Exited(0)
+        let waiter = Waiter::new();
+        let _r = self.ended.register(&waiter);
+        let status = loop {
+            waiter.clear();
+            if let Some(s) = *lock(&self.status) {
+                break s;
+            }
+            let _ = waiter.wait(None, &[]);
+        };
+        // The others have been killed; a thread that hangs in a host call may not end soon.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while self.tasks.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
+            waiter.clear();
+            self.kill_all(false);
+            let _ = waiter.wait(Some(Instant::now() + Duration::from_millis(20)), &[]);
+        }
+        status
     }
 
-    /// Sends a signal that the host got to the first process (SIGWINCH, and on a terminal SIGINT and the like, to the foreground group).
-    pub fn signal_init(&self, _signal: i32) {}
+    /// How the first process ended, if it has.
+    pub fn status(&self) -> Option<WaitStatus> {
+        *lock(&self.status)
+    }
+
+    /// Passes on a signal that the host sent to the runner: SIGWINCH to the terminal, all others to the first process.
+    pub fn signal_init(&self, sig: i32) {
+        if sig == signal::SIGWINCH
+            && let Some(t) = self.console.get()
+        {
+            if let Some(fg) = t.refresh_window() {
+                self.signal_group(fg, SigInfo::new(sig, signal::SI_KERNEL));
+            }
+            return;
+        }
+        if let Some(p) = self.process(INIT) {
+            p.post(self, SigInfo::from_process(sig, signal::SI_USER, 0, 0));
+        }
+    }
+
+    /// Starts that passed the gate so far.
+    pub fn execs(&self) -> u64 {
+        self.execs.load(Ordering::Relaxed)
+    }
+
+    /// Numbers of unknown syscalls and how often each was called.
+    pub fn unknown_syscalls(&self) -> BTreeMap<u64, u64> {
+        lock(&self.syscalls_unknown).clone()
+    }
+
+    /// Writes one audit line.
+    pub(crate) fn audit(&self, line: &str) {
+        (self.config.audit)(line);
+    }
 }

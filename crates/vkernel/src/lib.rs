@@ -2,16 +2,39 @@
 //! terminals, /proc, the exec gate and the syscall table. It knows nothing of WebAssembly engines: an engine implements
 //! [`Machine`] (registers) and [`Launcher`] (threads and instances) and calls [`Task`].
 //!
-//! One host thread runs one guest process.
+//! One host thread runs one guest process. Locks: [`kernel`]'s process tree first, then one process's own state (signals, descriptors,
+//! memory), then a file object; no lock is held while a process waits.
 
+mod cpuid;
+mod devfs;
 pub mod errno;
-pub mod mm;
-pub mod regs;
+mod exec;
+mod file;
+mod futex;
+mod gate;
+mod hostio;
 mod kernel;
+mod locks;
+mod memfile;
+pub mod mm;
+mod pipe;
+mod process;
+mod procfs;
 mod program;
+pub mod regs;
+mod signal;
+mod sys;
 mod task;
+mod timer;
+mod tty;
+mod wait;
 
+#[cfg(test)]
+mod tests;
+
+pub use gate::Policy;
 pub use kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};
 pub use program::{Hash, Program, ProgramTable};
 pub use regs::{Machine, Regs};
+pub use sys::{Support, SyscallEntry, docs_markdown, table};
 pub use task::{FaultInfo, Outcome, Start, Task};

@@ -2,6 +2,7 @@
 
 use crate::errno::Result;
 use megalith_abi::FileMeta;
+use megalith_vfs::MapSource;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +23,8 @@ pub struct Program {
     pub meta: Arc<FileMeta>,
     /// Index of the file's first function in the table of the instance that runs it (1 in a projection).
     pub table_base: u32,
+    /// The sealed bytes of the file, to map its segments from.
+    pub source: MapSource,
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
@@ -35,9 +38,10 @@ impl Program {
         entry_point: String,
         meta: Arc<FileMeta>,
         table_base: u32,
+        source: MapSource,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        Program { hash, size, entry_point, meta, table_base, engine, lines: OnceLock::new() }
+        Program { hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new() }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

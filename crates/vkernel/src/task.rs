@@ -1,10 +1,26 @@
 //! One running guest process on its host thread: what the engine calls.
 
-use crate::mm::Slot;
+use crate::cpuid;
+use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
+use crate::file::Caller;
+use crate::hostio::thread_cpu_ns;
+use crate::kernel::Kernel;
+use crate::mm::{AddressSpace, Backing, Prot, Slot};
+use crate::process::{INIT, Process};
 use crate::program::Program;
 use crate::regs::{Machine, Regs};
-use megalith_abi::Reason;
-use std::sync::Arc;
+use crate::signal::{
+    self, FRAME_SIZE, FXSAVE, IGNORED_BY_DEFAULT, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGBUS,
+    SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGTRAP, STOPPING, SigInfo, bit,
+};
+use crate::sys;
+use crate::wait::{WaitQueue, lock};
+use megalith_abi::{Gpr, Notice, PIE_BASE, Reason};
+use megalith_fpu::{Fpu, MemFault, Memory, Trap};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// How a task begins.
 pub enum Start {
@@ -32,13 +48,85 @@ pub struct FaultInfo {
     pub write: Option<bool>,
 }
 
+/// A syscall that a signal interrupted.
+#[derive(Clone, Copy)]
+struct Interrupted {
+    nr: u64,
+    args: [u64; 6],
+    error: Errno,
+}
+
+/// A process that waits for its vfork child, on whose thread the child runs.
+struct Suspended {
+    process: Arc<Process>,
+    regs: Regs,
+    fpu: Fpu,
+    child: i32,
+}
+
 /// One running guest process (with its vfork children) on this host thread.
 pub struct Task {
-    program: Arc<Program>,
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) space: Arc<Mutex<AddressSpace>>,
     slot: Arc<Slot>,
+    program: Arc<Program>,
+    pub(crate) fpu: Fpu,
+    rsp: u64,
+    /// The process goes on elsewhere (exec) or has ended: leave the trampoline.
+    ended: bool,
+    /// The running syscall has put the registers where they belong: unwind.
+    pub(crate) unwind: bool,
+    interrupted: Option<Interrupted>,
+    /// Addresses of syscall instructions at which a handler's return restarts the call.
+    restart_points: Vec<u64>,
+    /// End of a relative wait that is being restarted.
+    pub(crate) restart_deadline: Option<Instant>,
+    /// Mask to restore after the handler that ends a wait (sigsuspend, ppoll, ...).
+    pub(crate) saved_mask: Option<u64>,
+    /// Frames of synchronous faults, whose registers were lost: returning from them is fatal.
+    fault_frames: Vec<u64>,
+    vfork: Vec<Suspended>,
+    cpu_base: Option<u64>,
 }
 
 impl Task {
+    /// A task for a process with a new memory.
+    pub(crate) fn new(
+        kernel: Arc<Kernel>,
+        process: Arc<Process>,
+        program: Arc<Program>,
+        space: AddressSpace,
+        rsp: u64,
+    ) -> Task {
+        kernel.tasks.fetch_add(1, Ordering::AcqRel);
+        let slot = Arc::clone(space.slot());
+        let space = Arc::new(Mutex::new(space));
+        *lock(&process.mm) = Some(Arc::clone(&space));
+        *lock(&process.slot) = Some(Arc::clone(&slot));
+        if process.attention.load(Ordering::Acquire) {
+            slot.poll_word().store(1, Ordering::Release);
+        }
+        Task {
+            kernel,
+            process,
+            space,
+            slot,
+            program,
+            fpu: Fpu::new(),
+            rsp,
+            ended: false,
+            unwind: false,
+            interrupted: None,
+            restart_points: Vec::new(),
+            restart_deadline: None,
+            saved_mask: None,
+            fault_frames: Vec::new(),
+            vfork: Vec::new(),
+            cpu_base: None,
+        }
+    }
+
     /// The program to make an instance of.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
@@ -49,48 +137,656 @@ impl Task {
         &self.slot
     }
 
+    /// Process ID of the process that runs now (for thread names and logs).
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// Whether the task is over: nothing of it may run any more.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
     /// `vkernel.start`: the initial stack pointer (of [`Start::Program`]).
-    pub fn start(&self) -> u64 {
-        0
+    pub fn start(&mut self) -> u64 {
+        self.enter();
+        self.rsp
+    }
+
+    fn enter(&mut self) {
+        if self.cpu_base.is_none() {
+            self.cpu_base = Some(thread_cpu_ns());
+        }
+    }
+
+    /// Adds the CPU time since the last call to the process.
+    pub(crate) fn account(&mut self) {
+        let now = thread_cpu_ns();
+        let base = self.cpu_base.replace(now).unwrap_or(now);
+        self.process.cpu_ns.fetch_add(now.saturating_sub(base), Ordering::Relaxed);
     }
 
     /// `vkernel.syscall`.
-    pub fn syscall(&mut self, _m: &mut dyn Machine, _nr: u64, _args: [u64; 6]) -> Outcome {
-        Outcome::Return(-38)
+    #[inline]
+    pub fn syscall(&mut self, m: &mut dyn Machine, nr: u64, args: [u64; 6]) -> Outcome {
+        self.enter();
+        let r = sys::dispatch(self, m, nr, args);
+        if self.unwind {
+            self.unwind = false;
+            return Outcome::Unwind;
+        }
+        match r {
+            Err(error) if error == ERESTARTSYS || error == ERESTARTNOHAND => {
+                self.interrupted = Some(Interrupted { nr, args, error });
+                Outcome::Unwind
+            }
+            r => {
+                self.restart_deadline = None;
+                let v = r.unwrap_or_else(Errno::to_ret);
+                if self.process.attention.load(Ordering::Acquire) {
+                    m.set_gpr(Gpr::Rax, v as u64);
+                    return Outcome::Unwind;
+                }
+                Outcome::Return(v)
+            }
+        }
     }
 
     /// `vkernel.resolve`: (table index, label) at which the trampoline goes on, or `None` to leave it: the task has ended.
     /// Delivers signals first; may change all registers, `pc` included.
-    pub fn resolve(&mut self, _m: &mut dyn Machine, _pc: u64) -> Option<(u32, u32)> {
-        None
+    pub fn resolve(&mut self, m: &mut dyn Machine, pc: u64) -> Option<(u32, u32)> {
+        self.enter();
+        m.set_pc(pc);
+        loop {
+            if self.ended {
+                return None;
+            }
+            self.slot.poll_word().store(0, Ordering::SeqCst);
+            if self.process.attention.load(Ordering::SeqCst) {
+                self.deliver(m);
+                // A vfork parent may run here now: look again.
+                continue;
+            }
+            if let Some(i) = self.interrupted.take() {
+                // No handler ran: go on waiting.
+                if let Some(mask) = self.saved_mask.take() {
+                    self.set_mask(mask);
+                }
+                self.again(m, i.nr, i.args);
+                continue;
+            }
+            let pc = m.pc();
+            if let Some(found) = self.lookup(pc) {
+                return Some(found);
+            }
+            if self.restart_points.contains(&pc) {
+                let r = m.load();
+                m.set_pc(pc.wrapping_add(2));
+                let args = [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::R10, Gpr::R8, Gpr::R9].map(|g| r.get(g));
+                self.again(m, r.get(Gpr::Rax), args);
+                continue;
+            }
+            self.bad_pc(m, pc);
+        }
+    }
+
+    /// Performs a syscall from within `resolve`.
+    fn again(&mut self, m: &mut dyn Machine, nr: u64, args: [u64; 6]) {
+        if let Outcome::Return(v) = self.syscall(m, nr, args) {
+            m.set_gpr(Gpr::Rax, v as u64);
+        }
+    }
+
+    /// Load base of the running program.
+    fn base(&self) -> u64 {
+        if self.program.meta.fixed { 0 } else { u64::from(PIE_BASE) }
+    }
+
+    /// The place in the program's code for a guest address, if its text is mapped there.
+    fn lookup(&self, pc: u64) -> Option<(u32, u32)> {
+        let (function, label) = self.program.meta.resolve(pc.checked_sub(self.base())?)?;
+        lock(&self.space).find(pc).filter(|(_, v)| v.text)?;
+        Some((self.program.table_base.checked_add(function)?, label))
+    }
+
+    /// Code jumped to where no code is: one audit line, and SIGILL or SIGSEGV.
+    fn bad_pc(&mut self, m: &mut dyn Machine, pc: u64) {
+        let (text, mapped) = {
+            let space = lock(&self.space);
+            let v = space.find(pc);
+            (v.is_some_and(|(_, v)| v.text), v.is_some())
+        };
+        let what = self.place(pc);
+        let line = format!("pid {}: jump to {pc:#x}, which was not recompiled ({what})", self.process.pid);
+        self.kernel.audit(&line);
+        let info =
+            if text { SigInfo::fault(SIGILL, 2, pc) } else { SigInfo::fault(SIGSEGV, if mapped { 2 } else { 1 }, pc) };
+        self.force(m, info, Some((if text { 6 } else { 14 }, pc)), false);
+    }
+
+    /// File and offset of a guest address, for messages.
+    fn place(&self, addr: u64) -> String {
+        let space = lock(&self.space);
+        match space.find(addr) {
+            Some((start, v)) => match &v.backing {
+                Backing::File { source, offset, .. } => {
+                    format!("{} offset {:#x}", String::from_utf8_lossy(&source.path), offset + (addr - start))
+                }
+                Backing::Anon => "not a file".to_owned(),
+            },
+            None => "not mapped".to_owned(),
+        }
     }
 
     /// `vkernel.unwound`.
-    pub fn unwound(&mut self, _m: &mut dyn Machine, _reason: Reason) {}
+    pub fn unwound(&mut self, m: &mut dyn Machine, reason: Reason) {
+        let pc = m.pc();
+        let (info, trap) = match reason {
+            Reason::Return | Reason::Syscall | Reason::Poll | Reason::Depth => return,
+            // `resolve` finds that nothing is at 0.
+            Reason::Null => return m.set_pc(0),
+            Reason::Divide => (SigInfo::fault(SIGFPE, 1, pc), 0),
+            Reason::Undefined => {
+                let line =
+                    format!("pid {}: instruction at {pc:#x} has no translation ({})", self.process.pid, self.place(pc));
+                self.kernel.audit(&line);
+                (SigInfo::fault(SIGILL, 2, pc), 6)
+            }
+            Reason::Breakpoint => (SigInfo::new(SIGTRAP, signal::SI_KERNEL), 3),
+            Reason::Protection => (SigInfo::fault(SIGSEGV, signal::SI_KERNEL, 0), 13),
+            Reason::Float => (SigInfo::fault(SIGFPE, self.float_code(), pc), 16),
+        };
+        self.force(m, info, Some((trap, 0)), false);
+    }
+
+    /// `si_code` of a pending x87 exception.
+    fn float_code(&self) -> i32 {
+        let e = self.fpu.pending_exceptions();
+        if e & 1 != 0 {
+            7
+        } else if e & 4 != 0 {
+            3
+        } else if e & 8 != 0 {
+            4
+        } else if e & 0x12 != 0 {
+            5
+        } else {
+            6
+        }
+    }
 
     /// A host fault in guest code: the instance's frames are gone. True: call `_resume` (a handler runs, or the process ends in `resolve`).
-    pub fn fault(&mut self, _m: &mut dyn Machine, _info: FaultInfo) -> bool {
+    pub fn fault(&mut self, m: &mut dyn Machine, info: FaultInfo) -> bool {
+        let signal = {
+            let space = lock(&self.space);
+            match space.find(info.addr) {
+                None => SigInfo::fault(SIGSEGV, 1, info.addr),
+                Some((_, v)) => {
+                    let need = if info.write == Some(true) { Prot::WRITE } else { Prot::READ };
+                    // A read-only page that faulted although it can be read was written to.
+                    let file = matches!(v.backing, Backing::File { .. });
+                    if v.prot.allows(need) && file && (info.write.is_some() || v.prot.allows(Prot::RW)) {
+                        SigInfo::fault(SIGBUS, 2, info.addr)
+                    } else {
+                        SigInfo::fault(SIGSEGV, 2, info.addr)
+                    }
+                }
+            }
+        };
+        self.force(m, signal, Some((14, info.addr)), true);
         true
     }
 
-    /// The guest exhausted the host stack or trapped in some other way than by a memory access: kills the process with SIGSEGV.
-    pub fn trap(&mut self, _m: &mut dyn Machine, _what: &str) {}
+    /// The guest trapped in some other way than by a memory access: kills the process with SIGSEGV.
+    pub fn trap(&mut self, _m: &mut dyn Machine, what: &str) {
+        let line = format!("pid {}: killed: {what}", self.process.pid);
+        self.kernel.audit(&line);
+        self.exit(SIGSEGV);
+    }
+
+    /// Raises a signal for something the guest's own code did. `lost`: the registers in the globals are not those of the place.
+    fn force(&mut self, m: &mut dyn Machine, info: SigInfo, trap: Option<(u64, u64)>, lost: bool) {
+        let sig = info.signo();
+        let action = {
+            let s = lock(&self.process.signals);
+            let a = s.action(sig);
+            if s.mask & bit(sig) != 0 || a.handler == SIG_IGN || a.handler == SIG_DFL { None } else { Some(a) }
+        };
+        self.interrupted = None;
+        match action {
+            Some(a) => self.handler(m, a, info, trap, lost),
+            None => self.exit_or_resume(m, sig),
+        }
+    }
+
+    /// Delivers what is pending: runs default actions, stops, and builds handler frames.
+    fn deliver(&mut self, m: &mut dyn Machine) {
+        loop {
+            let process = Arc::clone(&self.process);
+            let mut s = lock(&process.signals);
+            if s.stopped && s.pending & bit(SIGKILL) == 0 {
+                drop(s);
+                process.waiter.clear();
+                if lock(&process.signals).stopped {
+                    let _ = process.waiter.wait(None, &[]);
+                }
+                continue;
+            }
+            let mask = s.mask;
+            let Some(info) = s.take(!mask) else {
+                process.attention.store(false, Ordering::SeqCst);
+                return;
+            };
+            let sig = info.signo();
+            let action = s.action(sig);
+            if sig == SIGKILL {
+                drop(s);
+                return self.exit_or_resume(m, SIGKILL);
+            }
+            if action.handler == SIG_IGN && sig != SIGSTOP {
+                continue;
+            }
+            if action.handler == SIG_DFL || sig == SIGSTOP {
+                if IGNORED_BY_DEFAULT & bit(sig) != 0 {
+                    continue;
+                }
+                if STOPPING & bit(sig) != 0 {
+                    drop(s);
+                    let orphaned = {
+                        let tree = lock(&self.kernel.tree);
+                        tree.nodes.get(&process.pid).is_none_or(|n| tree.orphaned(n.pgid, None))
+                    };
+                    if sig != SIGSTOP && orphaned {
+                        continue;
+                    }
+                    {
+                        let mut s = lock(&process.signals);
+                        // A SIGCONT or SIGKILL that came meanwhile wins.
+                        if s.pending & (bit(SIGKILL) | bit(signal::SIGCONT)) != 0 {
+                            continue;
+                        }
+                        s.stopped = true;
+                    }
+                    self.kernel.child_stopped(process.pid, sig);
+                    continue;
+                }
+                drop(s);
+                return self.exit_or_resume(m, sig);
+            }
+            drop(s);
+            self.handler(m, action, info, None, false);
+            if self.ended {
+                return;
+            }
+        }
+    }
+
+    /// Builds the frame for a handler and makes it run next.
+    fn handler(
+        &mut self,
+        m: &mut dyn Machine,
+        action: signal::Action,
+        info: SigInfo,
+        trap: Option<(u64, u64)>,
+        lost: bool,
+    ) {
+        let sig = info.signo();
+        let mut regs = m.load();
+        if let Some(i) = self.interrupted.take() {
+            let restart = i.error == ERESTARTSYS && action.flags & SA_RESTART != 0;
+            if restart {
+                // The frame shows the registers as at the syscall instruction; sigreturn leads back to it.
+                for (g, v) in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx, Gpr::R10, Gpr::R8, Gpr::R9].into_iter().zip(i.args) {
+                    regs.set(g, v);
+                }
+                regs.set(Gpr::Rax, i.nr);
+                regs.pc = regs.pc.wrapping_sub(2);
+                if !self.restart_points.contains(&regs.pc) {
+                    self.restart_points.push(regs.pc);
+                }
+            } else {
+                regs.set(Gpr::Rax, Errno::EINTR.to_ret() as u64);
+                self.restart_deadline = None;
+            }
+        }
+        let (mask, alt) = {
+            let mut s = lock(&self.process.signals);
+            let saved = self.saved_mask.take().unwrap_or(s.mask);
+            s.mask |= action.mask | if action.flags & SA_NODEFER == 0 { bit(sig) } else { 0 };
+            s.mask &= !signal::UNBLOCKABLE;
+            if action.flags & SA_RESETHAND != 0
+                && let Some(a) = s.actions.get_mut((sig - 1) as usize)
+            {
+                a.handler = SIG_DFL;
+            }
+            (saved, s.altstack)
+        };
+        if lost {
+            // The stack pointer in the global is not where the code was: below everything it may have used is safe.
+            let low = lock(&self.space).lowest_touched_stack();
+            let on_alt = action.flags & signal::SA_ONSTACK != 0 && alt.size != 0;
+            if let Some(low) = low
+                && !on_alt
+                && !alt.contains(regs.get(Gpr::Rsp))
+            {
+                regs.set(Gpr::Rsp, low);
+            }
+        }
+        let frame = signal::build_frame(&regs, &action, &info, mask, &alt, trap);
+        let mut fx = vec![0u8; FXSAVE as usize];
+        fx[..160].copy_from_slice(&self.fpu.to_fxsave());
+        fx[24..28].copy_from_slice(&regs.mxcsr.to_le_bytes());
+        fx[28..32].copy_from_slice(&0xffffu32.to_le_bytes());
+        for (i, x) in regs.xmm.iter().enumerate() {
+            fx[160 + i * 16..176 + i * 16].copy_from_slice(&x.to_le_bytes());
+        }
+        let written = {
+            let space = lock(&self.space);
+            space.write(frame.fp_addr, &fx).and_then(|()| space.write(frame.addr, &frame.bytes))
+        };
+        if written.is_err() || !signal::has_restorer(&action) {
+            return self.exit_or_resume(m, SIGSEGV);
+        }
+        if alt.flags & (1 << 31) != 0 {
+            lock(&self.process.signals).altstack = signal::AltStack::NONE;
+        }
+        self.fault_frames.retain(|&f| f != frame.addr);
+        if lost {
+            self.fault_frames.push(frame.addr);
+        }
+        // The FPU is clean in a handler.
+        self.fpu = Fpu::new();
+        let mut regs = frame.regs;
+        regs.mxcsr = 0x1f80;
+        m.store(&regs);
+    }
+
+    /// rt_sigreturn(2).
+    pub(crate) fn sigreturn(&mut self, m: &mut dyn Machine) -> Result<i64> {
+        let current = m.load();
+        let addr = current.get(Gpr::Rsp).wrapping_sub(8);
+        if let Some(i) = self.fault_frames.iter().position(|&f| f == addr) {
+            self.fault_frames.remove(i);
+            let line = format!(
+                "pid {}: a handler of a memory fault returned; the interrupted registers are not kept, so the process is killed",
+                self.process.pid
+            );
+            self.kernel.audit(&line);
+            self.exit_or_resume(m, SIGSEGV);
+            self.unwind = true;
+            return Ok(0);
+        }
+        let mut bytes = [0u8; FRAME_SIZE];
+        let mut fx = [0u8; FXSAVE as usize];
+        let restored = {
+            let space = lock(&self.space);
+            space.read(addr, &mut bytes).map(|()| signal::parse_frame(&bytes, current)).and_then(|r| {
+                if r.fp_addr != 0 {
+                    space.read(r.fp_addr, &mut fx)?;
+                }
+                Ok(r)
+            })
+        };
+        self.unwind = true;
+        let Ok(mut r) = restored else {
+            self.exit_or_resume(m, SIGSEGV);
+            return Ok(0);
+        };
+        if r.fp_addr != 0 {
+            let mut x87 = [0u8; 160];
+            x87.copy_from_slice(&fx[..160]);
+            self.fpu = Fpu::from_fxsave(&x87);
+            r.regs.mxcsr = u32::from_le_bytes([fx[24], fx[25], fx[26], fx[27]]) & 0xffff;
+            for (i, x) in r.regs.xmm.iter_mut().enumerate() {
+                let b = &fx[160 + i * 16..176 + i * 16];
+                *x = u128::from_le_bytes(b.try_into().unwrap_or_default());
+            }
+        }
+        self.set_mask(r.mask);
+        {
+            let mut s = lock(&self.process.signals);
+            // As Linux does: an invalid alternate stack in the frame is ignored.
+            if r.altstack.flags & 2 == 0 && r.altstack.size >= 2048 {
+                s.altstack = signal::AltStack { flags: r.altstack.flags & (1 << 31), ..r.altstack };
+            }
+        }
+        m.store(&r.regs);
+        Ok(0)
+    }
+
+    /// Replaces the signal mask.
+    pub(crate) fn set_mask(&self, mask: u64) {
+        let mut s = lock(&self.process.signals);
+        s.mask = mask & !signal::UNBLOCKABLE;
+        if s.deliverable() {
+            self.process.attention.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether a wait must end: a signal is to be handled or obeyed.
+    pub(crate) fn interrupted(&self) -> bool {
+        if !self.process.attention.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut s = lock(&self.process.signals);
+        // Ignored signals do not end a wait.
+        let mask = s.mask;
+        for sig in 1..=signal::NSIG {
+            if s.pending & !mask & bit(sig) != 0 && s.ignores(sig) && sig != SIGKILL {
+                s.remove(bit(sig));
+            }
+        }
+        let wake = s.deliverable() || s.stopped;
+        if !wake {
+            self.process.attention.store(false, Ordering::Release);
+        }
+        wake
+    }
+
+    /// Blocks until `ready` gives a value: it is asked again whenever one of the queues is woken, a host descriptor is ready or the
+    /// deadline passes (`timed_out` is then true). A signal ends the wait with `interrupt`.
+    pub(crate) fn block<T>(
+        &self,
+        queues: &[&WaitQueue],
+        host: &[(BorrowedFd<'_>, i16)],
+        deadline: Option<Instant>,
+        interrupt: Errno,
+        mut ready: impl FnMut(bool) -> Result<Option<T>>,
+    ) -> Result<T> {
+        let waiter = Arc::clone(&self.process.waiter);
+        let _registrations: Vec<_> = queues.iter().map(|q| q.register(&waiter)).collect();
+        loop {
+            waiter.clear();
+            let timed_out = deadline.is_some_and(|d| Instant::now() >= d);
+            if let Some(v) = ready(timed_out)? {
+                return Ok(v);
+            }
+            if self.interrupted() {
+                return Err(interrupt);
+            }
+            waiter.wait(deadline, host)?;
+        }
+    }
+
+    /// The process and kernel, for streams.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        Caller { kernel: &self.kernel, process: &self.process }
+    }
+
+    // ---- ends and beginnings ----
+
+    /// Ends the running process; a vfork parent goes on in this task.
+    pub(crate) fn exit_or_resume(&mut self, m: &mut dyn Machine, status: i32) {
+        self.account();
+        let process = Arc::clone(&self.process);
+        match self.vfork.pop() {
+            None => self.exit(status),
+            Some(parent) => {
+                // The child's memory is the parent's: only the child's references go.
+                self.resume_parent(m, parent);
+                self.kernel.exit_process(&process, status);
+            }
+        }
+    }
+
+    /// Puts the vfork parent back on this task, its call returning the child's number.
+    fn resume_parent(&mut self, m: &mut dyn Machine, parent: Suspended) {
+        let mut regs = parent.regs;
+        regs.set(Gpr::Rax, parent.child as u64);
+        self.process = parent.process;
+        self.fpu = parent.fpu;
+        self.interrupted = None;
+        self.saved_mask = None;
+        m.store(&regs);
+    }
+
+    /// Ends the process for good.
+    fn exit(&mut self, status: i32) {
+        self.ended = true;
+        self.account();
+        let process = Arc::clone(&self.process);
+        self.kernel.exit_process(&process, status);
+        while let Some(p) = self.vfork.pop() {
+            self.kernel.exit_process(&p.process, SIGKILL);
+        }
+    }
+
+    /// The process has a new memory and program: it goes on in a task of its own.
+    pub(crate) fn replace_image(&mut self, m: &mut dyn Machine, program: Arc<Program>, space: AddressSpace, rsp: u64) {
+        self.account();
+        let start = Start::Program { rsp, hash: program.hash_words() };
+        let task = Task::new(Arc::clone(&self.kernel), Arc::clone(&self.process), program, space, rsp);
+        self.unwind = true;
+        self.kernel.execs.fetch_add(1, Ordering::Relaxed);
+        match self.vfork.pop() {
+            Some(parent) => {
+                self.resume_parent(m, parent);
+                self.kernel.config.launcher.launch(task, start);
+            }
+            None => {
+                self.ended = true;
+                self.kernel.config.launcher.replace(task, start);
+            }
+        }
+    }
+
+    /// vfork: `child` runs on this task from now on, with stack pointer `rsp`.
+    pub(crate) fn enter_vfork(&mut self, m: &mut dyn Machine, child: Arc<Process>, rsp: Option<u64>) {
+        self.account();
+        let mut regs = m.load();
+        *lock(&child.mm) = Some(Arc::clone(&self.space));
+        *lock(&child.slot) = Some(Arc::clone(&self.slot));
+        let pid = child.pid;
+        let parent = std::mem::replace(&mut self.process, child);
+        self.vfork.push(Suspended { process: parent, regs: regs.clone(), fpu: self.fpu.clone(), child: pid });
+        regs.set(Gpr::Rax, 0);
+        if let Some(rsp) = rsp {
+            regs.set(Gpr::Rsp, rsp);
+        }
+        m.store(&regs);
+        self.unwind = true;
+    }
+
+    /// fork: a task for `child` with a copy of the memory, that goes on with `regs`.
+    pub(crate) fn launch_fork(&mut self, child: Arc<Process>, space: AddressSpace, regs: Regs) {
+        let mut task = Task::new(Arc::clone(&self.kernel), child, Arc::clone(&self.program), space, self.rsp);
+        task.fpu = self.fpu.clone();
+        task.restart_points = self.restart_points.clone();
+        task.fault_frames = self.fault_frames.clone();
+        self.kernel.config.launcher.launch(task, Start::Resume(Box::new(regs)));
+    }
+
+    // ---- instructions that the host performs ----
 
     /// `vkernel.x87`.
-    pub fn x87(&mut self, _m: &mut dyn Machine, _op: u32, _arg: u32, _addr: u64) -> i64 {
-        0
+    pub fn x87(&mut self, m: &mut dyn Machine, op: u32, arg: u32, addr: u64) -> i64 {
+        struct Guest<'a>(&'a mut AddressSpace);
+        impl Memory for Guest<'_> {
+            fn read(&mut self, addr: u32, buf: &mut [u8]) -> std::result::Result<(), MemFault> {
+                self.0.read(addr.into(), buf).map_err(|_| self.first_bad(addr, buf.len(), Prot::READ))
+            }
+            fn write(&mut self, addr: u32, buf: &[u8]) -> std::result::Result<(), MemFault> {
+                self.0.write(addr.into(), buf).map_err(|_| self.first_bad(addr, buf.len(), Prot::WRITE))
+            }
+        }
+        impl Guest<'_> {
+            fn first_bad(&self, addr: u32, len: usize, need: Prot) -> MemFault {
+                let ok = self.0.accessible(addr.into(), len, need);
+                MemFault { addr: addr.wrapping_add(ok as u32) }
+            }
+        }
+        let space = Arc::clone(&self.space);
+        let r = megalith_fpu::ops::execute(&mut self.fpu, op, arg, addr, &mut Guest(&mut lock(&space)));
+        match r {
+            Ok(v) => v,
+            Err(t) => {
+                self.x87_trap(m, t);
+                0
+            }
+        }
+    }
+
+    /// What an x87 operation that did not complete raises. The code that called goes on until its next poll, so the poll word is set; the signal
+    /// is pending from here on.
+    fn x87_trap(&mut self, m: &mut dyn Machine, t: Trap) {
+        let info = match t {
+            Trap::Memory(f) => {
+                let mapped = lock(&self.space).find(f.addr.into()).is_some();
+                SigInfo::fault(SIGSEGV, if mapped { 2 } else { 1 }, f.addr.into())
+            }
+            Trap::Pending => SigInfo::fault(SIGFPE, self.float_code(), m.pc()),
+            Trap::Undefined => SigInfo::fault(SIGILL, 2, m.pc()),
+        };
+        let sig = info.signo();
+        {
+            let mut s = lock(&self.process.signals);
+            if s.mask & bit(sig) != 0 || s.action(sig).handler == SIG_IGN {
+                s.mask &= !bit(sig);
+                if let Some(a) = s.actions.get_mut((sig - 1) as usize) {
+                    a.handler = SIG_DFL;
+                }
+            }
+        }
+        let process = Arc::clone(&self.process);
+        process.post(&self.kernel, info);
     }
 
     /// `vkernel.cpuid`: (eax, ebx, ecx, edx).
-    pub fn cpuid(&mut self, _leaf: u32, _subleaf: u32) -> (u32, u32, u32, u32) {
-        (0, 0, 0, 0)
+    pub fn cpuid(&mut self, leaf: u32, subleaf: u32) -> (u32, u32, u32, u32) {
+        cpuid::cpuid(leaf, subleaf)
     }
 
     /// `vkernel.rdtsc`.
     pub fn rdtsc(&mut self) -> u64 {
-        0
+        cpuid::rdtsc()
     }
 
     /// `vkernel.notice`.
-    pub fn notice(&mut self, _kind: u32, _arg: u64) {}
+    pub fn notice(&mut self, kind: u32, arg: u64) {
+        let Some(n) = Notice::from_u32(kind) else { return };
+        // Once a container: a program that sets MXCSR tends to set it often.
+        if self.kernel.noticed.fetch_or(1 << kind.min(31), Ordering::Relaxed) & 1 << kind.min(31) == 0 {
+            let line = match n {
+                Notice::Mxcsr => {
+                    format!(
+                        "pid {}: MXCSR set to {arg:#x}: rounding modes, FTZ, DAZ and unmasked exceptions have no effect on SSE",
+                        self.process.pid
+                    )
+                }
+            };
+            self.kernel.audit(&line);
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !self.ended {
+            // The engine gave up on it (no thread, no instance): the process cannot go on.
+            self.exit(SIGKILL);
+        }
+        debug_assert!(self.process.pid >= INIT);
+        self.kernel.tasks.fetch_sub(1, Ordering::AcqRel);
+        self.kernel.ended.wake();
+    }
 }

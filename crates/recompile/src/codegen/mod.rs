@@ -169,6 +169,11 @@ struct Gen<'a> {
     uncovered: Vec<(u32, String)>,
 }
 
+/// Flags share one global: storing one stores all that are live.
+fn group(stores: RegSet, live: RegSet) -> RegSet {
+    if (stores & RegSet::FLAGS).is_empty() { stores } else { stores | (live & RegSet::FLAGS) }
+}
+
 /// Generates function `f`.
 pub fn function(m: &Module, f: usize) -> Code {
     let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet };
@@ -393,10 +398,6 @@ impl<'a> Gen<'a> {
     fn term_stores(&self, b: usize, dirty: RegSet) -> (RegSet, RegSet) {
         let Some(block) = self.block(b) else { return Default::default() };
         let out = self.live.live_out[b];
-        let group = |stores: RegSet, live: RegSet| {
-            // Flags share one global: storing one stores all that are live.
-            if (stores & RegSet::FLAGS).is_empty() { stores } else { stores | (live & RegSet::FLAGS) }
-        };
         let leave = |a: u32| -> (RegSet, RegSet) {
             if self.graph.index.contains_key(&a) {
                 return Default::default();
@@ -444,7 +445,7 @@ impl<'a> Gen<'a> {
                 }
                 s
             }
-            Term::Trap => (if self.cx.snippet { dirty & all } else { RegSet::EMPTY }, RegSet::EMPTY),
+            Term::Trap => (if self.cx.snippet { group(dirty & all, all) } else { RegSet::EMPTY }, RegSet::EMPTY),
             Term::Invalid(_) => (group(dirty & all, all), RegSet::EMPTY),
         }
     }
@@ -755,6 +756,7 @@ impl<'a> Gen<'a> {
     /// Leaves at the instruction being emitted, whose operation did not happen.
     fn exit_here(&mut self, i: &Instruction, reason: Reason) {
         let set = if self.cx.snippet { self.dirty.dirty } else { self.dirty.dirty & self.need_before };
+        let set = group(set, self.need_before);
         let fl = self.fl;
         self.store_globals(set);
         self.fl = fl;
@@ -778,17 +780,13 @@ impl<'a> Gen<'a> {
         let dirty = self.dirty.dirty;
         match self.m.program.function_at(addr) {
             Some(f) if self.m.mode == Mode::Program => {
-                let mut stores = dirty & (want - RegSet::PARAMS);
-                if !(stores & RegSet::FLAGS).is_empty() {
-                    stores |= want & RegSet::FLAGS;
-                }
-                self.store_globals(stores);
+                self.store_globals(group(dirty & (want - RegSet::PARAMS), want));
                 self.push_rsp32();
                 self.push_params(want);
                 self.s().return_call(Module::function_index(f));
             }
             _ => {
-                self.store_globals(if self.cx.snippet { dirty } else { dirty & want });
+                self.store_globals(group(dirty & want, want));
                 self.exit_at(addr, Reason::Return);
             }
         }
@@ -797,7 +795,7 @@ impl<'a> Gen<'a> {
     /// Jumps to the address in `indirect_pc`.
     fn leave_indirect(&mut self) {
         let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
-        let stores = self.dirty.dirty & all;
+        let stores = group(self.dirty.dirty & all, all);
         let pc = self.indirect_pc;
         self.store_globals(stores);
         if self.m.mode == Mode::Program {
@@ -885,7 +883,7 @@ impl<'a> Gen<'a> {
             }
             Term::Invalid(a) => {
                 let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
-                self.store_globals(self.dirty.dirty & all);
+                self.store_globals(group(self.dirty.dirty & all, all));
                 let a = *a;
                 self.exit_at(a, Reason::Return);
                 Exit::Never
@@ -905,7 +903,7 @@ impl<'a> Gen<'a> {
                 (i.ip() as u32, Reason::Undefined)
             }
         };
-        let set = if self.cx.snippet { self.dirty.dirty } else { RegSet::EMPTY };
+        let set = if self.cx.snippet { group(self.dirty.dirty, RegSet::EVERYTHING) } else { RegSet::EMPTY };
         self.store_globals(set);
         self.exit_at(pc, reason);
     }
@@ -968,10 +966,7 @@ impl<'a> Gen<'a> {
         let extra = if i.op_count() > 0 { i32::from(i.immediate16()) } else { 0 };
         let snippet = self.cx.snippet;
         let all = if snippet { RegSet::EVERYTHING } else { self.own.ret_live - RegSet::one(RAX) };
-        let mut stores = self.dirty.dirty & all;
-        if !(stores & RegSet::FLAGS).is_empty() && !snippet {
-            stores |= all & RegSet::FLAGS;
-        }
+        let stores = group(self.dirty.dirty & all, all);
         let want_rax = self.own.ret_live.has(RAX);
         let at = self.state.as_ref().and_then(|s| s.rsp);
         let pc = self.ret_pc;
@@ -1213,10 +1208,7 @@ impl<'a> Gen<'a> {
 
     fn poll_exit(&mut self, b: usize) {
         let live = self.live.live_in[b];
-        let mut stores = self.dirty_in[b].dirty & live;
-        if !(stores & RegSet::FLAGS).is_empty() {
-            stores |= live & RegSet::FLAGS;
-        }
+        let stores = group(self.dirty_in[b].dirty & live, live);
         self.state = self.frames.at[b].clone();
         self.store_globals(stores);
         let a = self.graph.addrs[b];
@@ -1228,7 +1220,11 @@ impl<'a> Gen<'a> {
         self.s().local_get(0).i32_const(depth).i32_sub().local_set(fb);
         if self.frames.at.first().is_some_and(|f| f.as_ref().is_some_and(|f| f.rsp.is_none())) {
             let v = self.rsp_value;
-            self.s().local_get(0).i64_extend_i32_u().local_set(v);
+            if self.m.mode == Mode::Snippet {
+                self.s().global_get(u32::from(RSP)).local_set(v);
+            } else {
+                self.s().local_get(0).i64_extend_i32_u().local_set(v);
+            }
         }
         let calls = (0..self.graph.addrs.len())
             .any(|b| self.block(b).is_some_and(|x| matches!(x.term, Term::Call { .. } | Term::CallIndirect { .. })));

@@ -44,7 +44,7 @@ const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
 fn pagemap() -> Result<&'static File> {
     static FILE: OnceLock<Option<File>> = OnceLock::new();
-    FILE.get_or_init(|| File::open("/proc/self/pagemap").ok()).as_ref().ok_or(Errno::NOSYS)
+    FILE.get_or_init(|| File::open("/proc/self/pagemap").ok()).as_ref().ok_or(Errno::ENOSYS)
 }
 
 /// Opens what [`private_pages`] needs, so that it works after a sandbox closed `/proc`.
@@ -76,7 +76,7 @@ pub fn private_pages(range: Range<usize>, mut found: impl FnMut(Range<usize>) ->
             let n = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
             if n < 0 {
                 let e = last();
-                if e == Errno::NOTTY || e == Errno::INVAL || e == Errno::PERM {
+                if e == Errno::ENOTTY || e == Errno::EINVAL || e == Errno::EPERM {
                     NO_SCAN.store(true, Ordering::Relaxed);
                     return by_entries(file, start as usize..range.end, found);
                 }
@@ -102,8 +102,8 @@ fn by_entries(file: &File, range: Range<usize>, mut found: impl FnMut(Range<usiz
     let mut at = range.start;
     while at < range.end {
         let pages = ((range.end - at) / PAGE).min(512);
-        let bytes = buf.get_mut(..pages * 8).ok_or(Errno::INVAL)?;
-        let n = file.read_at(bytes, (at / PAGE * 8) as u64).map_err(|_| Errno::IO)?;
+        let bytes = buf.get_mut(..pages * 8).ok_or(Errno::EINVAL)?;
+        let n = file.read_at(bytes, (at / PAGE * 8) as u64).map_err(|_| Errno::EIO)?;
         for (i, entry) in bytes.get(..n).unwrap_or_default().chunks_exact(8).enumerate() {
             let e = u64::from_le_bytes(entry.try_into().unwrap_or_default());
             if (e >> 62) & 3 != 0 && (e >> 61) & 1 == 0 {
@@ -111,7 +111,7 @@ fn by_entries(file: &File, range: Range<usize>, mut found: impl FnMut(Range<usiz
             }
         }
         if n == 0 {
-            return Err(Errno::IO);
+            return Err(Errno::EIO);
         }
         at += n / 8 * PAGE;
     }

@@ -41,7 +41,7 @@ impl SlotPool {
     pub fn get(self: &Arc<SlotPool>) -> Result<Arc<Slot>> {
         if self.live.fetch_add(1, Ordering::AcqRel) >= self.max_live {
             self.live.fetch_sub(1, Ordering::AcqRel);
-            return Err(Errno::AGAIN);
+            return Err(Errno::EAGAIN);
         }
         let reused = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let raw = match reused.map_or_else(Raw::reserve, Ok) {

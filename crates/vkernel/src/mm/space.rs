@@ -64,14 +64,14 @@ pub struct MapSource {
     pub base: u64,
     /// Bytes of the guest's file at the time of the call.
     pub size: u64,
+    /// The host file goes on behind `size`: pages wholly past it must fault.
+    pub sealed: bool,
     /// The file may become shorter while it is mapped, so that touching it may fault.
     pub truncatable: bool,
     /// Path for /proc/PID/maps.
     pub path: Arc<[u8]>,
     /// Inode number for /proc/PID/maps.
     pub ino: u64,
-    /// Called for the file's owner to know of writable shared mappings; kept as long as any area refers to it.
-    pub keep: Option<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
 /// What lies behind an area.
@@ -110,8 +110,13 @@ impl Vma {
         matches!(self.backing, Backing::File { shared: true, .. })
     }
     /// Touching it may fault although the tree allows it.
-    fn may_fault(&self) -> bool {
-        matches!(&self.backing, Backing::File { source, .. } if source.truncatable)
+    fn may_fault(&self, start: u64) -> bool {
+        match &self.backing {
+            Backing::File { source, .. } => {
+                source.truncatable || file_pages(&self.backing, self.end - start) < self.end - start
+            }
+            Backing::Anon => false,
+        }
     }
     /// Only this process's thread can change its bytes.
     fn exclusive(&self) -> bool {
@@ -201,6 +206,14 @@ pub struct AddressSpace {
     /// RLIMIT_AS, RLIMIT_DATA: limits in bytes.
     pub limit_as: u64,
     pub limit_data: u64,
+}
+
+/// How many of the first `len` bytes of a mapping have a page of the file behind them (all, unless the file is sealed and ends before).
+fn file_pages(backing: &Backing, len: u64) -> u64 {
+    match backing {
+        Backing::File { source, offset, .. } if source.sealed => align_up(source.size).saturating_sub(*offset).min(len),
+        _ => len,
+    }
 }
 
 fn align_up(n: u64) -> u64 {
@@ -335,12 +348,17 @@ impl AddressSpace {
             Backing::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
             Backing::File { source, offset, shared } => {
                 let kind = if *shared { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
-                (kind, source.fd.as_raw_fd(), source.base.checked_add(*offset).ok_or(Errno::OVERFLOW)?)
+                (kind, source.fd.as_raw_fd(), source.base.checked_add(*offset).ok_or(Errno::EOVERFLOW)?)
             }
         };
-        let offset = i64::try_from(offset).map_err(|_| Errno::OVERFLOW)?;
+        let offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
         if end > LIMIT || len == 0 {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
+        }
+        let behind = file_pages(backing, end - start);
+        if behind < end - start {
+            self.host_unmap(start + behind, end)?;
+            return if behind == 0 { Ok(()) } else { self.host_map(start, start + behind, prot, backing) };
         }
         // SAFETY: the range lies in memory 0 of the slot (checked), which holds guest bytes only, and no Rust reference into it is alive.
         let p = unsafe {
@@ -360,11 +378,13 @@ impl AddressSpace {
         self.host_map(start, end, Prot::NONE, &Backing::Anon)
     }
 
-    fn host_protect(&self, start: u64, end: u64, prot: Prot) -> Result<()> {
+    fn host_protect(&self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
+        let end = start + file_pages(backing, end - start);
+        if end == start {
+            return Ok(());
+        }
         // SAFETY: the range lies in memory 0 of the slot: areas never reach past LIMIT.
-        let r = unsafe {
-            libc::mprotect(self.host(start) as *mut libc::c_void, (end - start) as usize, prot.host())
-        };
+        let r = unsafe { libc::mprotect(self.host(start) as *mut libc::c_void, (end - start) as usize, prot.host()) };
         if r < 0 { Err(last()) } else { Ok(()) }
     }
 
@@ -373,33 +393,33 @@ impl AddressSpace {
     /// mmap(2). Returns the address.
     pub fn mmap(&mut self, q: MapRequest) -> Result<u64> {
         if q.len == 0 {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         let len = align_up(q.len);
         if len >= LIMIT - MIN {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         if q.prot.has(Prot::EXEC) && !q.text {
-            return Err(Errno::ACCESS);
+            return Err(Errno::EACCES);
         }
         if self.areas.len() >= MAX_AREAS
             || self.total.saturating_add(len) > self.limit_as
             || (matches!(q.backing, Backing::Anon) && q.prot.has(Prot::WRITE) && self.budget.refuses(len))
         {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         let addr = if q.fixed || q.no_replace {
             if q.addr % PAGE != 0 {
-                return Err(Errno::INVAL);
+                return Err(Errno::EINVAL);
             }
             if q.addr < MIN {
-                return Err(Errno::PERM);
+                return Err(Errno::EPERM);
             }
             if q.addr > LIMIT - len {
-                return Err(Errno::NOMEM);
+                return Err(Errno::ENOMEM);
             }
             if q.no_replace && !self.is_free(q.addr..q.addr + len) {
-                return Err(Errno::EXIST);
+                return Err(Errno::EEXIST);
             }
             q.addr
         } else {
@@ -407,7 +427,7 @@ impl AddressSpace {
             if hint >= MIN && hint <= self.mmap_top.saturating_sub(len) && self.is_free(hint..hint + len) {
                 hint
             } else {
-                self.find_free(len, self.mmap_top).ok_or(Errno::NOMEM)?
+                self.find_free(len, self.mmap_top).ok_or(Errno::ENOMEM)?
             }
         };
         let end = addr + len;
@@ -415,8 +435,7 @@ impl AddressSpace {
         for (s, v) in self.cut(addr..end) {
             self.forget_code(s, &v);
         }
-        let vma =
-            Vma { end, prot: q.prot, backing: q.backing, label: q.label, text: q.text, may_write: q.may_write };
+        let vma = Vma { end, prot: q.prot, backing: q.backing, label: q.label, text: q.text, may_write: q.may_write };
         self.insert(addr, vma);
         Ok(addr)
     }
@@ -425,10 +444,10 @@ impl AddressSpace {
     pub fn munmap(&mut self, addr: u64, len: u64) -> Result<()> {
         let len = align_up(len);
         if addr % PAGE != 0 || len == 0 || addr > LIMIT || len > LIMIT - addr {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if self.areas.len() >= MAX_AREAS + 64 {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         for (s, v) in self.cut(addr..addr + len) {
             self.forget_code(s, &v);
@@ -441,24 +460,24 @@ impl AddressSpace {
     pub fn mprotect(&mut self, addr: u64, len: u64, prot: Prot) -> Result<()> {
         let len = align_up(len);
         if addr % PAGE != 0 {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if len == 0 {
             return Ok(());
         }
         if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         if self.areas.len() >= MAX_AREAS {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         let end = addr + len;
-        let (first, _) = self.find(addr).ok_or(Errno::NOMEM)?;
+        let (first, _) = self.find(addr).ok_or(Errno::ENOMEM)?;
         for (_, v) in self.areas.range(first..end) {
             if prot.has(Prot::EXEC) && (!v.text || prot.has(Prot::WRITE))
                 || prot.has(Prot::WRITE) && v.shared() && !v.may_write
             {
-                return Err(Errno::ACCESS);
+                return Err(Errno::EACCES);
             }
         }
         for (s, mut v) in self.cut(addr..end) {
@@ -466,7 +485,7 @@ impl AddressSpace {
                 self.forget_code(s, &v);
                 v.text = false;
             }
-            self.host_protect(s, v.end, prot)?;
+            self.host_protect(s, v.end, prot, &v.backing)?;
             v.prot = prot;
             self.insert(s, v);
         }
@@ -498,26 +517,23 @@ impl AddressSpace {
         let old_len = align_up(old_len);
         let new_len = align_up(new_len);
         if old % PAGE != 0 || new_len == 0 || (new_addr.is_some() || keep_old) && !may_move {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if old_len == 0 || old > LIMIT || old_len > LIMIT - old || new_len >= LIMIT {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
-        let (start, v) = self.find(old).ok_or(Errno::FAULT)?;
+        let (start, v) = self.find(old).ok_or(Errno::EFAULT)?;
         if v.end < old + old_len || v.text {
-            return Err(Errno::FAULT);
+            return Err(Errno::EFAULT);
         }
         let v = v.advanced(old - start);
         if let Some(to) = new_addr
-            && (to % PAGE != 0
-                || to < MIN
-                || to > LIMIT - new_len
-                || (to < old + old_len && old < to + new_len))
+            && (to % PAGE != 0 || to < MIN || to > LIMIT - new_len || (to < old + old_len && old < to + new_len))
         {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if keep_old && !matches!(v.backing, Backing::Anon) {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if new_addr.is_none() && !keep_old {
             if new_len <= old_len {
@@ -530,7 +546,7 @@ impl AddressSpace {
             if matches!(v.backing, Backing::Anon) && self.budget.refuses(grow)
                 || self.total.saturating_add(grow) > self.limit_as
             {
-                return Err(Errno::NOMEM);
+                return Err(Errno::ENOMEM);
             }
             let end = old + old_len;
             if end == self.find(old).map_or(0, |(_, v)| v.end)
@@ -544,21 +560,21 @@ impl AddressSpace {
             }
         }
         if !may_move {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         if self.areas.len() >= MAX_AREAS {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         let to = match new_addr {
             Some(to) => {
                 self.munmap(to, new_len)?;
                 to
             }
-            None => self.find_free(new_len, self.mmap_top).ok_or(Errno::NOMEM)?,
+            None => self.find_free(new_len, self.mmap_top).ok_or(Errno::ENOMEM)?,
         };
         let moved = old_len.min(new_len);
         if self.total.saturating_add(new_len) > self.limit_as {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         // SAFETY: both ranges lie in memory 0 of the slot; the host moves the pages and leaves the old range unmapped, which the next
         // line makes part of the reservation again before anything else can take it (other threads' mmaps are never MAP_FIXED here).
@@ -597,21 +613,22 @@ impl AddressSpace {
     pub fn madvise(&mut self, addr: u64, len: u64, advice: i32) -> Result<()> {
         let len = align_up(len);
         if addr % PAGE != 0 || addr > LIMIT || len > LIMIT - addr {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         match advice {
             libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_REMOVE => {}
             0..=3 | 10..=25 => return Ok(()),
-            _ => return Err(Errno::INVAL),
+            _ => return Err(Errno::EINVAL),
         }
         let end = addr + len;
         let mut at = addr;
         while at < end {
-            let (_, v) = self.find(at).ok_or(Errno::NOMEM)?;
+            let (_, v) = self.find(at).ok_or(Errno::ENOMEM)?;
             let stop = v.end.min(end);
-            if advice == libc::MADV_FREE && !matches!(v.backing, Backing::Anon) || advice == libc::MADV_REMOVE && !v.shared()
+            if advice == libc::MADV_FREE && !matches!(v.backing, Backing::Anon)
+                || advice == libc::MADV_REMOVE && !v.shared()
             {
-                return Err(Errno::INVAL);
+                return Err(Errno::EINVAL);
             }
             if advice != libc::MADV_FREE {
                 // SAFETY: the range is mapped guest memory in the slot; dropping its pages is what the guest asked for.
@@ -632,10 +649,10 @@ impl AddressSpace {
             || flags & !(libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC) != 0
             || flags & libc::MS_ASYNC != 0 && flags & libc::MS_SYNC != 0
         {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         if len > 0 {
             // SAFETY: msync changes no memory.
@@ -651,10 +668,10 @@ impl AddressSpace {
     pub fn mincore(&self, addr: u64, len: u64) -> Result<Vec<u8>> {
         let len = align_up(len);
         if addr % PAGE != 0 {
-            return Err(Errno::INVAL);
+            return Err(Errno::EINVAL);
         }
         if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
-            return Err(Errno::NOMEM);
+            return Err(Errno::ENOMEM);
         }
         let mut v = vec![0u8; (len / PAGE) as usize];
         if !v.is_empty() {
@@ -768,12 +785,12 @@ impl AddressSpace {
     pub fn map_code(&mut self, base: u64, program: &Program) -> Result<()> {
         let meta = &program.meta;
         let lines_len = meta.code_lines.len() as u64;
-        let start = meta.text.0.checked_add(base).ok_or(Errno::NOEXEC)?;
-        let end = meta.text.1.checked_add(base).ok_or(Errno::NOEXEC)?;
+        let start = meta.text.0.checked_add(base).ok_or(Errno::ENOEXEC)?;
+        let end = meta.text.1.checked_add(base).ok_or(Errno::ENOEXEC)?;
         // 64 entries of 16 bytes a page.
         let pages = align_up(end.saturating_sub(start)) / PAGE;
         if start % PAGE != 0 || end > LIMIT || lines_len > pages * 1024 || lines_len % 1024 != 0 && pages == 0 {
-            return Err(Errno::NOEXEC);
+            return Err(Errno::ENOEXEC);
         }
         if pages == 0 {
             return Ok(());
@@ -782,7 +799,7 @@ impl AddressSpace {
         // SAFETY: MAP_L2 and the lines of at most 2^20 pages (1 GiB) less the part above ADDR_LIMIT fit memory 1, checked here; the slot is ours.
         let p = unsafe {
             if MAP_L2 as u64 + align_up(lines_len) > super::slot::MEMORY1_SIZE as u64 {
-                return Err(Errno::NOEXEC);
+                return Err(Errno::ENOEXEC);
             }
             libc::mmap(
                 (memory1 + MAP_L2 as usize) as *mut libc::c_void,
@@ -811,7 +828,9 @@ impl AddressSpace {
         }
         let entry = u64::from(lines) | u64::from(table_base) << 32;
         // SAFETY: the table has 2^20 aligned entries at MAP_L1 in memory 1, which is mapped read-write; guest code that reads it runs on this thread.
-        unsafe { self.slot.memory1().add(MAP_L1 as usize + page as usize * 8).cast::<u64>().write_volatile(entry.to_le()) };
+        unsafe {
+            self.slot.memory1().add(MAP_L1 as usize + page as usize * 8).cast::<u64>().write_volatile(entry.to_le())
+        };
     }
 
     /// Takes an area's pages out of the code map.
@@ -839,15 +858,15 @@ impl AddressSpace {
     }
 
     fn check(&self, addr: u64, len: usize, need: Prot) -> Result<Access> {
-        let want = addr.checked_add(len as u64).ok_or(Errno::FAULT)?;
+        let want = addr.checked_add(len as u64).ok_or(Errno::EFAULT)?;
         let mut at = addr;
         let mut access = Access::Exclusive;
         while at < want {
-            let (_, v) = self.find(at).ok_or(Errno::FAULT)?;
+            let (start, v) = self.find(at).ok_or(Errno::EFAULT)?;
             if !v.prot.allows(need) {
-                return Err(Errno::FAULT);
+                return Err(Errno::EFAULT);
             }
-            if v.may_fault() {
+            if v.may_fault(start) {
                 access = Access::MayFault;
             } else if !v.exclusive() && access == Access::Exclusive {
                 access = Access::Shared;
@@ -892,7 +911,9 @@ impl AddressSpace {
     pub fn slice_mut<R>(&mut self, addr: u64, len: usize, f: impl FnOnce(Option<&mut [u8]>) -> R) -> Result<R> {
         match self.check(addr, len, Prot::WRITE)? {
             // SAFETY: private, mapped, writable memory that only this process's thread (the caller, who holds `&mut self`) accesses.
-            Access::Exclusive => Ok(f(Some(unsafe { std::slice::from_raw_parts_mut(self.host(addr) as *mut u8, len) }))),
+            Access::Exclusive => {
+                Ok(f(Some(unsafe { std::slice::from_raw_parts_mut(self.host(addr) as *mut u8, len) })))
+            }
             _ => Ok(f(None)),
         }
     }
@@ -930,7 +951,7 @@ fn transfer(guest: usize, buf: *mut u8, len: usize, write: bool) -> Result<()> {
             libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
         }
     };
-    if n == len as isize { Ok(()) } else { Err(Errno::FAULT) }
+    if n == len as isize { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// Maps `v` of `parent` (its bytes `from..from + len`) at `to` of the memory at host address `memory0`, with private pages copied.
@@ -943,6 +964,10 @@ fn copy_area(memory0: usize, parent: &AddressSpace, v: &Vma, from: u64, to: u64,
         }
     };
     let src = parent.host(from);
+    let len = file_pages(&v.backing, len);
+    if len == 0 {
+        return Ok(());
+    }
     let mut dirty = Vec::new();
     if !v.shared() {
         scan::private_pages(src..src + len as usize, |r| {
@@ -951,13 +976,20 @@ fn copy_area(memory0: usize, parent: &AddressSpace, v: &Vma, from: u64, to: u64,
         })?;
     }
     if to + len > LIMIT {
-        return Err(Errno::NOMEM);
+        return Err(Errno::ENOMEM);
     }
     let dst = memory0 + to as usize;
     let prot = if dirty.is_empty() { v.prot.host() } else { libc::PROT_READ | libc::PROT_WRITE };
     // SAFETY: the target range lies in memory 0 of a slot that the caller owns and no guest runs on.
     let p = unsafe {
-        libc::mmap(dst as *mut libc::c_void, len as usize, prot, flags | libc::MAP_FIXED | libc::MAP_NORESERVE, fd, offset as i64)
+        libc::mmap(
+            dst as *mut libc::c_void,
+            len as usize,
+            prot,
+            flags | libc::MAP_FIXED | libc::MAP_NORESERVE,
+            fd,
+            offset as i64,
+        )
     };
     if p == libc::MAP_FAILED {
         return Err(last());

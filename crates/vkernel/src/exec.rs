@@ -1,0 +1,254 @@
+//! Starting a program: its memory as Linux would map it, and the initial stack (`fs/binfmt_elf.c`).
+//!
+//! There is no ELF loader: which bytes go where was recorded at build time, and they come from the sealed file of the program's hash.
+
+use crate::cpuid;
+use crate::errno::{Errno, Result};
+use crate::gate;
+use crate::kernel::Kernel;
+use crate::mm::{AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
+use crate::process::{FsState, Ids, Image, Rlimits};
+use crate::program::Program;
+use megalith_abi::PIE_BASE;
+use megalith_vfs::{Access, At, Cred, Location, WalkFlags};
+use std::sync::Arc;
+
+/// Longest single argument (`MAX_ARG_STRLEN`).
+pub const ARG_MAX_ONE: usize = 131_072;
+/// Bytes of all arguments and variables together.
+pub const ARG_MAX: usize = 2 << 20;
+
+/// What execve(2) was asked for.
+pub struct ExecRequest {
+    pub path: Vec<u8>,
+    /// Where a relative path starts.
+    pub base: Location,
+    /// The file itself, when it was given by descriptor (AT_EMPTY_PATH).
+    pub location: Option<Location>,
+    pub argv: Vec<Vec<u8>>,
+    pub envp: Vec<Vec<u8>>,
+}
+
+/// A program ready to run.
+pub struct Loaded {
+    pub program: Arc<Program>,
+    pub space: AddressSpace,
+    pub rsp: u64,
+    pub image: Image,
+}
+
+/// Finds a command as a shell would.
+pub fn search_path(
+    k: &Kernel,
+    root: &Location,
+    cwd: &Location,
+    cred: &Cred,
+    name: &[u8],
+    envp: &[Vec<u8>],
+) -> Result<Vec<u8>> {
+    let at = At { root, base: cwd, cred };
+    if name.contains(&b'/') {
+        k.vfs.lookup(&at, name, WalkFlags::FOLLOW)?;
+        return Ok(name.to_vec());
+    }
+    let path = envp
+        .iter()
+        .find_map(|e| e.strip_prefix(b"PATH="))
+        .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut error = Errno::ENOENT;
+    for dir in path.split(|&c| c == b':') {
+        let mut p = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+        p.push(b'/');
+        p.extend_from_slice(name);
+        match k.vfs.lookup(&at, &p, WalkFlags::FOLLOW).and_then(|l| cred.check(&l.inode().stat()?, Access::EXEC)) {
+            Ok(()) => return Ok(p),
+            Err(Errno::EACCES) => error = Errno::EACCES,
+            Err(_) => {}
+        }
+    }
+    Err(error)
+}
+
+/// Passes a request through the gate and makes the memory of the program that comes out.
+pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecRequest) -> Result<Loaded> {
+    let cred = ids.fs();
+    let location = match &q.location {
+        Some(l) => l.clone(),
+        None => k.vfs.lookup(&At { root: &fs.root, base: &q.base, cred: &cred }, &q.path, WalkFlags::FOLLOW)?,
+    };
+    let passed = gate::check(k, &fs.root, &fs.cwd, &cred, &q.path, location)?;
+    let mut argv = passed.prefix;
+    if argv.is_empty() {
+        argv = q.argv.clone();
+        if argv.is_empty() {
+            argv.push(Vec::new());
+        }
+    } else {
+        argv.extend(q.argv.iter().skip(1).cloned());
+    }
+    let program = passed.program;
+    let mut space = AddressSpace::new(&k.slots, &k.budget)?;
+    space.limit_as = limits[9].0;
+    space.limit_data = limits[2].0;
+    let base = if program.meta.fixed { 0 } else { u64::from(PIE_BASE) };
+    map_program(&mut space, &program, base, &passed.location)?;
+    let top = space.map_stack(limits[3].0.min(8 << 20))?;
+    let mut random = [0u8; 16];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let stack = build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?;
+    let name = q.path.rsplit(|&c| c == b'/').next().unwrap_or_default();
+    let join = |v: &[Vec<u8>]| -> Arc<[u8]> { v.iter().flat_map(|s| s.iter().copied().chain([0])).collect() };
+    let image = Image {
+        program: Arc::clone(&program),
+        comm: name.get(..15).unwrap_or(name).to_vec(),
+        cmdline: join(&argv),
+        environ: join(&q.envp),
+        exe: passed.location,
+        auxv: stack.auxv.into(),
+        scripts: passed.scripts.into_iter().map(Arc::new).collect(),
+        cwd_at_exec: fs.cwd.clone(),
+        start_stack: stack.rsp,
+    };
+    Ok(Loaded { program, space, rsp: stack.rsp, image })
+}
+
+/// Maps the segments and enters the text into the code map.
+fn map_program(space: &mut AddressSpace, program: &Program, base: u64, exe: &Location) -> Result<()> {
+    let meta = &program.meta;
+    let source = MapSource {
+        fd: Arc::clone(&program.source.fd),
+        base: program.source.offset,
+        size: program.source.len,
+        sealed: true,
+        truncatable: false,
+        path: exe.path(None).into(),
+        ino: exe.inode().id().ino,
+    };
+    let mut brk = 0;
+    for s in &meta.segments {
+        let bad = Errno::ENOEXEC;
+        let start = s.vaddr.checked_add(base).ok_or(bad)?;
+        let file_end = start.checked_add(s.file_size).ok_or(bad)?;
+        let mem_end = start.checked_add(s.mem_size.max(s.file_size)).ok_or(bad)?;
+        if mem_end > u64::from(megalith_abi::ADDR_LIMIT)
+            || s.file_offset.checked_add(s.file_size).is_none_or(|e| e > program.source.len)
+            || s.file_offset % PAGE != start % PAGE
+        {
+            return Err(bad);
+        }
+        let prot = Prot(u32::from(s.read) | u32::from(s.write) << 1 | u32::from(s.exec) << 2);
+        let text = s.exec && !s.write;
+        if s.exec && s.write {
+            return Err(Errno::EACCES);
+        }
+        let page = start & !(PAGE - 1);
+        let mut mapped = page;
+        let map = |space: &mut AddressSpace, addr: u64, end: u64, prot, backing| {
+            space.mmap(MapRequest {
+                addr,
+                len: end - addr,
+                prot,
+                backing,
+                fixed: true,
+                no_replace: false,
+                label: Label::None,
+                may_write: true,
+                text,
+            })
+        };
+        if s.file_size > 0 {
+            let offset = s.file_offset - (start - page);
+            map(space, page, file_end, prot, Backing::File { source: source.clone(), offset, shared: false })?;
+            mapped = file_end.next_multiple_of(PAGE);
+            let tail = mapped.min(mem_end).saturating_sub(file_end);
+            if tail > 0 && s.write {
+                space.write(file_end, &vec![0; (mapped - file_end) as usize])?;
+            }
+        }
+        if mem_end > mapped {
+            map(space, mapped, mem_end, Prot(prot.0 & 3), Backing::Anon)?;
+        }
+        brk = brk.max(mem_end);
+    }
+    space.set_brk_start(brk);
+    space.map_code(base, program)
+}
+
+struct Stack {
+    rsp: u64,
+    auxv: Vec<u8>,
+}
+
+/// Lays out strings, auxv, envp, argv and argc below `top`.
+#[expect(clippy::too_many_arguments, reason = "the parts of an initial stack, used once")]
+fn build_stack(
+    space: &mut AddressSpace,
+    top: u64,
+    program: &Program,
+    base: u64,
+    ids: &Ids,
+    argv: &[Vec<u8>],
+    envp: &[Vec<u8>],
+    exec_name: &[u8],
+    random: [u8; 16],
+) -> Result<Stack> {
+    // Strings, from low to high: argv, envp, the file's name; then 8 zero bytes at the very top.
+    let mut strings: Vec<u8> = Vec::new();
+    let mut offsets = Vec::with_capacity(argv.len() + envp.len());
+    for s in argv.iter().chain(envp) {
+        if s.len() >= ARG_MAX_ONE || strings.len() > ARG_MAX {
+            return Err(Errno::E2BIG);
+        }
+        offsets.push(strings.len() as u64);
+        strings.extend_from_slice(s);
+        strings.push(0);
+    }
+    let name_offset = strings.len() as u64;
+    strings.extend_from_slice(exec_name);
+    strings.push(0);
+    let words = argv.len() + envp.len() + 64;
+    if strings.len() + words * 8 > ARG_MAX {
+        return Err(Errno::E2BIG);
+    }
+    let strings_at = top - 8 - strings.len() as u64;
+    space.write(strings_at, &strings)?;
+    let platform_at = (strings_at - 16) & !15;
+    space.write(platform_at, b"x86_64\0")?;
+    let random_at = platform_at - 16;
+    space.write(random_at, &random)?;
+    let meta = &program.meta;
+    let (phdr, phent, phnum) = meta.phdr;
+    let mut aux: Vec<(u64, u64)> = Vec::new();
+    if phdr != 0 {
+        aux.extend([(3, phdr.wrapping_add(base)), (4, phent.into()), (5, phnum.into())]);
+    }
+    aux.extend([
+        (16, u64::from(cpuid::FEATURES_EDX)),
+        (6, PAGE),
+        (17, 100),
+        (7, 0),
+        (8, 0),
+        (9, meta.entry.wrapping_add(base)),
+        (11, ids.ruid.into()),
+        (12, ids.euid.into()),
+        (13, ids.rgid.into()),
+        (14, ids.egid.into()),
+        (23, 0),
+        (25, random_at),
+        (26, 0),
+        (31, strings_at + name_offset),
+        (15, platform_at),
+        (0, 0),
+    ]);
+    let mut words: Vec<u64> = vec![argv.len() as u64];
+    words.extend(offsets.iter().take(argv.len()).map(|o| strings_at + o));
+    words.push(0);
+    words.extend(offsets.iter().skip(argv.len()).map(|o| strings_at + o));
+    words.push(0);
+    let auxv: Vec<u8> = aux.iter().flat_map(|&(k, v)| [k, v]).flat_map(u64::to_le_bytes).collect();
+    words.extend(aux.iter().flat_map(|&(k, v)| [k, v]));
+    let rsp = (random_at - words.len() as u64 * 8) & !15;
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    space.write(rsp, &bytes)?;
+    Ok(Stack { rsp, auxv })
+}

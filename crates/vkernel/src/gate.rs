@@ -1,0 +1,201 @@
+//! The exec gate: what may start is decided by the hash of the bytes (DESIGN.md, invariant 2).
+
+use crate::errno::{Errno, Result};
+use crate::kernel::Kernel;
+use crate::program::{Hash, Program};
+use crate::wait::lock;
+use megalith_vfs::{Access, At, ContentClass, Cred, FileType, InodeId, Location, WalkFlags};
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+/// Interpreters of interpreters that one start goes through (`BINPRM_MAX_RECURSION`).
+const MAX_DEPTH: usize = 4;
+/// Bytes of a `#!` line that count (`BINPRM_BUF_SIZE`).
+const LINE_MAX: usize = 256;
+/// Hashes remembered for private files.
+const MEMO_MAX: usize = 4096;
+
+/// What the manifest says about paths and scripts.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    named: HashMap<Vec<u8>, Hash>,
+    scripts: HashSet<Hash>,
+    script_sizes: HashSet<u64>,
+}
+
+impl Policy {
+    /// Adds an entry of the manifest: the absolute path starts this hash and no other.
+    pub fn add_path(&mut self, path: &[u8], hash: Hash) {
+        self.named.insert(path.to_vec(), hash);
+    }
+    /// Adds a script that may start.
+    pub fn add_script(&mut self, hash: Hash, size: u64) {
+        self.scripts.insert(hash);
+        self.script_sizes.insert(size);
+    }
+}
+
+/// Remembered hashes of files that only this kernel can change.
+#[derive(Default)]
+pub struct Gate {
+    memo: Mutex<HashMap<(InodeId, u64), Hash>>,
+}
+
+/// A script on the way to the program that starts.
+pub struct Script {
+    pub location: Location,
+    /// Path handed to the interpreter.
+    pub arg: Vec<u8>,
+    /// The bytes whose hash was checked.
+    pub bytes: Arc<[u8]>,
+}
+
+/// What a start comes down to.
+pub struct Passed {
+    pub program: Arc<Program>,
+    /// The program's own file.
+    pub location: Location,
+    /// Arguments that replace `argv[0]` (empty without a script).
+    pub prefix: Vec<Vec<u8>>,
+    pub scripts: Vec<Script>,
+}
+
+/// Checks the start of `location`, which was named `path` by the guest.
+pub fn check(
+    k: &Kernel,
+    root: &Location,
+    cwd: &Location,
+    cred: &Cred,
+    path: &[u8],
+    location: Location,
+) -> Result<Passed> {
+    let mut location = location;
+    let mut path = path.to_vec();
+    let mut prefix: Vec<Vec<u8>> = Vec::new();
+    let mut scripts = Vec::new();
+    loop {
+        let stat = location.inode().stat()?;
+        if stat.file_type() != FileType::Regular {
+            return Err(Errno::EACCES);
+        }
+        cred.check(&stat, Access::EXEC)?;
+        let named = k.config.policy.named.get(&location.path(None));
+        let program_size = k.config.programs.has_size(stat.size);
+        let script_size = k.config.policy.script_sizes.contains(&stat.size);
+        if !program_size && !script_size {
+            return Err(refuse(k, &location, "no entry of the manifest has this size"));
+        }
+        let mut bytes = None;
+        let hash = if script_size {
+            // A script's bytes are kept: the interpreter gets what was checked.
+            let b = location.inode().read_all(stat.size)?;
+            let h: Hash = Sha256::digest(&b).into();
+            bytes = Some(b);
+            h
+        } else {
+            hash_of(k, &location, stat.size)?
+        };
+        if named.is_some_and(|n| *n != hash) {
+            return Err(refuse(
+                k,
+                &location,
+                &format!("{} is not the hash that the manifest has for this path", hex(&hash)),
+            ));
+        }
+        if let Some(p) = k.config.programs.get(&hash) {
+            return Ok(Passed { program: Arc::clone(p), location, prefix, scripts });
+        }
+        let Some(bytes) = bytes.filter(|_| k.config.policy.scripts.contains(&hash)) else {
+            return Err(refuse(k, &location, &format!("{} is not in the manifest", hex(&hash))));
+        };
+        if scripts.len() >= MAX_DEPTH {
+            return Err(Errno::ELOOP);
+        }
+        let (interpreter, arg) = shebang(&bytes)?;
+        // The script's own name takes the place of argv[0] the first time; deeper, the chain so far is kept behind the new interpreter.
+        if scripts.is_empty() {
+            prefix = vec![path.clone()];
+        }
+        let mut front = vec![interpreter.clone()];
+        front.extend(arg);
+        front.append(&mut prefix);
+        prefix = front;
+        scripts.push(Script { location, arg: path, bytes: bytes.into() });
+        let at = At { root, base: cwd, cred };
+        location = k.vfs.lookup(&at, &interpreter, WalkFlags::FOLLOW)?;
+        path = interpreter;
+    }
+}
+
+/// The SHA-256 of a file's bytes, remembered where only this kernel can change them.
+fn hash_of(k: &Kernel, location: &Location, size: u64) -> Result<Hash> {
+    let inode = location.inode();
+    match inode.content_class()? {
+        ContentClass::Sealed { hash } => Ok(hash),
+        ContentClass::Private { generation } => {
+            let key = (inode.id(), generation);
+            if let Some(h) = lock(&k.gate.memo).get(&key) {
+                return Ok(*h);
+            }
+            let hash = Sha256::digest(inode.read_all(size)?).into();
+            if inode.content_class()? == (ContentClass::Private { generation }) {
+                let mut memo = lock(&k.gate.memo);
+                if memo.len() >= MEMO_MAX {
+                    memo.clear();
+                }
+                memo.insert(key, hash);
+            }
+            Ok(hash)
+        }
+        ContentClass::Foreign => Ok(Sha256::digest(inode.read_all(size)?).into()),
+    }
+}
+
+/// Interpreter and optional argument of a `#!` line (`fs/binfmt_script.c`). `ENOEXEC` when there is none.
+fn shebang(bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let rest = bytes.strip_prefix(b"#!").ok_or(Errno::ENOEXEC)?;
+    let head = rest.get(..LINE_MAX - 2).unwrap_or(rest);
+    let line = head.split(|&c| c == b'\n').next().unwrap_or_default();
+    let trim = |s: &[u8]| -> Vec<u8> {
+        let blank = |c: &u8| *c == b' ' || *c == b'\t';
+        let a = s.iter().position(|c| !blank(c)).unwrap_or(s.len());
+        let b = s.iter().rposition(|c| !blank(c)).map_or(a, |b| b + 1);
+        s.get(a..b).unwrap_or_default().to_vec()
+    };
+    let line = trim(line);
+    let cut = line.iter().position(|c| matches!(c, b' ' | b'\t' | 0)).unwrap_or(line.len());
+    let interpreter = line.get(..cut).unwrap_or_default().to_vec();
+    if interpreter.is_empty() {
+        return Err(Errno::ENOEXEC);
+    }
+    let arg = trim(line.get(cut..).unwrap_or_default());
+    Ok((interpreter, (!arg.is_empty()).then_some(arg)))
+}
+
+fn refuse(k: &Kernel, location: &Location, why: &str) -> Errno {
+    k.audit(&format!("refused to start {}: {why}", String::from_utf8_lossy(&location.path(None))));
+    Errno::EACCES
+}
+
+fn hex(h: &Hash) -> String {
+    use std::fmt::Write;
+    h.iter().fold("sha256:".to_owned(), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shebang_lines() {
+        assert_eq!(shebang(b"#!/bin/sh\necho").unwrap(), (b"/bin/sh".to_vec(), None));
+        assert_eq!(shebang(b"#! /usr/bin/env  a b \n").unwrap(), (b"/usr/bin/env".to_vec(), Some(b"a b".to_vec())));
+        assert_eq!(shebang(b"#!\n").unwrap_err(), Errno::ENOEXEC);
+        assert_eq!(shebang(b"echo\n").unwrap_err(), Errno::ENOEXEC);
+        assert_eq!(shebang(b"").unwrap_err(), Errno::ENOEXEC);
+    }
+}

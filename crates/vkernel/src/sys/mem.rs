@@ -1,0 +1,211 @@
+//! Memory mapping.
+
+use super::Ctx;
+use crate::errno::{Errno, Result};
+use crate::file::Object;
+use crate::memfile::shared_anonymous;
+use crate::mm::{Backing, Label, MapRequest, MapSource, Prot};
+use std::sync::Arc;
+
+const MAP_SHARED: u32 = 1;
+const MAP_PRIVATE: u32 = 2;
+const MAP_SHARED_VALIDATE: u32 = 3;
+const MAP_FIXED: u32 = 0x10;
+const MAP_ANONYMOUS: u32 = 0x20;
+const MAP_HUGETLB: u32 = 0x40000;
+const MAP_FIXED_NOREPLACE: u32 = 0x10_0000;
+
+fn prot(c: &Ctx<'_>, i: usize) -> Result<Prot> {
+    let p = c.uint(i);
+    // PROT_SEM (8), PROT_GROWSDOWN and PROT_GROWSUP are accepted without effect.
+    if p & !0x0300_000f != 0 { Err(Errno::EINVAL) } else { Ok(Prot(p & 7)) }
+}
+
+pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
+    let (addr, len, flags, offset) = (c.a[0], c.a[1], c.uint(3), c.a[5]);
+    let prot = prot(c, 2)?;
+    if flags & MAP_HUGETLB != 0 {
+        return Err(Errno::ENOMEM);
+    }
+    if offset % crate::mm::PAGE != 0 || offset > i64::MAX as u64 - (1 << 33) {
+        return Err(Errno::EINVAL);
+    }
+    let shared = match flags & 0xf {
+        MAP_SHARED | MAP_SHARED_VALIDATE => true,
+        MAP_PRIVATE => false,
+        _ => return Err(Errno::EINVAL),
+    };
+    let mut may_write = true;
+    let backing = if flags & MAP_ANONYMOUS != 0 {
+        if shared {
+            if len == 0 || len >= 1 << 32 {
+                return Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM });
+            }
+            Backing::File { source: shared_anonymous(len)?, offset: 0, shared: true }
+        } else {
+            Backing::Anon
+        }
+    } else {
+        let f = c.real_file(4)?;
+        if !f.readable() || shared && prot.has(Prot::WRITE) && !f.writable() {
+            return Err(Errno::EACCES);
+        }
+        let inode = match &f.object {
+            Object::Inode(i) => Arc::clone(i),
+            Object::Stream(_) if f.location.as_ref().is_some_and(|_| crate::devfs::is_zero(&f)) => {
+                // A private mapping of /dev/zero is anonymous memory.
+                return map(
+                    c,
+                    addr,
+                    len,
+                    prot,
+                    if shared { return Err(Errno::ENODEV) } else { Backing::Anon },
+                    flags,
+                    true,
+                );
+            }
+            _ => return Err(Errno::ENODEV),
+        };
+        if prot.has(Prot::EXEC) {
+            let path = f.location.as_ref().map(|l| l.path(None)).unwrap_or_default();
+            let line =
+                format!("pid {}: refused to map {} executable", c.task.process.pid, String::from_utf8_lossy(&path));
+            c.task.kernel.audit(&line);
+            return Err(Errno::EACCES);
+        }
+        may_write = !shared || f.writable();
+        let s = inode.map_source(shared && f.writable())?;
+        if shared && s.sealed && f.writable() {
+            return Err(Errno::EACCES);
+        }
+        let path = f.location.as_ref().map(|l| l.path(None)).unwrap_or_default();
+        let source = MapSource {
+            fd: s.fd,
+            base: s.offset,
+            size: s.len,
+            sealed: s.sealed,
+            truncatable: !s.sealed,
+            path: path.into(),
+            ino: inode.id().ino,
+        };
+        // A sealed file is never written: a shared read-only mapping of it is a private one that stays as it is.
+        let shared = shared && !source.sealed;
+        Backing::File { source, offset, shared }
+    };
+    map(c, addr, len, prot, backing, flags, may_write)
+}
+
+fn map(c: &mut Ctx<'_>, addr: u64, len: u64, prot: Prot, backing: Backing, flags: u32, may_write: bool) -> Result<i64> {
+    let no_replace = flags & MAP_FIXED_NOREPLACE != 0;
+    let request = MapRequest {
+        addr,
+        len,
+        prot,
+        backing,
+        fixed: flags & MAP_FIXED != 0 || no_replace,
+        no_replace,
+        label: Label::None,
+        may_write,
+        text: false,
+    };
+    c.space().mmap(request).map(|a| a as i64)
+}
+
+pub(super) fn munmap(c: &mut Ctx<'_>) -> Result<i64> {
+    c.space().munmap(c.a[0], c.a[1]).map(|()| 0)
+}
+pub(super) fn mprotect(c: &mut Ctx<'_>) -> Result<i64> {
+    let p = prot(c, 2)?;
+    c.space().mprotect(c.a[0], c.a[1], p).map(|()| 0)
+}
+pub(super) fn mremap(c: &mut Ctx<'_>) -> Result<i64> {
+    let flags = c.uint(3);
+    if flags & !7 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let to = (flags & 2 != 0).then_some(c.a[4]);
+    c.space().mremap(c.a[0], c.a[1], c.a[2], flags & 1 != 0, to, flags & 4 != 0).map(|a| a as i64)
+}
+pub(super) fn brk(c: &mut Ctx<'_>) -> Result<i64> {
+    let to = c.a[0];
+    Ok(c.space().set_brk(to) as i64)
+}
+pub(super) fn madvise(c: &mut Ctx<'_>) -> Result<i64> {
+    let advice = c.int(2);
+    c.space().madvise(c.a[0], c.a[1], advice).map(|()| 0)
+}
+pub(super) fn msync(c: &mut Ctx<'_>) -> Result<i64> {
+    c.space().msync(c.a[0], c.a[1], c.int(2)).map(|()| 0)
+}
+pub(super) fn mincore(c: &mut Ctx<'_>) -> Result<i64> {
+    let v = c.space().mincore(c.a[0], c.a[1])?;
+    c.put(c.a[2], &v).map(|()| 0)
+}
+/// mlock and its kin: nothing is ever swapped on the guest's account.
+pub(super) fn mlock(c: &mut Ctx<'_>) -> Result<i64> {
+    let start = c.a[0] & !(crate::mm::PAGE - 1);
+    let len = (c.a[0] - start).checked_add(c.a[1]).ok_or(Errno::EINVAL)?;
+    if len > 1 << 32 || len > 0 && !c.space().covered(start, len) { Err(Errno::ENOMEM) } else { Ok(0) }
+}
+
+/// futex(2): FUTEX_WAIT, FUTEX_WAKE and their bit set forms, FUTEX_REQUEUE as a wake.
+pub(super) fn futex(c: &mut Ctx<'_>) -> Result<i64> {
+    let (addr, op, value) = (c.a[0], c.uint(1), c.uint(2));
+    if addr % 4 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let realtime = op & 0x100 != 0;
+    let key = crate::futex::key(&c.space(), c.task.process.pid, addr, op & 0x80 != 0)?;
+    match op & 0x7f {
+        0 | 9 => {
+            let timeout = if c.a[3] == 0 { None } else { Some(c.timespec(c.a[3])?) };
+            let timeout = match (timeout, op & 0x7f) {
+                (Some(t), 9) => Some(super::time::until(t, realtime)),
+                (t, _) => t,
+            };
+            let mask = if op & 0x7f == 9 { c.uint(5) } else { u32::MAX };
+            if mask == 0 {
+                return Err(Errno::EINVAL);
+            }
+            let deadline = c.deadline(timeout);
+            let futexes = &c.task.kernel.futexes;
+            let ticket = {
+                // The value is compared after the ticket is drawn: a wake in between is seen.
+                let t = futexes.enqueue(key, mask);
+                if c.get_u32(addr).inspect_err(|_| futexes.leave(t))? != value {
+                    futexes.leave(t);
+                    return Err(Errno::EAGAIN);
+                }
+                t
+            };
+            let r = c.task.block(&[&futexes.queue], &[], deadline, crate::errno::ERESTARTSYS, |timed_out| {
+                if futexes.woken(ticket) {
+                    return Ok(Some(0));
+                }
+                if timed_out { Err(Errno::ETIMEDOUT) } else { Ok(None) }
+            });
+            futexes.leave(ticket);
+            r
+        }
+        1 | 10 => {
+            let mask = if op & 0x7f == 10 { c.uint(5) } else { u32::MAX };
+            if mask == 0 {
+                return Err(Errno::EINVAL);
+            }
+            Ok(c.task.kernel.futexes.wake(key, value as usize, mask) as i64)
+        }
+        3 | 4 => {
+            if op & 0x7f == 4 && c.get_u32(addr)? != c.uint(5) {
+                return Err(Errno::EAGAIN);
+            }
+            Ok(c.task.kernel.futexes.wake(key, (value as usize).saturating_add(c.a[3] as u32 as usize), u32::MAX)
+                as i64)
+        }
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+/// process_vm_readv(2) and its kin: no process may look into another.
+pub(super) fn process_vm(_: &mut Ctx<'_>) -> Result<i64> {
+    Err(Errno::EPERM)
+}

@@ -1,0 +1,139 @@
+//! Blocking: one [`Waiter`] a process, [`WaitQueue`]s on what it can wait for.
+
+use megalith_vfs::Result;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// Locks a mutex; a panic of another holder does not make the state unusable here.
+pub fn lock<T: ?Sized>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct State {
+    woken: bool,
+    /// The waiter is in poll(2) on its eventfd.
+    polling: bool,
+}
+
+/// What one process blocks on. A wake-up is kept until it is cleared, so none is lost between a check and the wait.
+#[derive(Default)]
+pub struct Waiter {
+    state: Mutex<State>,
+    cond: Condvar,
+    event: OnceLock<OwnedFd>,
+}
+
+impl Waiter {
+    /// A waiter that nobody woke.
+    pub fn new() -> Arc<Waiter> {
+        Arc::new(Waiter::default())
+    }
+
+    /// Ends the current or the next wait.
+    pub fn wake(&self) {
+        let mut s = lock(&self.state);
+        s.woken = true;
+        if s.polling {
+            if let Some(fd) = self.event.get() {
+                let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+            }
+        } else {
+            self.cond.notify_one();
+        }
+    }
+
+    /// Forgets earlier wake-ups. Call it before checking the condition to wait for.
+    pub fn clear(&self) {
+        lock(&self.state).woken = false;
+    }
+
+    /// Waits for a wake-up, the deadline, or one of the host descriptors becoming ready for its events (`POLLIN`, ...).
+    pub fn wait(&self, deadline: Option<Instant>, host: &[(BorrowedFd<'_>, i16)]) -> Result<()> {
+        let mut s = lock(&self.state);
+        if host.is_empty() {
+            while !s.woken {
+                s = match deadline {
+                    None => self.cond.wait(s).unwrap_or_else(PoisonError::into_inner),
+                    Some(d) => {
+                        let left = d.saturating_duration_since(Instant::now());
+                        if left.is_zero() {
+                            return Ok(());
+                        }
+                        self.cond.wait_timeout(s, left).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                };
+            }
+            return Ok(());
+        }
+        if s.woken {
+            return Ok(());
+        }
+        if self.event.get().is_none() {
+            let fd = rustix::event::eventfd(
+                0,
+                rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+            )?;
+            let _ = self.event.set(fd);
+        }
+        let Some(event) = self.event.get() else { return Ok(()) };
+        s.polling = true;
+        drop(s);
+        let mut fds: Vec<libc::pollfd> = Vec::with_capacity(host.len() + 1);
+        fds.push(libc::pollfd { fd: event.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+        fds.extend(host.iter().map(|(fd, ev)| libc::pollfd { fd: fd.as_raw_fd(), events: *ev, revents: 0 }));
+        let timeout = deadline.map_or(-1, |d| {
+            let left = d.saturating_duration_since(Instant::now());
+            i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        });
+        crate::hostio::poll(&mut fds, timeout);
+        let mut s = lock(&self.state);
+        s.polling = false;
+        let mut buf = [0u8; 8];
+        let _ = rustix::io::read(event, &mut buf);
+        Ok(())
+    }
+}
+
+/// Those who wait for a change of one object.
+#[derive(Default)]
+pub struct WaitQueue {
+    waiters: Mutex<Vec<Arc<Waiter>>>,
+    count: AtomicUsize,
+}
+
+impl WaitQueue {
+    /// Wakes all.
+    pub fn wake(&self) {
+        if self.count.load(Ordering::SeqCst) != 0 {
+            for w in lock(&self.waiters).iter() {
+                w.wake();
+            }
+        }
+    }
+
+    /// Has `w` woken by each [`Self::wake`] until the guard is dropped.
+    pub fn register(&self, w: &Arc<Waiter>) -> Registration<'_> {
+        lock(&self.waiters).push(Arc::clone(w));
+        self.count.fetch_add(1, Ordering::SeqCst);
+        Registration { queue: self, waiter: Arc::clone(w) }
+    }
+}
+
+/// Keeps a waiter registered.
+pub struct Registration<'a> {
+    queue: &'a WaitQueue,
+    waiter: Arc<Waiter>,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        let mut v = lock(&self.queue.waiters);
+        if let Some(i) = v.iter().position(|w| Arc::ptr_eq(w, &self.waiter)) {
+            v.swap_remove(i);
+            self.queue.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
