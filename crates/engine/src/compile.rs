@@ -23,7 +23,7 @@ impl Compiler {
         }
         let mut c = crate::config::config();
         // Unwind tables are for native debuggers and unwinders; traps and wasm backtraces do without.
-        c.cranelift_opt_level(OptLevel::Speed).native_unwind_info(false); unsafe { c.cranelift_flag_set("enable_table_access_spectre_mitigation", "false"); }
+        c.cranelift_opt_level(OptLevel::Speed).native_unwind_info(false);
         let engine = Engine::new(&c).map_err(|e| anyhow::anyhow!("cannot set up the compiler: {e:#}"))?;
         let fingerprint = fingerprint(&engine);
         Ok(Compiler { engine, fingerprint })

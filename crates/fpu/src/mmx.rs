@@ -111,20 +111,17 @@ fn store(f: &mut Fpu, mem: &mut dyn Memory, addr: u32, b: &[u8]) -> Done {
 /// Stores the bytes whose mask bit 7 is set. Runs of them are written separately, so a fault behind the first run leaves that one
 /// written, as the SDM allows.
 fn maskmovq(f: &mut Fpu, data: u32, mask: u32, addr: u32, mem: &mut dyn Memory) -> Done {
-    let bytes = f.mm(data).to_le_bytes();
+    // Processors touch all eight bytes, whatever the mask.
     let mask = msb_mask(f.mm(mask));
-    let mut at = 0;
-    while at < 8 {
-        let run = (!(mask >> at)).trailing_zeros() as usize;
-        if run == 0 {
-            at += 1;
-            continue;
+    let data = f.mm(data).to_le_bytes();
+    let mut bytes = [0; 8];
+    mem.read(addr, &mut bytes)?;
+    for (k, (b, d)) in bytes.iter_mut().zip(data).enumerate() {
+        if mask >> k & 1 != 0 {
+            *b = d;
         }
-        if let Some(b) = bytes.get(at..at + run) {
-            mem.write(addr.wrapping_add(at as u32), b)?;
-        }
-        at += run;
     }
+    mem.write(addr, &bytes)?;
     f.mmx_enter();
     Ok(0)
 }

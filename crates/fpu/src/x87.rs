@@ -52,6 +52,20 @@ fn load<const N: usize>(mem: &mut dyn Memory, addr: u32) -> Result<[u8; N], Trap
     Ok(b)
 }
 
+/// A block whose last byte is touched before the rest, as the environment and state images are: it decides the address of a fault.
+fn load_last_first<const N: usize>(mem: &mut dyn Memory, addr: u32) -> Result<[u8; N], Trap> {
+    mem.read(addr.wrapping_add(N as u32 - 1), &mut [0])?;
+    load(mem, addr)
+}
+
+/// The same for a store: the last byte is written first.
+fn store_last_first(mem: &mut dyn Memory, addr: u32, b: &[u8]) -> Done {
+    if let Some((last, _)) = b.split_last() {
+        mem.write(addr.wrapping_add(b.len() as u32 - 1), &[*last])?;
+    }
+    store(mem, addr, b)
+}
+
 fn load_num(mem: &mut dyn Memory, addr: u32, kind: MemNum) -> Result<Num, Trap> {
     Ok(match kind {
         MemNum::F32 => Num::from_f32(u32::from_le_bytes(load(mem, addr)?)),
@@ -212,14 +226,14 @@ pub(crate) fn execute(f: &mut Fpu, op: Op, i: usize, value: u64, mem: &mut dyn M
         }),
         Op::FnstswM16 => store(mem, addr, &f.status_word().to_le_bytes()),
         Op::FnstswAx => Ok(f.status_word().into()),
-        Op::Fnstenv => store(mem, addr, &f.to_env28()).inspect(|_| f.mask_all()),
-        Op::Fnstenv14 => store(mem, addr, &f.to_env14()).inspect(|_| f.mask_all()),
-        Op::Fnsave => store(mem, addr, &f.to_fnsave()).inspect(|_| f.init()),
-        Op::Fnsave94 => store(mem, addr, &f.to_fnsave94()).inspect(|_| f.init()),
-        Op::Fldenv => load(mem, addr).map(|b| f.load_env28(&b)).map(|()| 0),
-        Op::Fldenv14 => load(mem, addr).map(|b| f.load_env14(&b)).map(|()| 0),
-        Op::Frstor => load(mem, addr).map(|b| f.load_fnsave(&b)).map(|()| 0),
-        Op::Frstor94 => load(mem, addr).map(|b| f.load_fnsave94(&b)).map(|()| 0),
+        Op::Fnstenv => store_last_first(mem, addr, &f.to_env28()).inspect(|_| f.mask_all()),
+        Op::Fnstenv14 => store_last_first(mem, addr, &f.to_env14()).inspect(|_| f.mask_all()),
+        Op::Fnsave => store_last_first(mem, addr, &f.to_fnsave()).inspect(|_| f.init()),
+        Op::Fnsave94 => store_last_first(mem, addr, &f.to_fnsave94()).inspect(|_| f.init()),
+        Op::Fldenv => load_last_first(mem, addr).map(|b| f.load_env28(&b)).map(|()| 0),
+        Op::Fldenv14 => load_last_first(mem, addr).map(|b| f.load_env14(&b)).map(|()| 0),
+        Op::Frstor => load_last_first(mem, addr).map(|b| f.load_fnsave(&b)).map(|()| 0),
+        Op::Frstor94 => load_last_first(mem, addr).map(|b| f.load_fnsave94(&b)).map(|()| 0),
         Op::Fwait | Op::Fnop | Op::Fnone => Ok(0),
         Op::Fxsave => {
             let b = f.to_fxsave();

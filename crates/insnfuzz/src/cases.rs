@@ -250,7 +250,8 @@ pub fn register_value(s: &State, r: Register) -> u64 {
     }
 }
 
-fn address(s: &State, m: &UsedMemory) -> Option<u64> {
+/// The address of a memory operand in state `s`.
+pub fn address(s: &State, m: &UsedMemory) -> Option<u64> {
     m.virtual_address(0, |r, _, _| Some(register_value(s, r)))
 }
 
@@ -378,14 +379,6 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
         for i in &p.insns {
             branch_target(rng, &mut s, i, &mut patches);
         }
-        // A target that comes from a read-only page would be random, and not canonical.
-        for m in &p.memory {
-            let a = address(&s, m)?;
-            let read_only = |a: u64| REGIONS.iter().any(|r| !r.writable && a >= u64::from(r.start) && a < r.end());
-            if read_only(a) || read_only(a.wrapping_add(7)) {
-                return None;
-            }
-        }
     }
     let mut popf = false;
     for i in &p.insns {
@@ -395,6 +388,16 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
             let mut b = [0; 32];
             b[..8].copy_from_slice(&(rng.u64() & FLAGS | 2).to_le_bytes());
             patches.push((s.gpr[RSP] as u32, b));
+        }
+    }
+    if p.branch || popf {
+        // What comes from a read-only page would be random: a target that is not canonical, or TF.
+        for m in &p.memory {
+            let a = address(&s, m)?;
+            let read_only = |a: u64| REGIONS.iter().any(|r| !r.writable && a >= u64::from(r.start) && a < r.end());
+            if read_only(a) || read_only(a.wrapping_add(7)) {
+                return None;
+            }
         }
     }
     for m in &p.memory {
@@ -407,6 +410,11 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
             let kind = kind_of(rng, m.memory_size());
             patches.push((a as u32, fill32(rng, kind, edges)));
         }
+        if let [i] = &p.insns[..] {
+            if matches!(i.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Fxrstor | Mnemonic::Fxrstor64) {
+                patches.push((a as u32, mxcsr_image(rng, i.mnemonic() == Mnemonic::Ldmxcsr)));
+            }
+        }
     }
     if s.gpr[RSP] >> 32 != 0 {
         return None;
@@ -417,6 +425,26 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
         }
     }
     Some(Case { state: s, patches })
+}
+
+/// An operand of LDMXCSR, or the start of one of FXRSTOR: mostly without reserved bits, and never with bit 17, which is reserved except
+/// on AMD's CPUs.
+fn mxcsr_image(rng: &mut Rng, only_mxcsr: bool) -> [u8; 32] {
+    let mut b = [0; 32];
+    let v = match rng.below(8) {
+        0 => rng.u32() & !(1 << 17),
+        1 => rng.u32() & 0xffff,
+        _ => 0x1f80 | rng.u32() & 0x3f,
+    };
+    if only_mxcsr {
+        b[..4].copy_from_slice(&v.to_le_bytes());
+        return b;
+    }
+    b[..2].copy_from_slice(&(0x37f_u16 | (rng.u32() as u16 & 0xc00)).to_le_bytes());
+    b[2..4].copy_from_slice(&(rng.u32() as u16 & 0x7f7f).to_le_bytes());
+    b[4] = rng.u32() as u8;
+    b[24..28].copy_from_slice(&v.to_le_bytes());
+    b
 }
 
 fn kind_of(rng: &mut Rng, m: MemorySize) -> u64 {

@@ -107,7 +107,9 @@ impl Form {
             {
                 "far transfer"
             }
-            Reservednop if format!("{:?}", self.code).ends_with("_0F0D") && self.memory => "is PREFETCH on this host",
+            Reservednop if format!("{:?}", self.code).ends_with("_0F0D") => "PREFETCH, or undefined on this host",
+            Movsxd if self.code == Code::Movsxd_r16_rm16 => "CPUs of the two vendors differ in what they load",
+            Cli | Sti => "privileged",
             Bswap if self.code == Code::Bswap_r16 => "result is undefined",
             Loadall => "undocumented",
             _ => {

@@ -129,6 +129,13 @@ fn failing(report: &Report) -> String {
         let _ = writeln!(out, "{} ({} sites, {} of {} states):", f.form, f.sites, f.failures, f.states);
         f.mismatches.iter().for_each(|m| mismatch(&mut out, m));
     }
+    let holes: Vec<&FormResult> = report.forms.iter().filter(|f| !f.holes.is_empty()).collect();
+    if !holes.is_empty() {
+        let _ = writeln!(out, "\nencodings of covered forms that are not covered (in no file given):");
+        for f in holes {
+            let _ = writeln!(out, "  {:<32} {}", f.form, f.holes.join(" | "));
+        }
+    }
     let mut uncovered: Vec<&FormResult> =
         report.forms.iter().filter(|f| f.baseline && matches!(f.status, Status::Uncovered(_))).collect();
     uncovered.sort_by_key(|f| std::cmp::Reverse(f.sites));

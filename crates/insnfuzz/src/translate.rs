@@ -316,7 +316,7 @@ impl Translation {
         last_foreign_fault();
         let result = self.run.call(&mut self.store, ());
         if let Err(e) = result {
-            return self.fault(state, &e);
+            return self.fault(&e);
         }
         let (mem, host) = self.scratch.data_and_store_mut(&mut self.store);
         let (pc, reason) = get(mem, state);
@@ -336,7 +336,7 @@ impl Translation {
         }
     }
 
-    fn fault(&mut self, state: &State, e: &wasmtime::Error) -> Result<Outcome, String> {
+    fn fault(&mut self, e: &wasmtime::Error) -> Result<Outcome, String> {
         let pc = u64::from(CODE_START);
         let segv = |addr: u32| {
             let code = if arena::mapped(u64::from(addr)) { SEGV_ACCERR } else { SEGV_MAPERR };
@@ -349,6 +349,10 @@ impl Translation {
             Some(Trap::Undefined) => return Ok(Outcome::Fault(Fault { signal: libc::SIGILL, code: ILL_ILLOPN, addr: pc, pc })),
             None => {}
         }
+        if e.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::UnreachableCodeReached) {
+            // What recompiled code does for a general protection fault.
+            return Ok(Outcome::Fault(Fault { signal: libc::SIGSEGV, code: SI_KERNEL, addr: 0, pc }));
+        }
         let base = host.pages.as_ref().map_or(0, Pages::base);
         let (signal, _, addr) = last_foreign_fault();
         let offset = (addr as usize).wrapping_sub(base);
@@ -356,7 +360,10 @@ impl Translation {
             // A folded displacement that carries past 4 GiB lands in the guard: the guest's address is below 64 KiB, unmapped as well.
             return segv(offset as u32);
         }
-        let _ = state;
+        if e.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::UnreachableCodeReached) {
+            // `megalith-abi`: a general protection fault.
+            return Ok(Outcome::Fault(Fault { signal: libc::SIGSEGV, code: SI_KERNEL, addr: 0, pc }));
+        }
         Err(format!("trap: {}", e.root_cause()))
     }
 }

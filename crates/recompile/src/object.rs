@@ -389,6 +389,9 @@ fn helpers(first: u32) -> Vec<HelperFn> {
             s.f32_const(1.0f32.into()).local_get(0).f32_reinterpret_i32().f32_sqrt().f32_div();
             flush_result(s);
         }),
+        make("megalith_opaque", &[I64], &[I64], &[], &|s| {
+            s.local_get(0);
+        }),
     ]
 }
 

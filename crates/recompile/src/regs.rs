@@ -233,5 +233,6 @@ fn flags_are_conditional(i: &Instruction) -> bool {
 }
 
 pub fn uses_direction_flag(i: &Instruction) -> bool {
+    // Not the port instructions, which iced counts among them, nor SSE's movsd and cmpsd, which share a name.
     i.is_string_instruction()
 }

@@ -145,10 +145,22 @@ impl Location {
         Location(Dentry::new(mount, inode, None, label))
     }
 
+    /// The location of `inode`, which was just made as `name` in this directory. Somebody may have removed the name already.
+    pub(crate) fn made(&self, name: &[u8], inode: Arc<dyn Inode>) -> Location {
+        match self.child(name) {
+            Ok(l) if l.inode().id() == inode.id() => l,
+            _ => self.gone(name, inode),
+        }
+    }
+
     /// A file without a name on the file system of `dir` (O_TMPFILE).
     pub(crate) fn unlinked(dir: &Location, inode: Arc<dyn Inode>) -> Location {
         let name = format!("#{}", inode.id().ino);
-        let d = Dentry::new(dir.0.mount.clone(), inode, Some(dir.0.clone()), name.as_bytes());
+        dir.gone(name.as_bytes(), inode)
+    }
+
+    fn gone(&self, name: &[u8], inode: Arc<dyn Inode>) -> Location {
+        let d = Dentry::new(self.0.mount.clone(), inode, Some(self.0.clone()), name);
         d.deleted.store(true, Ordering::Release);
         Location(d)
     }

@@ -397,8 +397,8 @@ impl Vfs {
     pub fn mkdir(&self, at: &At, path: &[u8], mode: u32) -> Result<Location> {
         let (dir, name) = self.new_entry(at, path, true)?;
         let new = self.new_node(&dir, at.cred, FileType::Directory, mode & (0o777 | mode::S_ISVTX))?;
-        dir.inode().mkdir(&name, &new)?;
-        dir.child(&name)
+        let inode = dir.inode().mkdir(&name, &new)?;
+        Ok(dir.made(&name, inode))
     }
 
     /// mknod(2) for fifos, sockets, devices (`rdev` as in `st_rdev`; root only, EPERM) and regular files.
@@ -415,11 +415,11 @@ impl Vfs {
             return Err(Errno::EPERM);
         }
         let new = self.new_node(&dir, at.cred, kind, mode)?;
-        match kind {
+        let inode = match kind {
             FileType::Regular => dir.inode().create(&name, &new)?,
             _ => dir.inode().mknod(&name, kind, rdev, &new)?,
         };
-        dir.child(&name)
+        Ok(dir.made(&name, inode))
     }
 
     /// symlink(2).
@@ -432,8 +432,8 @@ impl Vfs {
         }
         let (dir, name) = self.new_entry(at, path, false)?;
         let new = self.new_node(&dir, at.cred, FileType::Symlink, 0o777)?;
-        dir.inode().symlink(&name, target, &new)?;
-        dir.child(&name)
+        let inode = dir.inode().symlink(&name, target, &new)?;
+        Ok(dir.made(&name, inode))
     }
 
     /// linkat(2): a further name `new_path` (seen from `new_at`) for what `path` names. `flags.follow` is AT_SYMLINK_FOLLOW, `flags.empty` AT_EMPTY_PATH.
@@ -687,13 +687,7 @@ impl Vfs {
                     self.may_create(&p.dir, at.cred)?;
                     let new = self.new_node(&p.dir, at.cred, FileType::Regular, mode)?;
                     return match p.dir.inode().create(&name, &new) {
-                        Ok(inode) => {
-                            let location = p.dir.child(&name).map_err(|_| Errno::ESTALE)?;
-                            if location.inode().id() != inode.id() {
-                                return Err(Errno::ESTALE);
-                            }
-                            Ok((location, true))
-                        }
+                        Ok(inode) => Ok((p.dir.made(&name, inode), true)),
                         Err(Errno::EEXIST) if !exclusive => Err(Errno::ESTALE),
                         Err(e) => Err(e),
                     };
@@ -852,36 +846,33 @@ impl Walk<'_> {
             self.go(self.root.clone())?;
         }
         loop {
-            let Some((name, after)) = self.component() else {
+            let Some(range) = self.component() else {
                 // Nothing but slashes: only an absolute path can be that.
-                return Ok(Parent {
-                    dir: self.here.clone(),
-                    last: if absolute { Last::Root } else { Last::Dot },
-                    slash: true,
-                });
+                let last = if absolute { Last::Root } else { Last::Dot };
+                return Ok(Parent { dir: self.here.clone(), last, slash: true });
             };
             if !self.here.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
             self.at.cred.check(&self.here.inode().stat()?, Access::EXEC)?;
-            self.pos = after;
-            let slash = self.rest.get(after) == Some(&b'/');
+            self.pos = range.end;
+            let name = self.rest.get(range).unwrap_or(&[]);
             if self.component().is_none() {
-                let last = match name.as_slice() {
+                let last = match name {
                     b"." => Last::Dot,
                     b".." => Last::DotDot,
-                    _ => Last::Name(name),
+                    _ => Last::Name(name.to_vec()),
                 };
-                return Ok(Parent { dir: self.here.clone(), last, slash });
+                return Ok(Parent { dir: self.here.clone(), last, slash: self.rest.get(self.pos) == Some(&b'/') });
             }
-            match name.as_slice() {
+            match name {
                 b"." => {}
                 b".." => {
                     let up = self.up()?;
                     self.go(up)?;
                 }
                 _ => {
-                    let next = self.step(vfs, &name)?;
+                    let next = self.step(vfs, name)?;
                     match next.inode().file_type() {
                         FileType::Symlink => {
                             let dir = self.here.clone();
@@ -905,12 +896,12 @@ impl Walk<'_> {
         }
     }
 
-    /// The next component and the position after it.
-    fn component(&self) -> Option<(Vec<u8>, usize)> {
+    /// Where the next component lies in `rest`.
+    fn component(&self) -> Option<std::ops::Range<usize>> {
         let rest = self.rest.get(self.pos..)?;
         let start = rest.iter().position(|&c| c != b'/')?;
-        let name = rest.get(start..)?.split(|&c| c == b'/').next()?;
-        Some((name.to_vec(), self.pos + start + name.len()))
+        let len = rest.get(start..)?.iter().position(|&c| c == b'/').unwrap_or(rest.len() - start);
+        Some(self.pos + start..self.pos + start + len)
     }
 
     fn go(&mut self, to: Location) -> Result<()> {

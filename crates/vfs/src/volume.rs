@@ -155,7 +155,11 @@ impl Node {
         if self.shared.privileged {
             let s = rustix::fs::fstat(&self.path)?;
             if s.st_uid != new.uid || s.st_gid != new.gid {
-                self.setattr(&SetAttr { uid: Some(new.uid), gid: Some(new.gid), ..SetAttr::default() })?;
+                // In a user namespace without that ID, the host's owner stays.
+                match self.setattr(&SetAttr { uid: Some(new.uid), gid: Some(new.gid), ..SetAttr::default() }) {
+                    Err(Errno::EPERM | Errno::EINVAL) => {}
+                    r => r?,
+                }
             }
         }
         // The process's umask was applied at creation.

@@ -3,6 +3,7 @@
 use super::flags::{Fl, Kind, Lazy};
 use super::mem::ty;
 use super::index::Helper;
+use super::string::is_string;
 use super::{Gen, index};
 use crate::regs::*;
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
@@ -32,7 +33,8 @@ impl Gen<'_> {
         }
         match i.mnemonic() {
             Nop | Endbr64 | Endbr32 | Pause | Lfence | Mfence | Sfence | Prefetcht0 | Prefetcht1 | Prefetcht2
-            | Prefetchnta | Prefetchw | Prefetch | Reservednop => {}
+            | Prefetchnta | Prefetchw | Prefetch => {}
+            Reservednop if !matches!(i.code(), Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D) => {}
             // Without shadow stacks these are the no-operations they are encoded as.
             Rdsspd | Rdsspq => {}
             Mov => self.mov(i),
@@ -172,7 +174,7 @@ impl Gen<'_> {
                 let l = self.reg_local(DF);
                 self.s().i32_const(i32::from(i.mnemonic() == Std)).local_set(l);
             }
-            Leave => self.leave(),
+            Leave if i.code() == Code::Leaveq => self.leave(),
             Enter => return false,
             Xlatb => {
                 self.push_reg(Register::RBX);
@@ -203,7 +205,9 @@ impl Gen<'_> {
                 self.s().select();
                 self.pop_reg(i.op0_register());
             }
-            _ => return self.string(i) || self.sse(i) || self.x87(i),
+            // Some share their mnemonic with an SSE instruction.
+            _ if is_string(i) => return self.string(i),
+            _ => return self.sse(i) || self.x87(i),
         }
         true
     }
@@ -408,12 +412,25 @@ impl Gen<'_> {
         match at {
             Some(a) => {
                 self.s().local_get(a).local_get(r);
+                if keeps_memory(i) {
+                    self.push_opaque(size);
+                }
                 self.store(size, 0);
             }
             None => {
                 self.s().local_get(r);
                 self.pop_reg(i.op0_register());
             }
+        }
+    }
+
+    /// Passes the value on the stack through a function that the compiler does not look into.
+    fn push_opaque(&mut self, size: u32) {
+        let f = self.m.helper_index(Helper::Opaque);
+        if size == 8 {
+            self.s().call(f);
+        } else {
+            self.s().i64_extend_i32_u().call(f).i32_wrap_i64();
         }
     }
 
@@ -1581,6 +1598,25 @@ impl Gen<'_> {
     /// Pushes MXCSR.
     pub fn push_mxcsr(&mut self) {
         self.s().global_get(Global::Mxcsr as u32);
+    }
+}
+
+/// Whether a read-modify-write may leave memory as it was, visibly to a compiler: it would drop the store, and with it the fault on a read-only page.
+fn keeps_memory(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    match i.mnemonic() {
+        Cmpxchg => matches!(i.op1_register().full_register(), Register::RAX),
+        Add | Sub | Or | Xor | Shl | Sal | Shr | Sar | Rol | Ror | Shld | Shrd | Rcl | Rcr | And => {
+            let last = i.op_count().saturating_sub(1);
+            let size = i.memory_size().size() as u32 * 8;
+            match i.op_kind(last) {
+                OpKind::Register | OpKind::Memory => false,
+                _ if i.mnemonic() == And => true,
+                _ if matches!(i.mnemonic(), Add | Sub | Or | Xor) => i.immediate(last) == 0,
+                _ => (i.immediate(last) as u32 & if size == 64 { 63 } else { 31 }) % size.max(1) == 0,
+            }
+        }
+        _ => false,
     }
 }
 

@@ -75,6 +75,8 @@ pub mod index {
         Rcp,
         /// `(a: i32) -> i32`: rsqrtss on the bits of an f32.
         Rsqrt,
+        /// `(x: i64) -> i64`: x.
+        Opaque,
     }
 }
 use index::Helper;

@@ -473,17 +473,14 @@ impl Gen<'_> {
             }
             Maskmovdqu => {
                 let (v, m) = (self.xmm(i.op1_register()), self.xmm(i.op2_register()));
-                let a = self.tmp(ValType::I32);
-                let rdi = self.reg_local(RDI);
-                self.s().local_get(rdi).i32_wrap_i64();
                 if i.segment_prefix() == Register::FS || i.segment_prefix() == Register::GS {
                     return false;
                 }
-                self.s().local_set(a);
-                for k in 0..16u8 {
-                    self.s().local_get(m).i8x16_extract_lane_s(k).i32_const(0).i32_lt_s().if_(BlockType::Empty);
-                    self.s().local_get(a).local_get(v).i8x16_extract_lane_u(k).i32_store8(arg(u64::from(k))).end();
-                }
+                // Processors touch all 16 bytes, whatever the mask: merge, and write them back.
+                let rdi = self.reg_local(RDI);
+                self.s().local_get(rdi).i32_wrap_i64();
+                self.s().local_get(v).local_get(rdi).i32_wrap_i64().v128_load(arg(0));
+                self.s().local_get(m).i32_const(7).i8x16_shr_s().v128_bitselect().v128_store(arg(0));
             }
 
             Addss | Addsd | Addps | Addpd => {

@@ -6,6 +6,7 @@ use super::index::Helper;
 use super::mem::ty;
 use crate::regs::*;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use megalith_abi::Global;
 use wasm_encoder::{BlockType, ValType};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -21,9 +22,6 @@ impl Gen<'_> {
     /// Emits a string instruction; false if `i` is none, or one with 32-bit addresses or a segment override.
     pub fn string(&mut self, i: &Instruction) -> bool {
         use Mnemonic::*;
-        if !i.is_string_instruction() {
-            return false;
-        }
         let (op, size) = match i.mnemonic() {
             Movsb => (Op::Movs, 1),
             Movsw => (Op::Movs, 2),
@@ -47,12 +45,13 @@ impl Gen<'_> {
             Cmpsq => (Op::Cmps, 8),
             _ => return false,
         };
-        let wide = (0..i.op_count()).all(|k| {
-            !matches!(i.op_kind(k), OpKind::MemoryESEDI | OpKind::MemoryESDI | OpKind::MemorySegESI | OpKind::MemorySegSI)
-        });
-        if !wide || i.segment_prefix() == Register::FS || i.segment_prefix() == Register::GS {
-            return false;
-        }
+        // The 67h prefix: esi, edi and ecx count, and are zero-extended when written.
+        let narrow = (0..i.op_count()).any(|k| matches!(i.op_kind(k), OpKind::MemoryESEDI | OpKind::MemorySegESI));
+        let segment = match i.segment_prefix() {
+            Register::FS if op != Op::Stos && op != Op::Scas => Some(Global::FsBase),
+            Register::GS if op != Op::Stos && op != Op::Scas => Some(Global::GsBase),
+            _ => None,
+        };
         let repeated = i.has_rep_prefix() || i.has_repne_prefix();
         let compares = matches!(op, Op::Scas | Op::Cmps);
         let wanted = self.wanted(RegSet::ARITH);
@@ -65,9 +64,9 @@ impl Gen<'_> {
         let df = self.reg_local(DF);
         self.s().i64_const(-i64::from(size)).i64_const(i64::from(size)).local_get(df).select().local_set(step);
         let (rcx, rsi, rdi) = (self.reg_local(RCX), self.reg_local(RSI), self.reg_local(RDI));
-        if repeated && !compares && op != Op::Lods {
+        if repeated && !compares && op != Op::Lods && !narrow && segment.is_none() {
             // Upwards, in one go.
-            self.s().local_get(df).i32_eqz().if_(BlockType::Empty);
+            self.s().local_get(df).i32_eqz().local_get(rcx).i64_const(32).i64_shr_u().i64_eqz().i32_and().if_(BlockType::Empty);
             self.s().local_get(rdi).i32_wrap_i64();
             let f = if op == Op::Movs {
                 self.s().local_get(rsi).i32_wrap_i64();
@@ -86,11 +85,23 @@ impl Gen<'_> {
             self.s().i64_const(0).local_set(rcx).end();
         }
         if repeated {
-            self.s().block(BlockType::Empty).loop_(BlockType::Empty).local_get(rcx).i64_eqz().br_if(1);
+            self.s().block(BlockType::Empty).loop_(BlockType::Empty).local_get(rcx);
+            if narrow {
+                self.s().i32_wrap_i64().i32_eqz().br_if(1);
+            } else {
+                self.s().i64_eqz().br_if(1);
+            }
         }
+        let push_source = |g: &mut Self| {
+            g.s().local_get(rsi).i32_wrap_i64();
+            if let Some(base) = segment {
+                g.s().global_get(base as u32).i32_wrap_i64().i32_add();
+            }
+        };
         match op {
             Op::Movs => {
-                self.s().local_get(rdi).i32_wrap_i64().local_get(rsi).i32_wrap_i64();
+                self.s().local_get(rdi).i32_wrap_i64();
+                push_source(self);
                 self.load(size, 0);
                 self.store(size, 0);
             }
@@ -100,7 +111,7 @@ impl Gen<'_> {
                 self.store(size, 0);
             }
             Op::Lods => {
-                self.s().local_get(rsi).i32_wrap_i64();
+                push_source(self);
                 self.load(size, 0);
                 self.pop_reg(acc(size));
             }
@@ -111,20 +122,30 @@ impl Gen<'_> {
                 self.s().local_set(y);
             }
             Op::Cmps => {
-                self.s().local_get(rsi).i32_wrap_i64();
-                self.load(size, 0);
-                self.s().local_set(x).local_get(rdi).i32_wrap_i64();
+                // The operand at rdi is read first: it decides the address when both fault.
+                self.s().local_get(rdi).i32_wrap_i64();
                 self.load(size, 0);
                 self.s().local_set(y);
+                push_source(self);
+                self.load(size, 0);
+                self.s().local_set(x);
             }
         }
         for (r, moves) in [(rsi, matches!(op, Op::Movs | Op::Lods | Op::Cmps)), (rdi, op != Op::Lods)] {
             if moves {
-                self.s().local_get(r).local_get(step).i64_add().local_set(r);
+                self.s().local_get(r).local_get(step).i64_add();
+                if narrow {
+                    self.s().i64_const(0xffff_ffff).i64_and();
+                }
+                self.s().local_set(r);
             }
         }
         if repeated {
-            self.s().local_get(rcx).i64_const(1).i64_sub().local_set(rcx);
+            self.s().local_get(rcx).i64_const(1).i64_sub();
+            if narrow {
+                self.s().i64_const(0xffff_ffff).i64_and();
+            }
+            self.s().local_set(rcx);
             if compares {
                 self.s().i32_const(1).local_set(ran).local_get(x).local_get(y);
                 if size == 8 { self.s().i64_eq(); } else { self.s().i32_eq(); }
@@ -160,6 +181,11 @@ impl Gen<'_> {
     fn push_acc(&mut self, size: u32) {
         self.push_reg(acc(size));
     }
+}
+
+/// Whether `i` is a string instruction (and not one of SSE with the same name).
+pub fn is_string(i: &Instruction) -> bool {
+    i.is_string_instruction()
 }
 
 fn acc(size: u32) -> Register {

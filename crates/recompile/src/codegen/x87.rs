@@ -34,7 +34,7 @@ fn x87_op(code: Code) -> Option<Op> {
         Fstp_m32fp => Op::FstpM32,
         Fstp_m64fp => Op::FstpM64,
         Fstp_m80fp => Op::FstpM80,
-        Fstpnce_sti | Fstp_sti | Fstp_sti_DFD0 | Fstp_sti_DFD8 => Op::FstpSti,
+        Fstp_sti | Fstp_sti_DFD0 | Fstp_sti_DFD8 => Op::FstpSti,
         Fist_m16int => Op::FistM16,
         Fist_m32int => Op::FistM32,
         Fistp_m16int => Op::FistpM16,
