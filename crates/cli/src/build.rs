@@ -133,7 +133,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         megabinary_hash,
         megabinary_bytes,
         aot_bytes,
-        fs_place: fs.place,
+        fs_place: manifest.fs.place,
         programs: &manifest.binaries,
         not_recompiled: &manifest.not_recompiled,
         notes: &image.notes,

@@ -56,10 +56,6 @@ impl Stage {
         Ok(stage)
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Writes a file, readable for all and writable for us, and brings it to the disk.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let mut file = self.create(name)?;

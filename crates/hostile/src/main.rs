@@ -15,7 +15,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Damaged input must give an error, never a panic, an abort, a hang or memory without bound.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  hostile elf --rounds 10000 hello\n  hostile manifest --seed 7 --first 41 --rounds 1 bundle/manifest.json")]
+#[command(
+    after_help = "Examples:\n  hostile elf --rounds 10000 hello\n  hostile manifest --seed 7 --first 41 --rounds 1 bundle/manifest.json"
+)]
 struct Args {
     /// What reads the input.
     target: Target,
@@ -85,7 +87,12 @@ fn fuzz(args: &Args) -> Result<bool> {
             break;
         }
     }
-    println!("{:?}: {} rounds, {accepted} accepted, {failed} failures, {:.1} s", args.target, args.rounds, start.elapsed().as_secs_f64());
+    println!(
+        "{:?}: {} rounds, {accepted} accepted, {failed} failures, {:.1} s",
+        args.target,
+        args.rounds,
+        start.elapsed().as_secs_f64()
+    );
     Ok(failed == 0)
 }
 

@@ -26,7 +26,22 @@ impl Random {
 
 /// Values that sizes, offsets and counts break at.
 const EDGES: [u64; 16] = [
-    0, 1, 2, 7, 0x7f, 0x80, 0xff, 0xfff, 0x1000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 40, u64::MAX >> 1, u64::MAX,
+    0,
+    1,
+    2,
+    7,
+    0x7f,
+    0x80,
+    0xff,
+    0xfff,
+    0x1000,
+    0xffff,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    1 << 40,
+    u64::MAX >> 1,
+    u64::MAX,
 ];
 
 /// Damages `bytes` in one to eight places. Headers, being what parsers trust, are hit more often than their share.

@@ -89,7 +89,9 @@ pub fn run(target: Target, bytes: &[u8]) -> Result<bool> {
 /// A docker-archive of one layer.
 fn docker_archive(layer: &[u8]) -> Result<Vec<u8>> {
     let hex: String = Sha256::digest(layer).iter().map(|b| format!("{b:02x}")).collect();
-    let config = format!(r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/x"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{hex}"]}}}}"#);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/x"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{hex}"]}}}}"#
+    );
     let mut builder = tar::Builder::new(Vec::new());
     let manifest: &[u8] = br#"[{"Config":"config.json","RepoTags":["h:1"],"Layers":["layer.tar"]}]"#;
     for (name, bytes) in [("manifest.json", manifest), ("config.json", config.as_bytes()), ("layer.tar", layer)] {

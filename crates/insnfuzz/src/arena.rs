@@ -66,14 +66,8 @@ pub const CODE_LEN: u32 = 16 * PAGE;
 pub const CODE_START: u32 = CODE_BASE + 0x8000;
 /// Landing pads for branches: executing one ends the run with the program counter there. The first four are within reach of an 8-bit
 /// displacement from short instructions at [`CODE_START`]; longer basic blocks must not reach [`PADS`]`[2]`.
-pub const PADS: [u32; 6] = [
-    CODE_START - 0x60,
-    CODE_START - 0x40,
-    CODE_START + 0x48,
-    CODE_START + 0x68,
-    CODE_BASE + 0x100,
-    CODE_BASE + 0xf000,
-];
+pub const PADS: [u32; 6] =
+    [CODE_START - 0x60, CODE_START - 0x40, CODE_START + 0x48, CODE_START + 0x68, CODE_BASE + 0x100, CODE_BASE + 0xf000];
 
 /// The contents of all regions, concatenated in the order of [`REGIONS`].
 #[derive(Clone, PartialEq, Eq)]

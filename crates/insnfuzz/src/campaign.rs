@@ -11,7 +11,9 @@ use crate::rng::Rng;
 use crate::state::{Outcome, RSP, State};
 use crate::translate::{LoadError, Translation};
 use anyhow::Result;
-use iced_x86::{FlowControl, Formatter, Instruction, InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{
+    FlowControl, Formatter, Instruction, InstructionInfoFactory, IntelFormatter, Mnemonic, OpAccess, OpKind, Register,
+};
 use serde::Serialize;
 
 /// What to do.
@@ -119,13 +121,21 @@ struct Bench<'a> {
     options: Options,
 }
 
+/// Simplifies a state.
+type Edit = Box<dyn Fn(&mut State)>;
+
 struct Verdict {
     faulted: bool,
     differences: Vec<String>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(native: &'a mut Native, code: &[Instance], rng: &mut Rng, plan: &Plan) -> Result<Result<Bench<'a>, LoadError>> {
+    fn new(
+        native: &'a mut Native,
+        code: &[Instance],
+        rng: &mut Rng,
+        plan: &Plan,
+    ) -> Result<Result<Bench<'a>, LoadError>> {
         let bytes: Vec<u8> = code.iter().flat_map(|i| i.bytes.iter().copied()).collect();
         let mut translation = match (!plan.self_check).then(|| Translation::load(&bytes)).transpose() {
             Ok(t) => t,
@@ -174,7 +184,12 @@ impl<'a> Bench<'a> {
         };
         match translated {
             Ok(translated) => {
-                let run = Run { insns: &self.profile.insns, before: &case.state, native: (native, &n), translated: (translated, &t) };
+                let run = Run {
+                    insns: &self.profile.insns,
+                    before: &case.state,
+                    native: (native, &n),
+                    translated: (translated, &t),
+                };
                 d = differences(&run, self.options);
                 if let Some((a, b)) = memories {
                     d.extend(memory_differences(&run, &a, &b));
@@ -194,7 +209,9 @@ impl<'a> Bench<'a> {
     fn run_native(&mut self, state: &mut State) -> Outcome {
         match self.native.run(state) {
             // The jump was made; its target is not executable here.
-            Outcome::Fault(f) if f.signal == libc::SIGSEGV && f.pc == f.addr && f.pc != u64::from(CODE_START) => Outcome::Done(f.pc),
+            Outcome::Fault(f) if f.signal == libc::SIGSEGV && f.pc == f.addr && f.pc != u64::from(CODE_START) => {
+                Outcome::Done(f.pc)
+            }
             Outcome::Fault(f) if f.signal == libc::SIGTRAP => Outcome::Done(f.pc.wrapping_sub(1)),
             o => o,
         }
@@ -203,13 +220,13 @@ impl<'a> Bench<'a> {
     /// Clears what the mismatch does not need.
     fn minimise(&mut self, case: &mut Case) -> Result<Vec<String>> {
         let mut last = self.run(case)?.differences;
-        let edits: Vec<Box<dyn Fn(&mut State)>> = (0..16)
-            .flat_map(|i| -> [Box<dyn Fn(&mut State)>; 2] {
+        let edits: Vec<Edit> = (0..16)
+            .flat_map(|i| -> [Edit; 2] {
                 [Box::new(move |s: &mut State| s.gpr[i] = 0), Box::new(move |s: &mut State| s.fx.set_xmm(i, 0))]
             })
-            .chain((0..8).map(|i| -> Box<dyn Fn(&mut State)> { Box::new(move |s: &mut State| s.fx.set_st(i, [0; 10])) }))
+            .chain((0..8).map(|i| -> Edit { Box::new(move |s: &mut State| s.fx.set_st(i, [0; 10])) }))
             .chain([
-                Box::new(|s: &mut State| s.rflags = 2) as Box<dyn Fn(&mut State)>,
+                Box::new(|s: &mut State| s.rflags = 2) as Edit,
                 Box::new(|s: &mut State| s.fx.set_mxcsr(0x1f80)),
                 Box::new(|s: &mut State| s.fx.set_fcw(0x37f)),
                 Box::new(|s: &mut State| s.fx.set_fsw(0)),
@@ -289,7 +306,8 @@ impl<'a> Bench<'a> {
         }
         for i in 0..8 {
             if s.fx.st(i) != [0; 10] {
-                input.push(format!("st{i}={}", s.fx.st(i).iter().rev().map(|b| format!("{b:02x}")).collect::<String>()));
+                input
+                    .push(format!("st{i}={}", s.fx.st(i).iter().rev().map(|b| format!("{b:02x}")).collect::<String>()));
             }
         }
         let get = |r: Register, _: usize, _: usize| Some(crate::cases::register_value(s, r));
@@ -317,7 +335,10 @@ impl<'a> Bench<'a> {
 
 /// What a difference is about, to tell distinct ones apart.
 fn kind(d: &[String]) -> String {
-    d.iter().map(|l| l.split(':').next().unwrap_or("").trim_end_matches(|c: char| c.is_ascii_hexdigit())).collect::<Vec<_>>().join(",")
+    d.iter()
+        .map(|l| l.split(':').next().unwrap_or("").trim_end_matches(|c: char| c.is_ascii_hexdigit()))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn form_seed(seed: u64, form: &Form) -> u64 {
@@ -423,7 +444,12 @@ fn note(result: &mut FormResult, kinds: &mut Vec<String>, m: Mismatch) {
 fn plain(code: &Instance, what: String) -> Mismatch {
     let mut text = String::new();
     IntelFormatter::new().format(&code.insn, &mut text);
-    Mismatch { bytes: code.bytes.iter().map(|b| format!("{b:02x}")).collect(), text, differences: vec![what], input: Vec::new() }
+    Mismatch {
+        bytes: code.bytes.iter().map(|b| format!("{b:02x}")).collect(),
+        text,
+        differences: vec![what],
+        input: Vec::new(),
+    }
 }
 
 /// Distinct encodings: what files hold first (so many), then our own.
@@ -438,10 +464,10 @@ fn encodings(form: Form, census: &Census, plan: &Plan, rng: &mut Rng) -> (Vec<In
         if codes.len() as u64 >= plan.encodings {
             break;
         }
-        if let Some(i) = instance(form, rng, Registers::default()) {
-            if !codes.iter().any(|c| c.bytes == i.bytes) {
-                codes.push(i);
-            }
+        if let Some(i) = instance(form, rng, Registers::default())
+            && !codes.iter().any(|c| c.bytes == i.bytes)
+        {
+            codes.push(i);
         }
     }
     (codes, found)
@@ -458,21 +484,58 @@ fn fits(i: &Instruction, undefined: u64, factory: &mut InstructionInfoFactory) -
     }
     let leaks = matches!(
         i.mnemonic(),
-        Fnstsw | Fnstenv | Fnsave | Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Fldenv | Frstor | Stmxcsr | Ldmxcsr | Xlatb | Maskmovq | Maskmovdqu
-            | Enter | Leave | Popfq | Popf | Pushfq | Pushf | Bsf | Bsr | Rcpps | Rcpss | Rsqrtps | Rsqrtss | Fsin | Fcos | Fsincos | Fptan
-            | Fpatan | F2xm1 | Fyl2x | Fyl2xp1 | Shld | Shrd | Ud2
+        Fnstsw
+            | Fnstenv
+            | Fnsave
+            | Fxsave
+            | Fxsave64
+            | Fxrstor
+            | Fxrstor64
+            | Fldenv
+            | Frstor
+            | Stmxcsr
+            | Ldmxcsr
+            | Xlatb
+            | Maskmovq
+            | Maskmovdqu
+            | Enter
+            | Leave
+            | Popfq
+            | Popf
+            | Pushfq
+            | Pushf
+            | Bsf
+            | Bsr
+            | Rcpps
+            | Rcpss
+            | Rsqrtps
+            | Rsqrtss
+            | Fsin
+            | Fcos
+            | Fsincos
+            | Fptan
+            | Fpatan
+            | F2xm1
+            | Fyl2x
+            | Fyl2xp1
+            | Shld
+            | Shrd
+            | Ud2
     );
     let bits = matches!(i.mnemonic(), Bt | Bts | Btr | Btc) && i.op0_kind() == OpKind::Memory;
     if leaks || bits {
         return false;
     }
     if i.op_kinds().any(|k| k == OpKind::Memory)
-        && (i.memory_index() != Register::None || i.memory_base() == Register::None || (i.memory_displacement64() as i64).abs() > 2000)
+        && (i.memory_index() != Register::None
+            || i.memory_base() == Register::None
+            || (i.memory_displacement64() as i64).abs() > 2000)
     {
         return false;
     }
     factory.info(i).used_registers().iter().all(|u| {
-        let writes = !matches!(u.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess);
+        let writes =
+            !matches!(u.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess);
         let r = u.register();
         !writes || !r.is_gpr() || {
             let n = r.full_register().number() & 15;

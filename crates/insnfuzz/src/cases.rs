@@ -65,8 +65,25 @@ fn edge(rng: &mut Rng) -> u64 {
     match rng.below(8) {
         0 => rng.pick(&[0, 1, !0, !0 - 1, 2]),
         1 => rng.pick(&[
-            0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1_0000_0000,
-            i64::MAX as u64, i64::MIN as u64, 0xffff_ffff_8000_0000, 0xffff_ffff_7fff_ffff, 0xffff_ffff_ffff_ff80, 0xf, 0x10,
+            0x7f,
+            0x80,
+            0xff,
+            0x100,
+            0x7fff,
+            0x8000,
+            0xffff,
+            0x1_0000,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x1_0000_0000,
+            i64::MAX as u64,
+            i64::MIN as u64,
+            0xffff_ffff_8000_0000,
+            0xffff_ffff_7fff_ffff,
+            0xffff_ffff_ffff_ff80,
+            0xf,
+            0x10,
         ]),
         2 => 1 << rng.below(64),
         3 => (1_u64 << rng.below(64)).wrapping_sub(1),
@@ -97,9 +114,11 @@ fn f32_edge(rng: &mut Rng) -> u32 {
         10 => 0x3f80_0000,
         11 => rng.u32() & 0x7f_ffff,
         // Around the borders of i32 and i64 conversion, and halves.
-        12 => (rng.pick(&[2_147_483_648.0_f32, 9_223_372_036_854_775_808.0, 0.5, 1.5, 2.5, 4_294_967_296.0, 32768.0]).to_bits())
-            .wrapping_add(rng.below(3) as u32)
-            .wrapping_sub(1),
+        12 => (rng
+            .pick(&[2_147_483_648.0_f32, 9_223_372_036_854_775_808.0, 0.5, 1.5, 2.5, 4_294_967_296.0, 32768.0])
+            .to_bits())
+        .wrapping_add(rng.below(3) as u32)
+        .wrapping_sub(1),
         13 => (0x3f80_0000 + (rng.u32() & 0x0fff_ffff)) & 0x7fff_ffff,
         14 => ((rng.below(200) as f32) / 4.0).to_bits(),
         _ => rng.u32() & 0x7fff_ffff,
@@ -410,10 +429,10 @@ pub fn case(p: &Profile, rng: &mut Rng, edges: bool) -> Option<Case> {
             let kind = kind_of(rng, m.memory_size());
             patches.push((a as u32, fill32(rng, kind, edges)));
         }
-        if let [i] = &p.insns[..] {
-            if matches!(i.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Fxrstor | Mnemonic::Fxrstor64) {
-                patches.push((a as u32, mxcsr_image(rng, i.mnemonic() == Mnemonic::Ldmxcsr)));
-            }
+        if let [i] = &p.insns[..]
+            && matches!(i.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Fxrstor | Mnemonic::Fxrstor64)
+        {
+            patches.push((a as u32, mxcsr_image(rng, i.mnemonic() == Mnemonic::Ldmxcsr)));
         }
     }
     if s.gpr[RSP] >> 32 != 0 {
@@ -465,7 +484,8 @@ fn x87_state(p: &Profile, rng: &mut Rng, s: &mut State, edges: bool) {
         } else {
             let mut b = [0; 10];
             b[..8].copy_from_slice(&(rng.u64() | 1 << 63).to_le_bytes());
-            b[8..].copy_from_slice(&((rng.u64() & 0x8000) as u16 | (0x3fff - 64 + rng.below(128)) as u16).to_le_bytes());
+            b[8..]
+                .copy_from_slice(&((rng.u64() & 0x8000) as u16 | (0x3fff - 64 + rng.below(128)) as u16).to_le_bytes());
             b
         };
         s.fx.set_st(i, v);
@@ -484,12 +504,20 @@ fn x87_state(p: &Profile, rng: &mut Rng, s: &mut State, edges: bool) {
     let top = rng.below(8) as u16;
     let flags = if rng.one_in(4) { rng.u32() as u16 & 0x7f } else { 0 };
     s.fx.set_fsw(top << 11 | rng.u32() as u16 & 0x4700 | flags);
+    if p.insns.len() == 1 && rng.one_in(12) {
+        // Some exceptions unmasked; what is pending then shows in ES and B.
+        let masks = rng.u32() as u16 & 0x3f;
+        s.fx.set_fcw(s.fx.fcw() & !0x3f | masks);
+        if s.fx.fsw() & !masks & 0x3f != 0 {
+            s.fx.set_fsw(s.fx.fsw() | 0x8080);
+        }
+    }
     let tags = match rng.below(8) {
         0 => rng.u32() as u8,
         1 => 0,
         2 => 0xff,
         // One free register below the top, as code that pushes expects.
-        _ => 0xff & !(1 << ((top + 7) & 7)),
+        _ => !(1 << ((top + 7) & 7)),
     };
     s.fx.set_ftw(tags);
 }
@@ -531,11 +559,8 @@ fn integer_shapes(p: &Profile, rng: &mut Rng, s: &mut State, edges: bool) {
 fn strings(rng: &mut Rng, s: &mut State) {
     let size = 8;
     s.gpr[6] = target(rng, size, false);
-    s.gpr[7] = if rng.one_in(2) {
-        s.gpr[6].wrapping_add(rng.below(80)).wrapping_sub(40)
-    } else {
-        target(rng, size, false)
-    };
+    s.gpr[7] =
+        if rng.one_in(2) { s.gpr[6].wrapping_add(rng.below(80)).wrapping_sub(40) } else { target(rng, size, false) };
     s.gpr[1] = match rng.below(16) {
         0 => 0,
         1 => 1,

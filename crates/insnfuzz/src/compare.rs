@@ -102,7 +102,9 @@ pub fn defined_fsw(i: &Instruction) -> u16 {
         // C2 says whether the operand was in range.
         Fsin | Fcos | Fsincos | Fptan => ALL & !(C1 | 0x4100),
         F2xm1 | Fyl2x | Fyl2xp1 | Fpatan => ALL & !(C1 | C023),
-        Fldenv | Frstor | Fxrstor | Fxrstor64 | Fnstcw | Fnstsw | Fnclex | Wait | Fnop => ALL & if i.mnemonic() == Fnclex { !0x4700 } else { !0 },
+        Fldenv | Frstor | Fxrstor | Fxrstor64 | Fnstcw | Fnstsw | Fnclex | Wait | Fnop => {
+            ALL & if i.mnemonic() == Fnclex { !0x4700 } else { !0 }
+        }
         _ if format!("{:?}", i.mnemonic()).starts_with('F') => ALL & !C023,
         _ => ALL,
     }
@@ -164,14 +166,19 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
         }
         (Outcome::Fault(a), Outcome::Fault(b)) => {
             if a.signal != b.signal || a.code != b.code {
-                d.push(format!("fault: cpu signal {} code {}, translated signal {} code {}", a.signal, a.code, b.signal, b.code));
+                d.push(format!(
+                    "fault: cpu signal {} code {}, translated signal {} code {}",
+                    a.signal, a.code, b.signal, b.code
+                ));
             } else if a.addr != b.addr && !either_may_fault(r, a.addr, b.addr) {
                 d.push(format!("fault address: cpu {:#x}, translated {:#x}", a.addr, b.addr));
             }
             return d;
         }
         // Whether bytes that the mask leaves out fault depends on the CPU (Intel SDM, MASKMOVQ).
-        (Outcome::Fault(_), Outcome::Done(_)) if r.insns.iter().any(|i| matches!(i.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu)) => {
+        (Outcome::Fault(_), Outcome::Done(_))
+            if r.insns.iter().any(|i| matches!(i.mnemonic(), Mnemonic::Maskmovq | Mnemonic::Maskmovdqu)) =>
+        {
             return d;
         }
         (a, b) => {
@@ -182,10 +189,10 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
     let (n, t) = (r.native.1, r.translated.1);
     let one = if let [i] = r.insns { Some(i) } else { None };
     let undefined = one.map_or(0, |i| undefined_gprs(i, r.before));
-    for i in 0..16 {
+    for (i, name) in GPR_NAMES.iter().enumerate() {
         let mask = if i == crate::state::RSP { 0xffff_ffff } else { u64::MAX };
         if (n.gpr[i] ^ t.gpr[i]) & mask != 0 && undefined & (1 << i) == 0 {
-            d.push(format!("{}: cpu {:#x}, translated {:#x}", GPR_NAMES[i], n.gpr[i], t.gpr[i]));
+            d.push(format!("{name}: cpu {:#x}, translated {:#x}", n.gpr[i], t.gpr[i]));
         }
     }
     let defined = FLAGS & !one.map_or_else(|| block_undefined(r.insns), |i| undefined_flags(i, r.before));
@@ -217,7 +224,7 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
 }
 
 /// Several addresses of one instruction may fault, and the manuals do not say which is reported: those of two memory operands, and those within an operand
-/// that microcode moves in pieces (the images of FXSAVE, FNSAVE, FNSTENV). True when both addresses are such.
+/// that microcode moves in pieces (the images of FXSAVE, FNSAVE, FNSTENV; the masked bytes of MASKMOVQ). True when both addresses are such.
 fn either_may_fault(r: &Run<'_>, cpu: u64, translated: u64) -> bool {
     let [i] = r.insns else { return false };
     let mut factory = InstructionInfoFactory::new();
@@ -235,7 +242,9 @@ fn either_may_fault(r: &Run<'_>, cpu: u64, translated: u64) -> bool {
         })
         .collect();
     let inside = |x: u64| operands.iter().any(|(a, n)| x >= *a && x < a + n);
-    let pieces = operands.len() > 1 || operands.iter().any(|(_, n)| *n > 16);
+    let pieces = operands.len() > 1
+        || operands.iter().any(|(_, n)| *n > 16)
+        || matches!(i.mnemonic(), Mnemonic::Fldenv | Mnemonic::Fnstenv | Mnemonic::Maskmovq | Mnemonic::Maskmovdqu);
     pieces && inside(cpu) && inside(translated)
 }
 
@@ -277,8 +286,16 @@ pub fn after(undefined: u64, i: &Instruction) -> u64 {
     let may = maybe_undefined_flags(i);
     let always = !matches!(
         i.mnemonic(),
-        Mnemonic::Shl | Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Sal | Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl | Mnemonic::Rcr
-            | Mnemonic::Shld | Mnemonic::Shrd
+        Mnemonic::Shl
+            | Mnemonic::Shr
+            | Mnemonic::Sar
+            | Mnemonic::Sal
+            | Mnemonic::Rol
+            | Mnemonic::Ror
+            | Mnemonic::Rcl
+            | Mnemonic::Rcr
+            | Mnemonic::Shld
+            | Mnemonic::Shrd
     ) && !i.has_rep_prefix()
         && !i.has_repne_prefix();
     let written = from_iced(i.rflags_written() | i.rflags_cleared() | i.rflags_set());
@@ -287,7 +304,8 @@ pub fn after(undefined: u64, i: &Instruction) -> u64 {
 
 /// True when `i` reads one of `undefined`.
 pub fn reads(i: &Instruction, undefined: u64) -> bool {
-    from_iced(i.rflags_read()) & undefined != 0 || matches!(i.mnemonic(), Mnemonic::Pushfq | Mnemonic::Lahf) && undefined != 0
+    from_iced(i.rflags_read()) & undefined != 0
+        || matches!(i.mnemonic(), Mnemonic::Pushfq | Mnemonic::Lahf) && undefined != 0
 }
 
 /// Compares memory; `native` and `translated` are the whole arena.
@@ -341,4 +359,102 @@ pub fn flags(f: u64) -> String {
     let names = [(CF, "CF"), (PF, "PF"), (AF, "AF"), (ZF, "ZF"), (SF, "SF"), (DF, "DF"), (OF, "OF")];
     let s: Vec<&str> = names.iter().filter(|(b, _)| f & b != 0).map(|(_, n)| *n).collect();
     if s.is_empty() { "-".into() } else { s.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encode::from_bytes;
+    use crate::state::Fault;
+
+    fn insn(bytes: &[u8]) -> Instruction {
+        from_bytes(bytes).unwrap().insn
+    }
+
+    fn with_cl(cl: u64) -> State {
+        let mut s = State::default();
+        s.gpr[1] = cl;
+        s
+    }
+
+    #[test]
+    fn undefined_flags_of_shifts_follow_the_count() {
+        // shl eax, cl
+        let i = insn(&[0xd3, 0xe0]);
+        assert_eq!(undefined_flags(&i, &with_cl(0)), 0);
+        assert_eq!(undefined_flags(&i, &with_cl(32)), 0);
+        assert_eq!(undefined_flags(&i, &with_cl(1)), AF);
+        assert_eq!(undefined_flags(&i, &with_cl(2)), AF | OF);
+        // shl al, cl: CF too when everything is shifted out
+        assert_eq!(undefined_flags(&insn(&[0xd2, 0xe0]), &with_cl(8)), AF | OF | CF);
+        // sar al, cl: CF is the sign
+        assert_eq!(undefined_flags(&insn(&[0xd2, 0xf8]), &with_cl(9)), AF | OF);
+        // rol eax, 1 and 2
+        assert_eq!(undefined_flags(&insn(&[0xd1, 0xc0]), &with_cl(0)), 0);
+        assert_eq!(undefined_flags(&insn(&[0xc1, 0xc0, 2]), &with_cl(0)), OF);
+        // shld ax, cx, cl with a count above 16: everything
+        assert_eq!(undefined_gprs(&insn(&[0x66, 0x0f, 0xa5, 0xc8]), &with_cl(17)), 1);
+        assert_eq!(undefined_gprs(&insn(&[0x66, 0x0f, 0xa5, 0xc8]), &with_cl(16)), 0);
+        // mul: CF and OF are defined, the rest is not
+        assert_eq!(undefined_flags(&insn(&[0xf7, 0xe1]), &with_cl(0)), SF | ZF | AF | PF);
+    }
+
+    #[test]
+    fn every_part_of_the_state_counts() {
+        // add rax, rbx
+        let insns = [insn(&[0x48, 0x01, 0xd8])];
+        let before = State::default();
+        let changes: [fn(&mut State); 10] = [
+            |s| s.gpr[15] ^= 1 << 63,
+            |s| s.gpr[RSP_INDEX] ^= 1 << 31,
+            |s| s.rflags ^= DF,
+            |s| s.rflags ^= AF,
+            |s| s.fx.set_xmm(15, 1 << 127),
+            |s| s.fx.set_st(7, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80]),
+            |s| s.fx.set_ftw(1),
+            |s| s.fx.set_fcw(0x27f),
+            |s| s.fx.set_mxcsr(0x9f80),
+            |s| s.fs_base = 1,
+        ];
+        let done = Outcome::Done(0x4000_8003);
+        let check = |n: (Outcome, &State), t: (Outcome, &State)| {
+            differences(&Run { insns: &insns, before: &before, native: n, translated: t }, Options::default())
+        };
+        assert!(check((done, &before), (done, &before)).is_empty());
+        for (n, change) in changes.iter().enumerate() {
+            let mut t = before;
+            change(&mut t);
+            assert_eq!(check((done, &before), (done, &t)).len(), 1, "change {n}");
+        }
+        assert_eq!(check((done, &before), (Outcome::Done(0), &before)).len(), 1);
+        let fault = |addr| Outcome::Fault(Fault { signal: libc::SIGSEGV, code: 1, addr, pc: 0x4000_8000 });
+        assert_eq!(check((fault(0), &before), (done, &before)).len(), 1);
+        assert_eq!(check((fault(0), &before), (fault(1), &before)).len(), 1);
+        assert!(check((fault(1), &before), (fault(1), &before)).is_empty());
+        let mut c = Contents::default();
+        c.write(0x7fff_ffff, &[1]);
+        let run = Run { insns: &insns, before: &before, native: (done, &before), translated: (done, &before) };
+        assert_eq!(memory_differences(&run, &Contents::default(), &c).len(), 1);
+    }
+    const RSP_INDEX: usize = crate::state::RSP;
+
+    #[test]
+    fn one_unit_in_the_last_place_is_across_binades_too() {
+        let below = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0x3f];
+        let one = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f];
+        let above = [1, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f];
+        assert!(within_ulp(below, one) && within_ulp(one, above) && !within_ulp(below, above));
+        let minus = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0xbf];
+        assert!(!within_ulp(one, minus));
+    }
+
+    #[test]
+    fn undefined_flags_do_not_reach_a_reader_in_a_block() {
+        // shl eax, 3; then adc reads CF (defined), seto reads OF (undefined); cmp defines it again
+        let u = after(0, &insn(&[0xc1, 0xe0, 3]));
+        assert!(!reads(&insn(&[0x11, 0xc8]), u));
+        assert!(reads(&insn(&[0x0f, 0x90, 0xc0]), u));
+        let u = after(u, &insn(&[0x39, 0xc8]));
+        assert!(!reads(&insn(&[0x0f, 0x90, 0xc0]), u));
+    }
 }

@@ -160,7 +160,24 @@ fn immediate(rng: &mut Rng) -> u64 {
     match rng.below(4) {
         0 => rng.u64(),
         1 => rng.below(66),
-        _ => rng.pick(&[0, 1, !0, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 1 << 63, 0x1f, 0x3f]),
+        _ => rng.pick(&[
+            0,
+            1,
+            !0,
+            2,
+            0x7f,
+            0x80,
+            0xff,
+            0x7fff,
+            0x8000,
+            0xffff,
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            1 << 63,
+            0x1f,
+            0x3f,
+        ]),
     }
 }
 
@@ -265,7 +282,8 @@ pub fn instance(form: Form, rng: &mut Rng, regs: Registers) -> Option<Instance> 
             K::seg_rSI => i.set_op_kind(n, if rng.one_in(12) { OpKind::MemorySegESI } else { OpKind::MemorySegRSI }),
             K::es_rDI => {
                 // Both operands of a string instruction have one address size.
-                let short = n > 0 && i.op_kind(0) == OpKind::MemorySegESI || n == 0 && rng.one_in(12) && op.op_count() < 2;
+                let short =
+                    n > 0 && i.op_kind(0) == OpKind::MemorySegESI || n == 0 && rng.one_in(12) && op.op_count() < 2;
                 i.set_op_kind(n, if short { OpKind::MemoryESEDI } else { OpKind::MemoryESRDI });
             }
             K::seg_rDI => i.set_op_kind(n, OpKind::MemorySegRDI),

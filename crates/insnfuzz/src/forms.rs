@@ -20,7 +20,7 @@ impl fmt::Display for Form {
             (true, false) => "/reg",
             _ => "",
         };
-        write!(f, "{:?}{suffix}", self.code)
+        f.pad(&format!("{:?}{suffix}", self.code))
     }
 }
 
@@ -71,8 +71,29 @@ impl Form {
         self.code.cpuid_features().iter().all(|f| {
             matches!(
                 f,
-                INTEL8086 | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CPUID | CMOV | CX8 | FPU | FPU287 | FPU387 | FXSR
-                    | MMX | MULTIBYTENOP | PAUSE | PREFETCHW | SSE | SSE2 | TSC | CLFSH | SEP | SYSCALL
+                INTEL8086
+                    | INTEL186
+                    | INTEL286
+                    | INTEL386
+                    | INTEL486
+                    | X64
+                    | CPUID
+                    | CMOV
+                    | CX8
+                    | FPU
+                    | FPU287
+                    | FPU387
+                    | FXSR
+                    | MMX
+                    | MULTIBYTENOP
+                    | PAUSE
+                    | PREFETCHW
+                    | SSE
+                    | SSE2
+                    | TSC
+                    | CLFSH
+                    | SEP
+                    | SYSCALL
             )
         })
     }
@@ -91,19 +112,27 @@ impl Form {
             Rdtsc | Rdtscp | Rdpmc | Rdpid | Rdpru => "time or machine state",
             Rdrand | Rdseed => "random",
             Sgdt | Sidt | Sldt | Str | Smsw | Lar | Lsl | Verr | Verw => "shows or tests descriptor tables",
-            Xgetbv | Xsave | Xsave64 | Xsavec | Xsavec64 | Xsaveopt | Xsaveopt64 | Xrstor | Xrstor64 => "extended state",
+            Xgetbv | Xsave | Xsave64 | Xsavec | Xsavec64 | Xsaveopt | Xsaveopt64 | Xrstor | Xrstor64 => {
+                "extended state"
+            }
             Rdfsbase | Rdgsbase | Wrfsbase | Wrgsbase => "moves the bases the host itself uses",
             Xbegin | Xend | Xabort | Xtest => "transactional memory",
             Iret | Iretd | Iretq | Retf | Lss | Lfs | Lgs => "far transfer or segment load",
             Monitor | Mwait | Monitorx | Mwaitx | Umonitor | Umwait | Tpause => "waits",
             Pushf | Popf | Pushfd | Popfd => "not in 64-bit mode",
             Jmpe | Ud0 | Ud1 => "undefined opcode",
-            Encls | Enclu | Enclv | Vmcall | Vmmcall | Vmfunc | Vmlaunch | Vmresume | Vmxoff | Getsec | Skinit | Tdcall | Seamcall
-            | Seamops | Seamret | Vmgexit | Pvalidate | Rmpadjust | Rmpupdate | Psmash => "virtualization or enclave",
+            Encls | Enclu | Enclv | Vmcall | Vmmcall | Vmfunc | Vmlaunch | Vmresume | Vmxoff | Getsec | Skinit
+            | Tdcall | Seamcall | Seamops | Seamret | Vmgexit | Pvalidate | Rmpadjust | Rmpupdate | Psmash => {
+                "virtualization or enclave"
+            }
             Fstsg | Frstpm | Fsetpm | Fnsetpm => "287 only",
-            Call | Jmp if self.code.op_code().op_kinds().iter().any(|k| matches!(k, K::farbr2_2 | K::farbr4_2)) => "far transfer",
-            Call | Jmp if format!("{:?}", self.code).contains("m16") && format!("{:?}", self.code).contains("1616")
-                || matches!(self.code, Code::Call_m1632 | Code::Call_m1664 | Code::Jmp_m1632 | Code::Jmp_m1664) =>
+            Fstpnce => "undocumented",
+            Call | Jmp if self.code.op_code().op_kinds().iter().any(|k| matches!(k, K::farbr2_2 | K::farbr4_2)) => {
+                "far transfer"
+            }
+            Call | Jmp
+                if format!("{:?}", self.code).contains("m16") && format!("{:?}", self.code).contains("1616")
+                    || matches!(self.code, Code::Call_m1632 | Code::Call_m1664 | Code::Jmp_m1632 | Code::Jmp_m1664) =>
             {
                 "far transfer"
             }
@@ -116,11 +145,14 @@ impl Form {
                 if op.is_input_output() || op.cpl0() && !op.cpl3() {
                     return Some("privileged");
                 }
-                if op.op_kinds().iter().any(|k| matches!(k, K::seg_reg | K::es | K::cs | K::ss | K::ds | K::fs | K::gs)) {
+                if op.op_kinds().iter().any(|k| matches!(k, K::seg_reg | K::es | K::cs | K::ss | K::ds | K::fs | K::gs))
+                {
                     return Some("segment register");
                 }
                 let name = format!("{:?}", self.code);
-                if name.contains("rel8_16") || name.ends_with("_rel16") || name.starts_with("Retnw")
+                if name.contains("rel8_16")
+                    || name.ends_with("_rel16")
+                    || name.starts_with("Retnw")
                     || matches!(self.code, Code::Call_rm16 | Code::Jmp_rm16)
                 {
                     return Some("16-bit near branch: CPUs of the two vendors differ");
@@ -137,22 +169,47 @@ impl Form {
 
 /// True for operands that are either a register or memory.
 pub fn reg_or_mem(k: K) -> bool {
-    matches!(k, K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem | K::mm_or_mem | K::xmm_or_mem | K::ymm_or_mem
-        | K::zmm_or_mem | K::k_or_mem | K::bnd_or_mem_mpx | K::r32_or_mem_mpx | K::r64_or_mem_mpx)
+    matches!(
+        k,
+        K::r8_or_mem
+            | K::r16_or_mem
+            | K::r32_or_mem
+            | K::r64_or_mem
+            | K::mm_or_mem
+            | K::xmm_or_mem
+            | K::ymm_or_mem
+            | K::zmm_or_mem
+            | K::k_or_mem
+            | K::bnd_or_mem_mpx
+            | K::r32_or_mem_mpx
+            | K::r64_or_mem_mpx
+    )
 }
 
 /// True for operands that are memory with ModRM or an absolute address.
 pub fn memory_only(k: K) -> bool {
-    matches!(k, K::mem | K::mem_offs | K::mem_mpx | K::mem_mib | K::mem_vsib32x | K::mem_vsib64x | K::mem_vsib32y | K::mem_vsib64y
-        | K::mem_vsib32z | K::mem_vsib64z | K::sibmem)
+    matches!(
+        k,
+        K::mem
+            | K::mem_offs
+            | K::mem_mpx
+            | K::mem_mib
+            | K::mem_vsib32x
+            | K::mem_vsib64x
+            | K::mem_vsib32y
+            | K::mem_vsib64y
+            | K::mem_vsib32z
+            | K::mem_vsib64z
+            | K::sibmem
+    )
 }
 
 /// Whether this CPU has what `f` names; what is not known is taken to be absent.
 fn host_has(f: CpuidFeature) -> bool {
     use CpuidFeature::*;
     match f {
-        INTEL8086 | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CPUID | CMOV | CX8 | FPU | FPU287 | FPU387 | FXSR | MMX
-        | MULTIBYTENOP | PAUSE | SSE | SSE2 | TSC | CLFSH | PREFETCHW => true,
+        INTEL8086 | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CPUID | CMOV | CX8 | FPU | FPU287 | FPU387
+        | FXSR | MMX | MULTIBYTENOP | PAUSE | SSE | SSE2 | TSC | CLFSH | PREFETCHW => true,
         SSE3 => is_x86_feature_detected!("sse3"),
         SSSE3 => is_x86_feature_detected!("ssse3"),
         SSE4_1 => is_x86_feature_detected!("sse4.1"),

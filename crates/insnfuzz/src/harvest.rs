@@ -65,10 +65,11 @@ pub fn add_code(census: &mut Census, code: &[u8]) {
         }
         let sites = census.entry(Form::of(&i)).or_default();
         sites.count += 1;
-        if let Some(bytes) = code.get(at..at + i.len()) {
-            if sites.samples.len() < SAMPLES && !sites.samples.iter().any(|s| s == bytes) {
-                sites.samples.push(bytes.to_vec());
-            }
+        if let Some(bytes) = code.get(at..at + i.len())
+            && sites.samples.len() < SAMPLES
+            && !sites.samples.iter().any(|s| s == bytes)
+        {
+            sites.samples.push(bytes.to_vec());
         }
     }
 }
@@ -97,5 +98,23 @@ pub fn add_path(census: &mut Census, path: &Path) -> Result<()> {
 
 fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
-    std::fs::File::open(path).is_ok_and(|mut f| std::io::Read::read_exact(&mut f, &mut magic).is_ok()) && magic == *b"\x7fELF"
+    std::fs::File::open(path).is_ok_and(|mut f| std::io::Read::read_exact(&mut f, &mut magic).is_ok())
+        && magic == *b"\x7fELF"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_counts_forms_and_keeps_samples() {
+        let mut census = Census::new();
+        // add rbx, rax; add rcx, rax; add [rax], rcx; an invalid byte; ret
+        add_code(&mut census, &[0x48, 0x01, 0xc3, 0x48, 0x01, 0xc1, 0x48, 0x01, 0x08, 0x06, 0xc3]);
+        let of = |code, memory| census.get(&Form { code, memory }).map(|s| (s.count, s.samples.len()));
+        assert_eq!(of(iced_x86::Code::Add_rm64_r64, false), Some((2, 2)));
+        assert_eq!(of(iced_x86::Code::Add_rm64_r64, true), Some((1, 1)));
+        assert_eq!(of(iced_x86::Code::Retnq, false), Some((1, 1)));
+        assert_eq!(census.len(), 3);
+    }
 }

@@ -14,7 +14,9 @@ use std::process::ExitCode;
 
 /// Runs x86-64 instructions on this CPU and in translation and compares the results bit for bit.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  insnfuzz --states 10000 /usr/bin/busybox\n  insnfuzz --form Add_rm32_r32 --states 100000\n  insnfuzz --list /usr/bin/busybox")]
+#[command(
+    after_help = "Examples:\n  insnfuzz --states 10000 /usr/bin/busybox\n  insnfuzz --form Add_rm32_r32 --states 100000\n  insnfuzz --list /usr/bin/busybox"
+)]
 struct Args {
     /// States a form; half uniform, half built from edges.
     #[arg(long, default_value_t = 10_000)]

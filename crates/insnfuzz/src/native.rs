@@ -12,7 +12,7 @@
 
 use crate::arena::{self, CODE_BASE, CODE_LEN, CODE_START, PADS};
 use crate::pages::{Pages, map_free, protect, unmap};
-use crate::state::{FLAGS, FxArea, Fault, Outcome, State};
+use crate::state::{FLAGS, Fault, FxArea, Outcome, State};
 use std::cell::UnsafeCell;
 use std::io;
 use std::marker::PhantomData;
@@ -274,7 +274,8 @@ extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut l
     unsafe {
         match previous {
             Some(p) if p.sa_sigaction > libc::SIG_IGN && p.sa_flags & libc::SA_SIGINFO != 0 => {
-                let f: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = std::mem::transmute(p.sa_sigaction);
+                let f: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) =
+                    std::mem::transmute(p.sa_sigaction);
                 f(signal, info, context);
             }
             Some(p) if p.sa_sigaction > libc::SIG_IGN => {
@@ -355,8 +356,8 @@ impl Native {
             std::ptr::copy_nonoverlapping(code.as_ptr(), CODE_START as *mut u8, code.len());
         }
         if !far {
-            for i in 2..4 {
-                self.write_jump(PADS[i], insnfuzz_pads as *const () as usize + i * PAD_ENTRY);
+            for (i, pad) in PADS.iter().enumerate().take(4).skip(2) {
+                self.write_jump(*pad, insnfuzz_pads as *const () as usize + i * PAD_ENTRY);
             }
         }
         self.write_jump(CODE_START + code.len() as u32, insnfuzz_exit as *const () as usize);
@@ -482,7 +483,9 @@ mod tests {
         let mut n = Native::new().unwrap();
         let mut rng = Rng::new(1);
         let common = |r: u64| {
-            (if r == 0 { ZF } else { 0 }) | (r >> 63 << 7) | if (r as u8).count_ones() % 2 == 0 { PF } else { 0 }
+            (if r == 0 { ZF } else { 0 })
+                | (r >> 63 << 7)
+                | if (r as u8).count_ones().is_multiple_of(2) { PF } else { 0 }
         };
         for (code, op) in [(&[0x48, 0x01, 0xd8][..], 0), (&[0x48, 0x29, 0xd8], 1), (&[0x48, 0xd3, 0xe0], 2)] {
             n.set_code(code).unwrap();
@@ -533,7 +536,9 @@ mod tests {
             s.gpr[RSP] = 0xdead_beef_0000;
             let at = if addr & 0xfff == 0xffe { addr + 2 } else { addr };
             match n.run(&mut s) {
-                Outcome::Fault(f) => assert_eq!((f.signal, f.code, f.addr, f.pc), (libc::SIGSEGV, code, at, CODE_START.into())),
+                Outcome::Fault(f) => {
+                    assert_eq!((f.signal, f.code, f.addr, f.pc), (libc::SIGSEGV, code, at, CODE_START.into()))
+                }
                 o => panic!("{o:?}"),
             }
             assert_eq!(s.gpr[RSP], 0xdead_beef_0000);

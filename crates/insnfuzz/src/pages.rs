@@ -66,7 +66,9 @@ impl Pages {
             at += part.len();
             if r.writable || read_only {
                 // SAFETY: the region is mapped with this length and writable now.
-                unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), (self.base + r.start as usize) as *mut u8, part.len()) };
+                unsafe {
+                    std::ptr::copy_nonoverlapping(part.as_ptr(), (self.base + r.start as usize) as *mut u8, part.len())
+                };
             }
         }
         if read_only {

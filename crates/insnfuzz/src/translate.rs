@@ -13,7 +13,8 @@ use megalith_fpu::{Fpu, MemFault, Memory, Trap};
 use std::sync::OnceLock;
 use wasm_encoder as enc;
 use wasmtime::{
-    Caller, Config, Engine, Extern, Instance, LinearMemory, MemoryCreator, MemoryType, Module, OptLevel, Ref, Store, TypedFunc,
+    Caller, Config, Engine, Extern, Instance, LinearMemory, MemoryCreator, MemoryType, Module, OptLevel, Ref, Store,
+    TypedFunc,
 };
 
 const RESERVATION: usize = 1 << 32;
@@ -158,10 +159,9 @@ fn shim_bytes() -> Vec<u8> {
     let mut m = enc::Module::new();
     let mut types = enc::TypeSection::new();
     types.ty().function([], []);
-    types.ty().function(
-        [ValType::I32, ValType::I64, ValType::I64, ValType::I64],
-        [ValType::I32, ValType::I32, ValType::I64],
-    );
+    types
+        .ty()
+        .function([ValType::I32, ValType::I64, ValType::I64, ValType::I64], [ValType::I32, ValType::I32, ValType::I64]);
     m.section(&types);
     let mut functions = enc::FunctionSection::new();
     functions.function(0);
@@ -177,7 +177,13 @@ fn shim_bytes() -> Vec<u8> {
     m.section(&tables);
     let mut memories = enc::MemorySection::new();
     for pages in [abi::MEM_PAGES, abi::MAP_PAGES, 1] {
-        memories.memory(enc::MemoryType { minimum: pages, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None });
+        memories.memory(enc::MemoryType {
+            minimum: pages,
+            maximum: Some(pages),
+            memory64: false,
+            shared: false,
+            page_size_log2: None,
+        });
     }
     m.section(&memories);
     let mut globals = enc::GlobalSection::new();
@@ -195,7 +201,10 @@ fn shim_bytes() -> Vec<u8> {
     }
     let i32t = |mutable| enc::GlobalType { val_type: ValType::I32, mutable, shared: false };
     globals.global(i32t(false), &enc::ConstExpr::i32_const(TABLE_BASE));
-    globals.global(enc::GlobalType { val_type: ValType::I64, mutable: true, shared: false }, &enc::ConstExpr::i64_const(0));
+    globals.global(
+        enc::GlobalType { val_type: ValType::I64, mutable: true, shared: false },
+        &enc::ConstExpr::i64_const(0),
+    );
     m.section(&globals);
     exports.export("table_base", enc::ExportKind::Global, abi::GLOBALS);
     exports.export("base", enc::ExportKind::Global, abi::GLOBALS + 1);
@@ -254,7 +263,8 @@ impl Translation {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(code: &[u8]) -> Result<Translation, LoadError> {
-        let object = megalith_recompile::recompile_snippet(code, CODE_START).map_err(|e| LoadError::Broken(e.to_string()))?;
+        let object =
+            megalith_recompile::recompile_snippet(code, CODE_START).map_err(|e| LoadError::Broken(e.to_string()))?;
         if let Some(u) = object.meta.uncovered.first() {
             return Err(LoadError::Uncovered(u.reason.clone()));
         }
@@ -345,8 +355,13 @@ impl Translation {
         let host = self.store.data_mut();
         match host.trap.take() {
             Some(Trap::Memory(f)) => return segv(f.addr),
-            Some(Trap::Pending) => return Ok(Outcome::Fault(Fault { signal: libc::SIGFPE, code: 0, addr: pc, pc })),
-            Some(Trap::Undefined) => return Ok(Outcome::Fault(Fault { signal: libc::SIGILL, code: ILL_ILLOPN, addr: pc, pc })),
+            Some(Trap::Pending) => {
+                let code = float_code(host.fpu.pending_exceptions());
+                return Ok(Outcome::Fault(Fault { signal: libc::SIGFPE, code, addr: pc, pc }));
+            }
+            Some(Trap::Undefined) => {
+                return Ok(Outcome::Fault(Fault { signal: libc::SIGILL, code: ILL_ILLOPN, addr: pc, pc }));
+            }
             None => {}
         }
         if e.downcast_ref::<wasmtime::Trap>() == Some(&wasmtime::Trap::UnreachableCodeReached) {
@@ -366,6 +381,19 @@ impl Translation {
         }
         Err(format!("trap: {}", e.root_cause()))
     }
+}
+
+/// `si_code` of SIGFPE for unmasked x87 exceptions, as Linux chooses it (arch/x86/kernel/fpu/core.c, `fpu__exception_code`).
+fn float_code(exceptions: u16) -> i32 {
+    const FPE_FLTDIV: i32 = 3;
+    const FPE_FLTOVF: i32 = 4;
+    const FPE_FLTUND: i32 = 5;
+    const FPE_FLTRES: i32 = 6;
+    const FPE_FLTINV: i32 = 7;
+    [(0x1, FPE_FLTINV), (0x4, FPE_FLTDIV), (0x8, FPE_FLTOVF), (0x12, FPE_FLTUND), (0x20, FPE_FLTRES)]
+        .iter()
+        .find(|(bits, _)| exceptions & bits != 0)
+        .map_or(0, |(_, code)| *code)
 }
 
 /// `si_code` values that libc does not name on this target.
@@ -429,17 +457,26 @@ fn host_function(store: &mut Store<Host>, name: &str) -> Option<Extern> {
     let refuse = |what: &str| wasmtime::Error::msg(format!("{what} called"));
     Some(
         match name {
-            "x87" => Func::wrap(&mut *store, |mut c: Caller<'_, Host>, op: i32, arg: i32, addr: i64| -> wasmtime::Result<i64> {
-                let host = c.data_mut();
-                let Some(pages) = host.pages.as_ref() else { return Err(wasmtime::Error::msg("no memory")) };
-                match megalith_fpu::ops::execute(&mut host.fpu, op as u32, arg as u32, addr as u64, &mut Guest(pages)) {
-                    Ok(v) => Ok(v),
-                    Err(t) => {
-                        host.trap = Some(t);
-                        Err(wasmtime::Error::msg("x87 trap"))
+            "x87" => Func::wrap(
+                &mut *store,
+                |mut c: Caller<'_, Host>, op: i32, arg: i32, addr: i64| -> wasmtime::Result<i64> {
+                    let host = c.data_mut();
+                    let Some(pages) = host.pages.as_ref() else { return Err(wasmtime::Error::msg("no memory")) };
+                    match megalith_fpu::ops::execute(
+                        &mut host.fpu,
+                        op as u32,
+                        arg as u32,
+                        addr as u64,
+                        &mut Guest(pages),
+                    ) {
+                        Ok(v) => Ok(v),
+                        Err(t) => {
+                            host.trap = Some(t);
+                            Err(wasmtime::Error::msg("x87 trap"))
+                        }
                     }
-                }
-            }),
+                },
+            ),
             "udiv128" => Func::wrap(&mut *store, |hi: i64, lo: i64, d: i64| -> wasmtime::Result<(i64, i64)> {
                 let n = u128::from(hi as u64) << 64 | u128::from(lo as u64);
                 let d = u128::from(d as u64);
@@ -459,7 +496,9 @@ fn host_function(store: &mut Store<Host>, name: &str) -> Option<Extern> {
             "notice" => Func::wrap(&mut *store, |_: i32, _: i64| {}),
             "syscall" => Func::wrap(
                 &mut *store,
-                move |_: i64, _: i64, _: i64, _: i64, _: i64, _: i64, _: i64| -> wasmtime::Result<i64> { Err(refuse("syscall")) },
+                move |_: i64, _: i64, _: i64, _: i64, _: i64, _: i64, _: i64| -> wasmtime::Result<i64> {
+                    Err(refuse("syscall"))
+                },
             ),
             "cpuid" => Func::wrap(&mut *store, move |_: i32, _: i32| -> wasmtime::Result<(i32, i32, i32, i32)> {
                 Err(refuse("cpuid"))

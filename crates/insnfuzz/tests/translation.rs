@@ -22,8 +22,12 @@ fn every_covered_form_equals_the_cpu() {
     let bad: Vec<_> = report.forms.iter().filter(|f| f.status == Status::Failed).collect();
     assert!(bad.is_empty(), "{} forms: {bad:#?}", bad.len());
     assert_eq!(report.block_failures, 0, "{:#?}", report.block_mismatches);
-    let baseline_uncovered: Vec<_> =
-        report.forms.iter().filter(|f| f.baseline && matches!(f.status, Status::Uncovered(_))).map(|f| &f.form).collect();
+    let baseline_uncovered: Vec<_> = report
+        .forms
+        .iter()
+        .filter(|f| f.baseline && matches!(f.status, Status::Uncovered(_)))
+        .map(|f| &f.form)
+        .collect();
     assert!(baseline_uncovered.is_empty(), "{baseline_uncovered:?}");
 }
 

@@ -54,6 +54,9 @@ pub struct Analysis {
 /// Registers that an unknown callee is taken to read.
 const UNKNOWN_READS: RegSet = RegSet::DATA;
 
+/// Registers that carry arguments of C functions.
+pub const ARGUMENTS: RegSet = RegSet(1 << RDI | 1 << RSI | 1 << RDX | 1 << RCX | 1 << R8 | 1 << R9 | 1 << RAX);
+
 pub fn build_graph(program: &Program, f: &Function) -> Graph {
     let mut factory = InstructionInfoFactory::new();
     let index: HashMap<u32, usize> = f.blocks.iter().enumerate().map(|(i, &a)| (a, i)).collect();
@@ -71,6 +74,9 @@ pub fn build_graph(program: &Program, f: &Function) -> Graph {
         };
         if let Term::Call { target, .. } = block.term {
             calls[i] = program.function_at(target);
+        }
+        if let Term::JumpPredicted(t) = block.term {
+            leaves[i].push(program.function_at(t));
         }
         let jumps = matches!(block.term, Term::Jump(_) | Term::Cond { .. } | Term::JumpIndirect(_));
         for s in block.successors() {
@@ -154,6 +160,8 @@ impl Context<'_> {
         }
         match term {
             Term::Jump(_) | Term::Cond { .. } => {}
+            // Another variant of the same function may read any argument.
+            Term::JumpPredicted(_) => t.uses |= ARGUMENTS,
             Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live },
             Term::Call { .. } => match graph.calls[b].and_then(|f| summaries.get(f)) {
                 Some(s) if !self.snippet => {
@@ -234,7 +242,7 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         for a in &g.addrs {
             let Some(b) = program.blocks.get(a) else { continue };
             let mut targets = b.successors();
-            if let Term::Call { target, .. } = b.term {
+            if let Term::Call { target, .. } | Term::JumpPredicted(target) = b.term {
                 targets.push(target);
             }
             for t in targets {
@@ -274,6 +282,12 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
                 (_, Some(Callee::Direct(t))) => grow(&mut s, t, live.live_out[i]),
                 (_, Some(Callee::Unknown)) => indirect |= live.live_out[i],
                 (Term::JumpIndirect(_), _) => indirect |= own_ret,
+                (Term::JumpPredicted(t), _) => {
+                    indirect |= own_ret;
+                    if let Some(t) = program.function_at(*t) {
+                        grow(&mut s, t, own_ret);
+                    }
+                }
                 _ => {
                     for t in b.successors() {
                         if !g.index.contains_key(&t)
@@ -533,6 +547,14 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
         match &block.term {
             Term::Ret => exits.push(state.entry),
             Term::JumpIndirect(None) => wild = true,
+            // A wrong prediction unwinds, and what resumes reads everything anew.
+            Term::JumpPredicted(t) => match cx.program.function_at(*t).and_then(|t| summaries.get(t)) {
+                Some(t) => {
+                    changed |= t.mods;
+                    exits.push(state.entry - t.mods);
+                }
+                None => wild = true,
+            },
             _ => {
                 for s in block.successors() {
                     if !graph.index.contains_key(&s) {

@@ -23,6 +23,8 @@ pub enum Term {
     CallIndirect { ret: u32 },
     /// The last instruction is an indirect jump, with the table it goes through if one was recognised.
     JumpIndirect(Option<JumpTable>),
+    /// The last instruction is an indirect jump that most likely goes to the function at the address.
+    JumpPredicted(u32),
     /// The last instruction is `syscall`.
     Syscall { next: u32 },
     /// The last instruction always traps, or has no translation.
@@ -477,6 +479,22 @@ impl Finder<'_> {
         out
     }
 
+    /// Where a jump through an IFUNC slot is expected to go.
+    fn predicted(&self, insn: &Instruction) -> Option<u32> {
+        if insn.op0_kind() != OpKind::Memory || insn.memory_index() != Register::None || insn.segment_prefix() != Register::None {
+            return None;
+        }
+        let slot = match insn.memory_base() {
+            Register::RIP => insn.ip_rel_memory_address(),
+            Register::None => insn.memory_displacement64(),
+            _ => return None,
+        };
+        let resolver = self.image.irelative.get(&u32::try_from(slot).ok()?)?;
+        let target = crate::predict::resolve(self.image, *resolver)?;
+        // Its address is taken by the resolver, so it is a function.
+        self.pointers.contains(&target).then_some(target)
+    }
+
     fn terminator(&self, insn: &Instruction, addr: u32, next: u32) -> Option<Term> {
         Some(match insn.flow_control() {
             FlowControl::Next if insn.code() == Code::Hlt => Term::Trap,
@@ -490,9 +508,10 @@ impl Finder<'_> {
                 Term::Call { target: insn.near_branch_target() as u32, ret: next }
             }
             FlowControl::IndirectCall if is_near_indirect(insn) => Term::CallIndirect { ret: next },
-            FlowControl::IndirectBranch if is_near_indirect(insn) => {
-                Term::JumpIndirect(self.tables.get(&addr).cloned())
-            }
+            FlowControl::IndirectBranch if is_near_indirect(insn) => match self.predicted(insn) {
+                Some(target) => Term::JumpPredicted(target),
+                None => Term::JumpIndirect(self.tables.get(&addr).cloned()),
+            },
             FlowControl::Return if matches!(insn.code(), Code::Retnq | Code::Retnq_imm16) => Term::Ret,
             _ => Term::Trap,
         })

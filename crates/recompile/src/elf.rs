@@ -31,7 +31,9 @@ pub struct Image {
     pub symbols: BTreeMap<u32, String>,
     /// Code addresses from relocations and init arrays.
     pub code_pointers: Vec<u32>,
-    /// Functions of symbols that never return are not known; a snippet has one function only.
+    /// Slots that IRELATIVE relocations fill in: address of the slot to address of the resolver.
+    pub irelative: BTreeMap<u32, u32>,
+    /// A piece of code without a file around it.
     pub snippet: bool,
 }
 
@@ -125,6 +127,7 @@ impl Image {
             fdes: Vec::new(),
             symbols: BTreeMap::new(),
             code_pointers: Vec::new(),
+            irelative: BTreeMap::new(),
             snippet: false,
         };
         if !image.is_code(image.entry) {
@@ -159,6 +162,7 @@ impl Image {
             fdes: Vec::new(),
             symbols: BTreeMap::new(),
             code_pointers: Vec::new(),
+            irelative: BTreeMap::new(),
             snippet: true,
         })
     }
@@ -213,6 +217,11 @@ impl Image {
                             && self.is_code(a)
                         {
                             self.code_pointers.push(a);
+                            if kind == elf::R_X86_64_IRELATIVE
+                                && let Ok(slot) = u32::try_from(rela.r_offset(endian))
+                            {
+                                self.irelative.insert(slot, a);
+                            }
                         }
                     }
                 }

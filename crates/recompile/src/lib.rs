@@ -14,6 +14,7 @@ mod codegen;
 mod discover;
 mod elf;
 mod object;
+mod predict;
 mod regs;
 mod structure;
 

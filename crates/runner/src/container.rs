@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use megalith_abi::FileMeta;
 use megalith_engine::run::{CodeFile, ProgramCode};
-use megalith_manifest::{AotFile, FileHash, Kind};
+use megalith_manifest::{AotFile, Binary, FileHash, Kind};
 use megalith_run::options::{RunOptions, Volume};
-use megalith_vfs::{Budget, LayeredFs, LayeredOptions, Vfs};
-use megalith_vkernel::{Program, ProgramTable};
+use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
+use megalith_vkernel::{Policy, Program, ProgramTable};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -20,26 +20,40 @@ use crate::lower::Lower;
 /// Table index of a projection's first function.
 const TABLE_BASE: u32 = 1;
 
-/// All programs of the bundle, their code mapped.
-pub fn programs(bundle: &Bundle) -> Result<ProgramTable> {
-    let mut table = ProgramTable::new();
-    for (hash, binary) in bundle.manifest.by_hash() {
-        // Scripts and polyfills start through the program of their entry point.
-        if binary.kind != Kind::Elf {
-            continue;
+/// What the manifest lets start: the programs with their code mapped, and which path stands for what.
+pub fn programs(bundle: &Bundle, lower: &Lower) -> Result<(ProgramTable, Policy)> {
+    let (mut table, mut policy) = (ProgramTable::new(), Policy::default());
+    for (path, binary) in &bundle.manifest.binaries {
+        let hash = binary.hash;
+        policy.add_path(path.as_bytes(), hash.0);
+        match binary.kind {
+            Kind::Elf if table.get(&hash.0).is_none() => {
+                let bad = |why: String| fail(format!("{}: {path}: {why}; build the bundle again", bundle.path.display()));
+                let source = lower.source(path.as_bytes(), &hash).map_err(bad)?;
+                table.insert(program(bundle, binary, source)?);
+            }
+            Kind::Elf => {}
+            Kind::Script => policy.add_script(hash.0, binary.size),
+            // Not there yet: their paths start nothing.
+            Kind::Wasi | Kind::Polyfill => {}
         }
-        let Some(aot) = bundle.index.files.get(&hash) else {
-            let path = bundle.aot_path("index.json");
-            return Err(fail(format!("{}: no code for {}; run 'megalith compile {}'", path.display(), binary.entry_point, bundle.path.display())));
-        };
-        let file = bundle.aot_file(&aot.code)?;
-        let shown = bundle.aot_path(&aot.code);
-        let code = CodeFile::map(&file, aot.code_size, aot.code_hash.0).map_err(|e| fail(format!("{}: {e:#}", shown.display())))?;
-        let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
-        let meta = Arc::new(meta(bundle, aot)?);
-        table.insert(Program::new(hash.0, binary.size, binary.entry_point.clone(), meta, TABLE_BASE, engine));
     }
-    Ok(table)
+    Ok((table, policy))
+}
+
+/// One recompiled program.
+fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Program> {
+    let Some(aot) = bundle.index.files.get(&binary.hash) else {
+        let index = bundle.aot_path("index.json");
+        let compile = format!("run 'megalith compile {}'", bundle.path.display());
+        return Err(fail(format!("{}: no code for {}; {compile}", index.display(), binary.entry_point)));
+    };
+    let file = bundle.aot_file(&aot.code)?;
+    let bad = |e| fail(format!("{}: {e:#}", bundle.aot_path(&aot.code).display()));
+    let code = CodeFile::map(&file, aot.code_size, aot.code_hash.0).map_err(bad)?;
+    let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
+    let meta = Arc::new(meta(bundle, aot)?);
+    Ok(Program::new(binary.hash.0, binary.size, binary.entry_point.clone(), meta, TABLE_BASE, source, engine))
 }
 
 /// The metadata of a program, checked by hash.
@@ -56,12 +70,11 @@ fn meta(bundle: &Bundle, aot: &AotFile) -> Result<FileMeta> {
 }
 
 /// The file system tree: the image's files below a private layer, /tmp, and the volumes.
-pub fn vfs(bundle: &Bundle, options: &RunOptions) -> Result<Arc<Vfs>> {
-    let lower = Lower::open(bundle.section()?, &bundle.manifest.fs.root)?;
+pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, options: &RunOptions) -> Result<Arc<Vfs>> {
     let budget = options.memory.map_or_else(Budget::unlimited, Budget::new);
     let bundle_path = bundle.path.clone();
     let root = LayeredFs::new(LayeredOptions {
-        lower: Some(Arc::new(lower)),
+        lower: Some(lower),
         budget: Arc::clone(&budget),
         read_only: options.read_only,
         on_corrupt: Some(Box::new(move |c| {
@@ -73,9 +86,9 @@ pub fn vfs(bundle: &Bundle, options: &RunOptions) -> Result<Arc<Vfs>> {
     .map_err(|e| fail(format!("{}: no root directory ({e}); build the bundle again", bundle.path.display())))?;
     let vfs = Vfs::new(root);
     let has_tmp = {
-        let (root, cred) = (vfs.root(), megalith_vfs::Cred::root());
-        let at = megalith_vfs::At { root: &root, base: &root, cred: &cred };
-        vfs.lookup(&at, b"/tmp", megalith_vfs::WalkFlags::FOLLOW).is_ok()
+        let (root, cred) = (vfs.root(), Cred::root());
+        let at = At { root: &root, base: &root, cred: &cred };
+        vfs.lookup(&at, b"/tmp", WalkFlags::FOLLOW).is_ok()
     };
     if options.read_only || !has_tmp {
         let made = LayeredFs::tmpfs(0o1777, budget).and_then(|tmp| vfs.mount_creating(b"/tmp", tmp, false));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use megalith_image::{FileType as ImageType, fssection::Reader};
 use megalith_manifest::FileHash;
-use megalith_vfs::{FileType, LowerInode, LowerTree, Timespec};
+use megalith_vfs::{FileType, LowerInode, LowerTree, MapSource, Timespec};
 use memmap2::Mmap;
 
 use crate::bundle::Section;
@@ -24,6 +24,25 @@ impl Lower {
         let Section { map, file, offset } = section;
         let reader = Reader::open(map, root).map_err(|e| fail(format!("{e}; build the bundle again")))?;
         Ok(Lower { reader, file: Arc::new(file.into()), offset })
+    }
+
+    /// Where the bytes of the program at `path` lie. Its hash in the tree must be `hash`.
+    pub fn source(&self, path: &[u8], hash: &FileHash) -> std::result::Result<MapSource, String> {
+        let inode = self.reader.find_path(path).ok_or("the manifest names it, but the container's files have no such file")?;
+        if self.reader.hash(inode).as_ref() != Some(hash) {
+            return Err("its hash in the manifest is not that of the container's file".into());
+        }
+        let (_, len) = self.reader.data_range(inode).ok_or("it is not a regular file")?;
+        let (fd, offset) = self.place(inode).ok_or("it does not begin on a page boundary")?;
+        Ok(MapSource { fd, offset, len, sealed: true })
+    }
+
+    /// Where inode `n`'s bytes lie in the host file, if on a page boundary.
+    fn place(&self, n: u32) -> Option<(Arc<OwnedFd>, u64)> {
+        let (start, len) = self.reader.data_range(n)?;
+        let offset = self.offset.checked_add(start)?;
+        // An empty file has no place; a file of a foreign writer may lie anywhere.
+        (len > 0 && offset.is_multiple_of(4096)).then(|| (Arc::clone(&self.file), offset))
     }
 }
 
@@ -74,9 +93,8 @@ impl LowerTree for Lower {
         self.reader.data(u32::try_from(n).ok()?)
     }
     fn host_range(&self, n: u64) -> Option<(Arc<OwnedFd>, u64)> {
-        let (start, len) = self.reader.data_range(u32::try_from(n).ok()?)?;
-        let offset = self.offset.checked_add(start)?;
-        // An empty file has no place; a file of a foreign writer may lie anywhere.
-        (len > 0 && offset.is_multiple_of(4096)).then(|| (Arc::clone(&self.file), offset))
+        let (_, len) = self.reader.data_range(u32::try_from(n).ok()?)?;
+        // What follows the end of a file in its last page is not zeros: such a file is mapped from a copy.
+        len.is_multiple_of(4096).then(|| self.place(u32::try_from(n).ok()?))?
     }
 }

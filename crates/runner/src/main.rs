@@ -23,6 +23,7 @@ use megalith_vkernel::{Kernel, KernelConfig, Limits, LineSink, Stdio};
 
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result, fail};
+use crate::lower::Lower;
 
 /// Run a program of a bundle. Normally started by `megalith run`.
 #[derive(Parser)]
@@ -65,22 +66,25 @@ fn run(options: &RunOptions) -> Result<i32> {
     let line_end = if options.tty { "\r" } else { "" };
     let sink: LineSink = Arc::new(move |line: &str| say(&format!("megalith: {line}{line_end}")));
     let runtime = Runtime::new(Arc::clone(&sink)).map_err(|e| fail(format!("{e:#}")))?;
-    let programs = container::programs(&bundle)?;
-    let vfs = container::vfs(&bundle, options)?;
+    let lower = Arc::new(Lower::open(bundle.section()?, &bundle.manifest.fs.root)?);
+    let (programs, policy) = container::programs(&bundle, &lower)?;
+    let vfs = container::vfs(&bundle, lower, options)?;
     let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
     let env = command::environment(config, options, &home)?;
     let cwd = command::workdir(config, options)?;
-    megalith_vkernel::mm::prepare().map_err(|e| fail(format!("cannot open /proc/self/pagemap: {e}")))?;
     let stdio = Stdio { fds: stdio()?, tty: options.tty };
     let strace: LineSink = Arc::new(move |line: &str| say(&format!("{line}{line_end}")));
     let kernel = Kernel::new(KernelConfig {
         programs,
+        policy,
+        vfs,
         launcher: Arc::new(runtime),
         hostname: options.hostname.clone(),
         limits: Limits { memory: options.memory, timeout: options.timeout, processes: options.pids_limit as usize },
         audit: sink,
         strace: options.strace.then_some(strace),
-    });
+    })
+    .map_err(|e| fail(format!("cannot set up the kernel: {e}; it needs /proc, and directories /proc and /dev in the image")))?;
     if options.tty {
         terminal::make_raw()?;
     }

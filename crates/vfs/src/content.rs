@@ -191,7 +191,8 @@ impl Content {
         }
     }
 
-    /// fallocate with mode 0, KEEP_SIZE or PUNCH_HOLE | KEEP_SIZE. The caller checked the mode and that the range is not empty.
+    /// fallocate with mode 0, KEEP_SIZE or PUNCH_HOLE | KEEP_SIZE. The caller checked the mode and that the range is
+    /// not empty.
     pub(crate) fn fallocate(&mut self, keep_size: bool, punch: bool, offset: u64, len: u64) -> Result<()> {
         let end = offset.checked_add(len).filter(|&e| e <= MAX_SIZE).ok_or(Errno::EFBIG)?;
         if !punch && end > SMALL {

@@ -1,7 +1,8 @@
 //! Names in use: the tree of directory entries that open files, working directories and mount points hold on to.
 //!
-//! A [`Location`] stays right when the object, or a directory above it, is renamed or removed. The tree holds only what somebody refers to: a dentry
-//! keeps its parent alive, a parent knows its children weakly. Nothing is answered from here: each walk asks the file system.
+//! A [`Location`] stays right when the object, or a directory above it, is renamed or removed. The tree holds only what
+//! somebody refers to: a dentry keeps its parent alive, a parent knows its children weakly. Nothing is answered from
+//! here: each walk asks the file system.
 
 use crate::{FileSystem, FileType, Inode, InodeId};
 use std::collections::HashMap;
@@ -114,8 +115,8 @@ impl Drop for Dentry {
     }
 }
 
-/// A place in the tree of a [`crate::Vfs`]: an inode and the name under which it was reached. What an open file description, a
-/// working directory, a root directory and a magic link hold. Cheap to clone.
+/// A place in the tree of a [`crate::Vfs`]: an inode and the name under which it was reached. What an open file
+/// description, a working directory, a root directory and a magic link hold. Cheap to clone.
 #[derive(Clone)]
 pub struct Location(pub(crate) Arc<Dentry>);
 
@@ -139,13 +140,15 @@ impl Location {
         Location(Dentry::new(mount, inode, None, b""))
     }
 
-    /// An object outside of the tree (pipe, socket, memfd, O_TMPFILE file): `label` is what /proc/self/fd shows (`pipe:[17]`).
+    /// An object outside of the tree (pipe, socket, memfd, O_TMPFILE file): `label` is what /proc/self/fd shows
+    /// (`pipe:[17]`).
     pub fn anonymous(inode: Arc<dyn Inode>, label: &[u8]) -> Location {
         let mount = Mount::new(Arc::new(Anonymous(inode.clone())), false, None);
         Location(Dentry::new(mount, inode, None, label))
     }
 
-    /// The location of `inode`, which was just made as `name` in this directory. Somebody may have removed the name already.
+    /// The location of `inode`, which was just made as `name` in this directory. Somebody may have removed the name
+    /// already.
     pub(crate) fn made(&self, name: &[u8], inode: Arc<dyn Inode>) -> Location {
         match self.child(name) {
             Ok(l) if l.inode().id() == inode.id() => l,
@@ -221,8 +224,8 @@ impl Location {
         read(&self.0.link).name.to_vec()
     }
 
-    /// The absolute path as /proc/self/fd shows it: seen from `root` (`None`: the top of the tree), with " (deleted)" when the name is gone.
-    /// Anonymous objects give their label.
+    /// The absolute path as /proc/self/fd shows it: seen from `root` (`None`: the top of the tree), with " (deleted)"
+    /// when the name is gone. Anonymous objects give their label.
     pub fn path(&self, root: Option<&Location>) -> Vec<u8> {
         let (mut path, reached) = self.components(root);
         if !reached {
@@ -234,7 +237,8 @@ impl Location {
         path
     }
 
-    /// The path for getcwd(2): ENOENT when the directory was removed; "(unreachable)" in front when it is not below `root`.
+    /// The path for getcwd(2): ENOENT when the directory was removed; "(unreachable)" in front when it is not below
+    /// `root`.
     pub fn cwd_path(&self, root: &Location) -> crate::Result<Vec<u8>> {
         if self.is_deleted() {
             return Err(crate::Errno::ENOENT);
@@ -338,7 +342,8 @@ impl Location {
         }
     }
 
-    /// Gives the dentry `child` of this directory its new place. Under the mutation lock, after [`Location::detach`] of the target.
+    /// Gives the dentry `child` of this directory its new place. Under the mutation lock, after [`Location::detach`] of
+    /// the target.
     pub(crate) fn move_child(&self, name: &[u8], child: Option<Location>, new_dir: &Location, new_name: &[u8]) {
         let Some(child) = child else { return };
         {

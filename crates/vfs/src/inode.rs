@@ -28,8 +28,9 @@ pub struct MapSource {
     pub offset: u64,
     /// Size of the guest file now. Pages wholly past it must fault (SIGBUS).
     pub len: u64,
-    /// The bytes are those of the sealed lower layer: map MAP_PRIVATE, or read-only. The host file goes on behind `len` with bytes that are not the guest's to see: map
-    /// the whole pages only, and give a last partial page as anonymous memory with a copy of the bytes and zeros behind them.
+    /// The bytes are those of the sealed lower layer: map MAP_PRIVATE, or read-only. The host file goes on behind `len`
+    /// with bytes that are not the guest's to see: map the whole pages only, and give a last partial page as anonymous
+    /// memory with a copy of the bytes and zeros behind them.
     pub sealed: bool,
 }
 
@@ -39,7 +40,8 @@ pub enum ContentClass {
     /// Unchanged file of the sealed lower layer whose bytes were checked; this is their SHA-256.
     Sealed { hash: [u8; 32] },
     /// Bytes that only this process can change. A hash holds as long as the inode answers with the same generation:
-    /// ask, [`Inode::read_all`], ask again, and remember the hash under ([`InodeId`], generation) when both answers are equal.
+    /// ask, [`Inode::read_all`], ask again, and remember the hash under ([`InodeId`], generation) when both answers are
+    /// equal.
     Private { generation: u64 },
     /// Others can change the bytes at any time: read them into private memory and hash that, at every start.
     Foreign,
@@ -56,7 +58,8 @@ pub trait Inode: Any + Send + Sync {
     fn file_type(&self) -> FileType;
     /// All attributes.
     fn stat(&self) -> Result<Stat>;
-    /// Changes attributes, all or none. Permissions were checked; the set-ID rules (man 2 chown) were applied by the caller.
+    /// Changes attributes, all or none. Permissions were checked; the set-ID rules (man 2 chown) were applied by the
+    /// caller.
     fn setattr(&self, _attr: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
     }
@@ -71,7 +74,8 @@ pub trait Inode: Any + Send + Sync {
     fn create(&self, _name: &[u8], _new: &NewNode) -> Result<Arc<dyn Inode>> {
         Err(Errno::EACCES)
     }
-    /// Creates a regular file without a name in this directory's file system (O_TMPFILE). With `linkable`, link() may name it later.
+    /// Creates a regular file without a name in this directory's file system (O_TMPFILE). With `linkable`, link() may
+    /// name it later.
     fn create_unlinked(&self, _new: &NewNode, _linkable: bool) -> Result<Arc<dyn Inode>> {
         Err(Errno::EOPNOTSUPP)
     }
@@ -87,7 +91,8 @@ pub trait Inode: Any + Send + Sync {
     fn symlink(&self, _name: &[u8], _target: &[u8], _new: &NewNode) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)
     }
-    /// Adds `name` as a further name of `target`, which is of the same file system (EXDEV otherwise) and no directory (EPERM).
+    /// Adds `name` as a further name of `target`, which is of the same file system (EXDEV otherwise) and no directory
+    /// (EPERM).
     fn link(&self, _name: &[u8], _target: &Arc<dyn Inode>) -> Result<()> {
         Err(Errno::EPERM)
     }
@@ -103,8 +108,9 @@ pub trait Inode: Any + Send + Sync {
     fn rename(&self, _name: &[u8], _new_dir: &Arc<dyn Inode>, _new_name: &[u8], _flags: RenameFlags) -> Result<()> {
         Err(Errno::EPERM)
     }
-    /// The entries after `cursor` (0: from the start; else the `next` of an entry), at most `max` of them, "." and ".." included.
-    /// Empty at the end. Entries that stay are returned exactly once, whatever changes around them. See [`list_dir`].
+    /// The entries after `cursor` (0: from the start; else the `next` of an entry), at most `max` of them, "." and ".."
+    /// included. Empty at the end. Entries that stay are returned exactly once, whatever changes around them. See
+    /// [`list_dir`].
     fn readdir(&self, _cursor: u64, _max: usize) -> Result<Vec<DirEntry>> {
         Err(Errno::ENOTDIR)
     }
@@ -115,16 +121,16 @@ pub trait Inode: Any + Send + Sync {
     fn readlink(&self) -> Result<Vec<u8>> {
         Err(Errno::EINVAL)
     }
-    /// For magic links (/proc/PID/exe, /proc/PID/fd/N): the object itself, which a walk takes instead of reading the text.
-    /// `Ok(None)`: an ordinary symbolic link.
+    /// For magic links (/proc/PID/exe, /proc/PID/fd/N): the object itself, which a walk takes instead of reading the
+    /// text. `Ok(None)`: an ordinary symbolic link.
     fn follow(&self) -> Result<Option<Location>> {
         Ok(None)
     }
 
     // Files.
 
-    /// Called once for each open file description. A sealed file is checked against its hash here (EIO).
-    /// `Some(inode)`: this description shall use that object instead (state of its own, as of a generated text in /proc).
+    /// Called once for each open file description. A sealed file is checked against its hash here (EIO). `Some(inode)`:
+    /// this description shall use that object instead (state of its own, as of a generated text in /proc).
     fn open(&self, _access: Access) -> Result<Option<Arc<dyn Inode>>> {
         Ok(None)
     }
@@ -132,8 +138,8 @@ pub trait Inode: Any + Send + Sync {
     fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> Result<usize> {
         Err(if self.file_type() == FileType::Directory { Errno::EISDIR } else { Errno::EINVAL })
     }
-    /// Writes at `offset`; a gap behind the old end reads as zeros. Returns the bytes written (fewer when space ends in between). Does not
-    /// clear set-ID bits: see [`crate::remove_privileges`].
+    /// Writes at `offset`; a gap behind the old end reads as zeros. Returns the bytes written (fewer when space ends in
+    /// between). Does not clear set-ID bits: see [`crate::remove_privileges`].
     fn write_at(&self, _offset: u64, _data: &[u8]) -> Result<usize> {
         Err(Errno::EINVAL)
     }
@@ -150,7 +156,8 @@ pub trait Inode: Any + Send + Sync {
     fn fallocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
-    /// The first offset at or after `offset` that holds data (`data`: SEEK_DATA) or a hole (SEEK_HOLE); ENXIO past the end.
+    /// The first offset at or after `offset` that holds data (`data`: SEEK_DATA) or a hole (SEEK_HOLE); ENXIO past the
+    /// end.
     fn seek_data(&self, offset: u64, data: bool) -> Result<u64> {
         let size = self.stat()?.size;
         if offset >= size {
@@ -162,8 +169,8 @@ pub trait Inode: Any + Send + Sync {
     fn fsync(&self, _data_only: bool) -> Result<()> {
         Ok(())
     }
-    /// What to mmap; ENODEV when the object cannot be mapped. `shared_writable`: the caller makes a MAP_SHARED mapping that is, or by mprotect may
-    /// become, writable; from then on the content generation changes with every question.
+    /// What to mmap; ENODEV when the object cannot be mapped. `shared_writable`: the caller makes a MAP_SHARED mapping
+    /// that is, or by mprotect may become, writable; from then on the content generation changes with every question.
     fn map_source(&self, _shared_writable: bool) -> Result<MapSource> {
         Err(Errno::ENODEV)
     }
@@ -213,7 +220,8 @@ pub trait Inode: Any + Send + Sync {
     }
 }
 
-/// A `readdir` body for a directory whose entries are given as a whole (/proc, /dev): adds "." and "..", uses the position as cursor.
+/// A `readdir` body for a directory whose entries are given as a whole (/proc, /dev): adds "." and "..", uses the
+/// position as cursor.
 pub fn list_dir(
     ino: u64,
     parent_ino: u64,
@@ -231,7 +239,8 @@ pub fn list_dir(
         .collect()
 }
 
-/// Refuses names that no directory entry may have: EINVAL, ENAMETOOLONG. For file systems that get names from elsewhere than a walk.
+/// Refuses names that no directory entry may have: EINVAL, ENAMETOOLONG. For file systems that get names from elsewhere
+/// than a walk.
 pub fn check_name(name: &[u8]) -> Result<()> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         return Err(Errno::EINVAL);

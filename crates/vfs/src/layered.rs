@@ -1,11 +1,13 @@
 //! The layered file system: a sealed lower layer below a private upper layer in memory.
 //!
-//! One [`Node`] stands for one inode, wherever its names are. A lower inode gets its node at first use, under an inode number that follows from its number in
-//! the lower tree; "copy-up" changes the node in place. So hard links stay together, inode numbers are stable, and a renamed lower directory is simply a
-//! node with another name: its contents are still looked up by lower inode, not by path. What a directory adds to its lower side is a
-//! map from names to nodes and *whiteouts* (names that are hidden); a directory made here has no lower side, which makes it opaque.
+//! One [`Node`] stands for one inode, wherever its names are. A lower inode gets its node at first use, under an inode
+//! number that follows from its number in the lower tree; "copy-up" changes the node in place. So hard links stay
+//! together, inode numbers are stable, and a renamed lower directory is simply a node with another name: its contents
+//! are still looked up by lower inode, not by path. What a directory adds to its lower side is a map from names to
+//! nodes and *whiteouts* (names that are hidden); a directory made here has no lower side, which makes it opaque.
 //!
-//! Locks: `Shared::tree` (all names; read by lookups) before `Node::meta`; `Node::content` before `Node::meta`; never `tree` together with `content`.
+//! Locks: `Shared::tree` (all names; read by lookups) before `Node::meta`; `Node::content` before `Node::meta`; never
+//! `tree` together with `content`.
 
 use crate::budget::Charge;
 use crate::content::{Content, MAX_SIZE, copy_from};
@@ -67,7 +69,8 @@ const NODE_COST: u64 = 400;
 const NAME_COST: u64 = 128;
 /// Largest number of hard links.
 const LINK_MAX: u32 = 65000;
-/// Readdir cursors: 1 and 2 are behind "." and "..", 3 + i behind the lower entry i; from here on the upper entries, in order of creation.
+/// Readdir cursors: 1 and 2 are behind "." and "..", 3 + i behind the lower entry i; from here on the upper entries, in
+/// order of creation.
 const UPPER_CURSOR: u64 = 1 << 40;
 /// Age at which an access time is renewed although the file did not change (relatime).
 const ATIME_SECONDS: i64 = 24 * 3600;
@@ -149,7 +152,8 @@ const BAD: u8 = 2;
 impl LayeredFs {
     /// Makes the file system. EINVAL when the lower tree has no root directory.
     pub fn new(options: LayeredOptions) -> Result<Arc<LayeredFs>> {
-        // Device numbers of major 0, as the kernel gives to file systems without a device; high, to stay clear of the host's.
+        // Device numbers of major 0, as the kernel gives to file systems without a device; high, to stay clear of the
+        // host's.
         static NEXT_DEV: AtomicU64 = AtomicU64::new(0);
         let minor = 0x8000 + (NEXT_DEV.fetch_add(1, Ordering::Relaxed) & 0x7fff);
         let first_upper = options.lower.as_ref().map_or(1, |l| l.inode_count().min(1 << 48) + 1);
@@ -438,7 +442,8 @@ impl Tree {
         }
     }
 
-    /// Takes one name off `node`; the last one takes it out of the tree. The caller drops what is returned after the lock.
+    /// Takes one name off `node`; the last one takes it out of the tree. The caller drops what is returned after the
+    /// lock.
     fn unname(&mut self, node: &Arc<Node>, now: Timespec) -> Option<(Option<Arc<Node>>, Option<Dir>)> {
         let gone = {
             let mut m = write(&node.meta);
@@ -551,7 +556,8 @@ impl Node {
         self.lower.zip(self.shared.lower()).and_then(|(n, t)| t.inode(n)).map_or(0, |l| l.size)
     }
 
-    /// Runs `f` on the file's own bytes, copying them up first (only the first `keep` bytes), and marks them as changed.
+    /// Runs `f` on the file's own bytes, copying them up first (only the first `keep` bytes), and marks them as
+    /// changed.
     fn change<T>(&self, keep: u64, f: impl FnOnce(&mut Content) -> Result<T>) -> Result<T> {
         self.require_file()?;
         self.shared.writable()?;
@@ -864,7 +870,8 @@ impl Inode for Node {
             return Ok(n);
         }
         let sealed = self.sealed()?;
-        // It may have been copied up since; the old bytes are as good an answer as any to a read that overlaps the write.
+        // It may have been copied up since; the old bytes are as good an answer as any to a read that overlaps the
+        // write.
         Ok(copy_from(sealed, offset, buf))
     }
 

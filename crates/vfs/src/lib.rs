@@ -1,13 +1,18 @@
 //! The layered file system of a container: sealed lower layer, private upper layer, volumes, mounts and path walks.
 //!
-//! A library without processes, descriptors or threads: the vkernel brings credentials, roots and working directories ([`At`]) to every call.
+//! A library without processes, descriptors or threads: the vkernel brings credentials, roots and working directories
+//! ([`At`]) to every call.
 //!
 //! * [`Vfs`] is the tree of mounts: path walks, the operations on names, and *all permission checks*.
-//! * [`FileSystem`] and [`Inode`] are what a file system implements; they check no permissions. Here are [`LayeredFs`] (the image's
-//!   files below a private layer in memory; without a lower layer it is a tmpfs) and [`Volume`] (a directory or file of the host).
+//! * [`FileSystem`] and [`Inode`] are what a file system implements; they check no permissions. Here are [`LayeredFs`]
+//!   (the image's files below a private layer in memory; without a lower layer it is a tmpfs) and [`Volume`] (a
+//!   directory or file of the host).
 //! * [`Location`] is a name in use: it goes on telling the right path after renames, and holds the [`Inode`].
 //!
-//! Errors are Linux's ([`Errno`]), names and paths are bytes, and semantics follow the man pages of the system calls that the methods are named after.
+//! Errors are Linux's ([`Errno`]), names and paths are bytes, and semantics follow the man pages of the system calls
+//! that the methods are named after.
+
+#![forbid(unsafe_code)]
 
 mod budget;
 mod content;

@@ -1,4 +1,5 @@
-//! Locks without poisoning: state is kept consistent by the order of updates, and a panic elsewhere must not take the container's files along.
+//! Locks without poisoning: state is kept consistent by the order of updates, and a panic elsewhere must not take the
+//! container's files along.
 
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -15,7 +15,8 @@ pub struct LowerInode {
     pub mtime: Timespec,
     /// Bytes of a regular file, or of a symbolic link's target.
     pub size: u64,
-    /// Names of a file; for a directory 2 + its subdirectories. 0: unknown (a file has one name then; a directory's entries are counted).
+    /// Names of a file; for a directory 2 + its subdirectories. 0: unknown (a file has one name then; a directory's
+    /// entries are counted).
     pub nlink: u32,
     /// Device number of a device node, as `st_rdev`.
     pub rdev: u64,
@@ -23,10 +24,12 @@ pub struct LowerInode {
     pub hash: [u8; 32],
 }
 
-/// The sealed tree: immutable, addressed by inode number below [`LowerTree::inode_count`]. Hard links share an inode. Its structure (everything
-/// but file contents) was checked against the root hash by whoever opened it; contents are checked here, at first use.
+/// The sealed tree: immutable, addressed by inode number below [`LowerTree::inode_count`]. Hard links share an inode.
+/// Its structure (everything but file contents) was checked against the root hash by whoever opened it; contents are
+/// checked here, at first use.
 ///
-/// Answers must be cheap: the layered file system asks anew at every lookup. Numbers may come from anywhere, an unknown one gives `None`.
+/// Answers must be cheap: the layered file system asks anew at every lookup. Numbers may come from anywhere, an unknown
+/// one gives `None`.
 pub trait LowerTree: Send + Sync + 'static {
     /// The root directory.
     fn root(&self) -> u64;
@@ -36,7 +39,8 @@ pub trait LowerTree: Send + Sync + 'static {
     fn inode(&self, n: u64) -> Option<LowerInode>;
     /// The entry `name` of directory `dir`.
     fn lookup(&self, dir: u64, name: &[u8]) -> Option<u64>;
-    /// The entry number `index` (from 0) of directory `dir`, in a fixed order; `None` past the last. "." and ".." are not among them.
+    /// The entry number `index` (from 0) of directory `dir`, in a fixed order; `None` past the last. "." and ".." are
+    /// not among them.
     fn entry(&self, dir: u64, index: u64) -> Option<(&[u8], u64)>;
     /// Target of a symbolic link.
     fn link_target(&self, n: u64) -> Option<&[u8]>;

@@ -6,16 +6,16 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// A [`LowerTree`] over a file system section ([`Reader`]) that lies in an open file. The reader has checked the tree index; contents are checked
-/// by [`crate::LayeredFs`] at first use.
+/// A [`LowerTree`] over a file system section ([`Reader`]) that lies in an open file. The reader has checked the tree
+/// index; contents are checked by [`crate::LayeredFs`] at first use.
 pub struct SealedTree<B> {
     reader: Reader<B>,
     file: Option<(Arc<OwnedFd>, u64)>,
 }
 
 impl<B: Deref<Target = [u8]>> SealedTree<B> {
-    /// `file`: the host file that the section lies in (`container.wasm` or `files.img`) and the section's offset there; guests' file mappings map it. Without it,
-    /// a file that is mapped is copied up first.
+    /// `file`: the host file that the section lies in (`container.wasm` or `files.img`) and the section's offset there;
+    /// guests' file mappings map it. Without it, a file that is mapped is copied up first.
     pub fn new(reader: Reader<B>, file: Option<(Arc<OwnedFd>, u64)>) -> SealedTree<B> {
         SealedTree { reader, file }
     }

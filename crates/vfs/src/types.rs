@@ -119,7 +119,8 @@ impl Cred {
     pub fn owns(&self, stat: &Stat) -> bool {
         self.privileged() || self.uid == stat.uid
     }
-    /// Checks the permission bits of `stat`: EACCES when `want` is not granted. Read-only file systems are the mount's concern.
+    /// Checks the permission bits of `stat`: EACCES when `want` is not granted. Read-only file systems are the mount's
+    /// concern.
     pub fn check(&self, stat: &Stat, want: Access) -> Result<()> {
         let want_bits = (want.read as u32) << 2 | (want.write as u32) << 1 | want.exec as u32;
         let granted = if self.uid == stat.uid {
@@ -286,7 +287,8 @@ pub struct RenameFlags {
 }
 
 impl RenameFlags {
-    /// From the `flags` argument of renameat2(2); EINVAL for other bits (RENAME_WHITEOUT included) and for both at once.
+    /// From the `flags` argument of renameat2(2); EINVAL for other bits (RENAME_WHITEOUT included) and for both at
+    /// once.
     pub fn from_bits(bits: u32) -> Result<RenameFlags> {
         if bits >= 3 {
             return Err(Errno::EINVAL);

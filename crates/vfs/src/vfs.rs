@@ -1,4 +1,5 @@
-//! Path walks and the operations on names, with their permission checks (man 7 path_resolution; `fs/namei.c` for the order of errors).
+//! Path walks and the operations on names, with their permission checks (man 7 path_resolution; `fs/namei.c` for the
+//! order of errors).
 
 use crate::dentry::{Location, Mount, same};
 use crate::lock::{read, write};
@@ -158,7 +159,8 @@ impl Vfs {
         }
     }
 
-    /// `fs.protected_symlinks` and `fs.protected_hardlinks` (man 5 proc_sys_fs); both are on at first, as Debian sets them.
+    /// `fs.protected_symlinks` and `fs.protected_hardlinks` (man 5 proc_sys_fs); both are on at first, as Debian sets
+    /// them.
     pub fn set_protected(&self, symlinks: bool, hardlinks: bool) {
         self.protect_symlinks.store(symlinks, Ordering::Relaxed);
         self.protect_hardlinks.store(hardlinks, Ordering::Relaxed);
@@ -169,7 +171,8 @@ impl Vfs {
         self.root.clone()
     }
 
-    /// Mounts `fs` at `path` (absolute, as root sees it). ENOENT when nothing is there, ENOTDIR when one side is a directory and the other is not.
+    /// Mounts `fs` at `path` (absolute, as root sees it). ENOENT when nothing is there, ENOTDIR when one side is a
+    /// directory and the other is not.
     pub fn mount(&self, path: &[u8], fs: Arc<dyn FileSystem>, read_only: bool) -> Result<Location> {
         let cred = Cred::root();
         let point = self.lookup(&At { root: &self.root, base: &self.root, cred: &cred }, path, WalkFlags::FOLLOW)?;
@@ -191,8 +194,8 @@ impl Vfs {
         Ok(root)
     }
 
-    /// As [`Vfs::mount`], but creates the mount point first when it is missing: directories (mode 755, root's) and, for a
-    /// file system that is one file, an empty file.
+    /// As [`Vfs::mount`], but creates the mount point first when it is missing: directories (mode 755, root's) and, for
+    /// a file system that is one file, an empty file.
     pub fn mount_creating(&self, path: &[u8], fs: Arc<dyn FileSystem>, read_only: bool) -> Result<Location> {
         let cred = Cred::root();
         let at = At { root: &self.root, base: &self.root, cred: &cred };
@@ -223,7 +226,8 @@ impl Vfs {
         self.mount(path, fs, read_only)
     }
 
-    /// Takes the topmost mount at `path` away. Open files on it go on working. EINVAL when it is no mount, EBUSY when something is mounted inside.
+    /// Takes the topmost mount at `path` away. Open files on it go on working. EINVAL when it is no mount, EBUSY when
+    /// something is mounted inside.
     pub fn unmount(&self, path: &[u8]) -> Result<()> {
         let cred = Cred::root();
         let root = self.lookup(&At { root: &self.root, base: &self.root, cred: &cred }, path, WalkFlags::FOLLOW)?;
@@ -257,8 +261,8 @@ impl Vfs {
 
     // Walks.
 
-    /// Walks `path`. A missing last component is no error here: `target` is `None` then (but with a trailing slash and `directory` unset it is
-    /// still up to the caller whether that is one).
+    /// Walks `path`. A missing last component is no error here: `target` is `None` then (but with a trailing slash and
+    /// `directory` unset it is still up to the caller whether that is one).
     pub fn walk(&self, at: &At, path: &[u8], flags: WalkFlags) -> Result<Walked> {
         if path.is_empty() && flags.empty {
             return Ok(Walked {
@@ -333,7 +337,8 @@ impl Vfs {
         self.begin(at, path, WalkFlags::NOFOLLOW)?.run_to_last(self)
     }
 
-    /// Parent and name for making a new entry: EEXIST when it is there, ENOENT for a trailing slash on what is to be no directory, EROFS.
+    /// Parent and name for making a new entry: EEXIST when it is there, ENOENT for a trailing slash on what is to be no
+    /// directory, EROFS.
     fn new_entry(&self, at: &At, path: &[u8], dir: bool) -> Result<(Location, Vec<u8>)> {
         let p = self.parent(at, path)?;
         let Last::Name(name) = p.last else { return Err(Errno::EEXIST) };
@@ -436,7 +441,8 @@ impl Vfs {
         Ok(dir.made(&name, inode))
     }
 
-    /// linkat(2): a further name `new_path` (seen from `new_at`) for what `path` names. `flags.follow` is AT_SYMLINK_FOLLOW, `flags.empty` AT_EMPTY_PATH.
+    /// linkat(2): a further name `new_path` (seen from `new_at`) for what `path` names. `flags.follow` is
+    /// AT_SYMLINK_FOLLOW, `flags.empty` AT_EMPTY_PATH.
     pub fn link(&self, at: &At, path: &[u8], flags: WalkFlags, new_at: &At, new_path: &[u8]) -> Result<()> {
         let old = self.lookup(at, path, flags)?;
         let p = self.parent(new_at, new_path)?;
@@ -589,8 +595,9 @@ impl Vfs {
 
     // Opening.
 
-    /// open(2), openat2(2). `flags` of the walk come from openat2's `resolve` ([`WalkFlags::from_resolve`]), plus O_NOFOLLOW and O_DIRECTORY, which this function adds.
-    /// Fifos, devices and sockets are permission-checked and returned: what opening them means is the caller's part (ENXIO for a socket).
+    /// open(2), openat2(2). `flags` of the walk come from openat2's `resolve` ([`WalkFlags::from_resolve`]), plus
+    /// O_NOFOLLOW and O_DIRECTORY, which this function adds. Fifos, devices and sockets are permission-checked and
+    /// returned: what opening them means is the caller's part (ENXIO for a socket).
     pub fn open(&self, at: &At, path: &[u8], flags: OpenFlags, mode: u32, walk: WalkFlags) -> Result<Opened> {
         use OpenFlags as O;
         if flags.has(O::O_PATH) {
@@ -697,8 +704,8 @@ impl Vfs {
         }
     }
 
-    /// The checks of open(2) on an object that was reached otherwise (also: opening /proc/self/fd/N again, O_PATH descriptors in execveat). With
-    /// `created`, permissions and O_TRUNC do not matter.
+    /// The checks of open(2) on an object that was reached otherwise (also: opening /proc/self/fd/N again, O_PATH
+    /// descriptors in execveat). With `created`, permissions and O_TRUNC do not matter.
     pub fn open_location(&self, at: &At, location: Location, flags: OpenFlags, created: bool) -> Result<Opened> {
         let kind = location.inode().file_type();
         let access = flags.access();
@@ -763,6 +770,10 @@ impl Vfs {
         at.cred.check(&l.inode().stat()?, Access::WRITE)?;
         l.inode().open(Access::WRITE)?;
         remove_privileges(l.inode(), at.cred)?;
+        // Unlike ftruncate and O_TRUNC, this leaves the times alone when the size stays.
+        if l.inode().stat()?.size == size {
+            return Ok(());
+        }
         l.inode().truncate(size)
     }
 
@@ -938,8 +949,8 @@ impl Walk<'_> {
         Ok(next)
     }
 
-    /// Follows the symbolic link `link` in `dir`. `Some`: a magic link's target. `None`: the target's text stands in front of the rest
-    /// of the path, and the walk goes on in `dir`.
+    /// Follows the symbolic link `link` in `dir`. `Some`: a magic link's target. `None`: the target's text stands in
+    /// front of the rest of the path, and the walk goes on in `dir`.
     fn follow(&mut self, vfs: &Vfs, dir: &Location, link: &Location, slash: bool) -> Result<Option<Location>> {
         if self.links >= MAX_SYMLINKS {
             return Err(Errno::ELOOP);
@@ -1003,8 +1014,8 @@ fn check_find(dir: &Location, name: &[u8]) -> Result<()> {
     if name.len() > NAME_MAX { Err(Errno::ENAMETOOLONG) } else { Ok(()) }
 }
 
-/// Permission bits without those that must not survive a change by somebody else: set-user-ID, and set-group-ID where the
-/// group may execute, or where the caller is `outside` of the group (`setattr_should_drop_sgid`).
+/// Permission bits without those that must not survive a change by somebody else: set-user-ID, and set-group-ID where
+/// the group may execute, or where the caller is `outside` of the group (`setattr_should_drop_sgid`).
 fn without_set_ids(mode: u32, in_group: bool) -> u32 {
     let mut kept = mode & mode::ALL & !mode::S_ISUID;
     if mode & 0o010 != 0 || !in_group {
@@ -1013,8 +1024,9 @@ fn without_set_ids(mode: u32, in_group: bool) -> u32 {
     kept
 }
 
-/// Clears set-ID bits before a write (of at least one byte), truncate or fallocate by somebody without privileges (`file_remove_privs`). The caller does this for every change
-/// through a descriptor; it costs one `stat`, and nothing for root.
+/// Clears set-ID bits before a write (of at least one byte), truncate or fallocate by somebody without privileges
+/// (`file_remove_privs`). The caller does this for every change through a descriptor; it costs one `stat`, and nothing
+/// for root.
 pub fn remove_privileges(inode: &Arc<dyn Inode>, cred: &Cred) -> Result<()> {
     if cred.privileged() || inode.file_type() != FileType::Regular {
         return Ok(());

@@ -1,9 +1,10 @@
 //! Volumes: directories and files of the host, at a place in the guest's tree.
 //!
-//! A [`Node`] holds an O_PATH descriptor of one host inode. Every access starts at such a descriptor and takes a single name from there, by
-//! openat2 with RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS and RESOLVE_NO_SYMLINKS: `..` never reaches the host (the guest's walk knows its own way up), and a symbolic
-//! link is read, never followed, by the host; its text then means what it means in the guest's tree. To read or write, a descriptor is opened again through
-//! /proc/self/fd, which cannot lead to another inode whatever happens to the names.
+//! A [`Node`] holds an O_PATH descriptor of one host inode. Every access starts at such a descriptor and takes a single
+//! name from there, by openat2 with RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS and RESOLVE_NO_SYMLINKS: `..` never reaches
+//! the host (the guest's walk knows its own way up), and a symbolic link is read, never followed, by the host; its text
+//! then means what it means in the guest's tree. To read or write, a descriptor is opened again through /proc/self/fd,
+//! which cannot lead to another inode whatever happens to the names.
 
 use crate::lock::mutex;
 use crate::{
@@ -45,8 +46,8 @@ struct Node {
 }
 
 impl Volume {
-    /// Opens the host directory or regular file `host` (symbolic links in this path are followed: it comes from the user).
-    /// EACCES for anything else. Needs the host's /proc.
+    /// Opens the host directory or regular file `host` (symbolic links in this path are followed: it comes from the
+    /// user). EACCES for anything else. Needs the host's /proc.
     pub fn open(host: &Path, read_only: bool) -> Result<Arc<Volume>> {
         let path = rustix::fs::open(host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let (id, kind) = identify(&path)?;

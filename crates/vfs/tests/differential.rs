@@ -1,8 +1,9 @@
-//! Random sequences of operations on a file system of this crate and on a real directory of the kernel: the same results, errors and trees. Once with a
-//! tmpfs, and once with what the kernel's directory holds after a while as the sealed lower layer.
+//! Random sequences of operations on a file system of this crate and on a real directory of the kernel: the same
+//! results, errors and trees. Once with a tmpfs, and once with what the kernel's directory holds after a while as the
+//! sealed lower layer.
 //!
-//! The kernel's side runs in a thread with a root directory (chroot) and file system user of its own, so that absolute paths, `..` at the root and
-//! permissions take part. That needs root; without it, the test says that it did not run.
+//! The kernel's side runs in a thread with a root directory (chroot) and file system user of its own, so that absolute
+//! paths, `..` at the root and permissions take part. That needs root; without it, the test says that it did not run.
 
 mod common;
 
@@ -237,7 +238,13 @@ impl Side for Kernel {
     fn open(&mut self, fd: usize, base: Option<usize>, path: &[u8], flags: u32, mode: u32, resolve: u64) -> Result<()> {
         let nonblock = if flags & OpenFlags::O_PATH == 0 { OpenFlags::O_NONBLOCK } else { 0 };
         let how = [u64::from(flags | nonblock), u64::from(mode), resolve];
-        let new = sys!(SYS_openat2, self.base(base), cstr(path).as_ptr(), how.as_ptr(), 24)?;
+        // EAGAIN: a rename anywhere on the host ran beside a `..` of a scoped walk (man 2 openat2).
+        let new = loop {
+            match sys!(SYS_openat2, self.base(base), cstr(path).as_ptr(), how.as_ptr(), 24) {
+                Err(Errno::EAGAIN) => {}
+                r => break r?,
+            }
+        };
         let old = std::mem::replace(&mut self.fds[fd], new as i32);
         if old >= 0 {
             sys!(SYS_close, old)?;
@@ -558,7 +565,8 @@ fn key(s: Stat) -> (u32, u64, u32, u32, u64, u64, bool) {
     (s.mode, s.nlink, s.uid, s.gid, s.rdev, size, s.mtime.sec == 1234)
 }
 
-/// One random operation on `side`, with `huge` file sizes or without; the same `rng` state gives the same one. Returns a description and the result.
+/// One random operation on `side`, with `huge` file sizes or without; the same `rng` state gives the same one. Returns
+/// a description and the result.
 fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
     let creds = [Cred::root(), Cred::new(1000, 1000, &[2000]), Cred::new(1001, 1001, &[2000, 1000])];
     let cred = if rng.chance(50) { creds[0].clone() } else { rng.pick(&creds) };
@@ -625,7 +633,8 @@ fn step(rng: &mut Rng, side: &mut dyn Side, huge: bool) -> (String, String) {
             }
             // Without O_CREAT, openat2 wants a mode of 0.
             let mode = if flags & (O::O_CREAT | (O::O_TMPFILE & !O::O_DIRECTORY)) == 0 { 0 } else { mode };
-            // Not RESOLVE_NO_XDEV: no mounts here, and Linux answers EXDEV to absolute symbolic links by whether it had looked at the root before.
+            // Not RESOLVE_NO_XDEV: no mounts here, and Linux answers EXDEV to absolute symbolic links by whether it had
+            // looked at the root before.
             let resolve = if bits >> 37 & 3 == 0 { bits >> 39 & 0x1e } else { 0 };
             (
                 format!("open {fd} {base:?} {pt:?} {flags:#o} {mode:o} {resolve:#x}"),

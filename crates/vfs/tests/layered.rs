@@ -1,4 +1,5 @@
-//! The layered file system: copy-up, whiteouts, hard links, space, checks of sealed contents, what the exec gate is told.
+//! The layered file system: copy-up, whiteouts, hard links, space, checks of sealed contents, what the exec gate is
+//! told.
 
 mod common;
 

@@ -109,12 +109,22 @@ const COMPUTE: &[Compute] = &[
     Compute { name: "bzip2", arguments: |n| files(&["bzip2", "-c"], "small", n) },
     Compute { name: "xz -d", arguments: |n| files(&["xz", "-dc"], "small.xz", n) },
     Compute { name: "sort", arguments: |n| files(&["sort"], "lines", n) },
-    Compute { name: "grep -E", arguments: |n| files(&["grep", "-E", "(br|gr)[aeiou]{2}(nd|ck)|^[b-d].*[0-9]{5}[.;]$"], "small", n) },
-    Compute { name: "sed", arguments: |n| files(&["sed", "-e", "s/\\([a-z]*\\) \\([a-z]*\\)/\\2 \\1/g", "-e", "s/[0-9][0-9]*/<&>/g"], "small", n) },
+    Compute {
+        name: "grep -E",
+        arguments: |n| files(&["grep", "-E", "(br|gr)[aeiou]{2}(nd|ck)|^[b-d].*[0-9]{5}[.;]$"], "small", n),
+    },
+    Compute {
+        name: "sed",
+        arguments: |n| {
+            files(&["sed", "-e", "s/\\([a-z]*\\) \\([a-z]*\\)/\\2 \\1/g", "-e", "s/[0-9][0-9]*/<&>/g"], "small", n)
+        },
+    },
     Compute {
         name: "awk loop",
         arguments: |n| {
-            let program = format!("BEGIN {{ for (i = 0; i < {n} * 500000; i++) {{ s = (s * 31 + i) % 1000003; a[i % 100] += s }} print s, a[7] }}");
+            let program = format!(
+                "BEGIN {{ for (i = 0; i < {n} * 500000; i++) {{ s = (s * 31 + i) % 1000003; a[i % 100] += s }} print s, a[7] }}"
+            );
             words(&["awk", &program])
         },
     },
@@ -122,7 +132,9 @@ const COMPUTE: &[Compute] = &[
     Compute {
         name: "sh loop",
         arguments: |n| {
-            let script = format!("i=0; s=0; while [ $i -lt {n}00000 ]; do s=$(((s * 31 + i) % 1000003)); i=$((i + 1)); done; echo $s");
+            let script = format!(
+                "i=0; s=0; while [ $i -lt {n}00000 ]; do s=$(((s * 31 + i) % 1000003)); i=$((i + 1)); done; echo $s"
+            );
             words(&["sh", "-c", &script])
         },
     },
@@ -253,7 +265,11 @@ fn measure(corpus: &Corpus, rounds: usize, judge: bool, names: &[String]) -> Res
 }
 
 /// Runs both sides `rounds` times, in turn.
-fn in_turn(rounds: usize, mut native: impl FnMut() -> Result<f64>, mut ours: impl FnMut() -> Result<f64>) -> Result<Vec<(f64, f64)>> {
+fn in_turn(
+    rounds: usize,
+    mut native: impl FnMut() -> Result<f64>,
+    mut ours: impl FnMut() -> Result<f64>,
+) -> Result<Vec<(f64, f64)>> {
     (0..rounds).map(|_| Ok((native().context("native")?, ours().context("here")?))).collect()
 }
 
@@ -314,7 +330,12 @@ fn spawn(sides: &Sides, rounds: usize) -> Result<(Row, Option<usize>)> {
         // The counter: successful execve calls of the children in a trace of what the guest asked and got.
         let outcome = subject::run(sides.ours(&command, &["--strace"]), &Stdin::Empty, Duration::from_secs(300))?;
         let trace = String::from_utf8_lossy(&outcome.stderr).into_owned();
-        starts = Some(trace.lines().filter(|l| l.contains("execve(") && l.contains("/opt/t/true") && l.trim_end().ends_with("= 0")).count());
+        starts = Some(
+            trace
+                .lines()
+                .filter(|l| l.contains("execve(") && l.contains("/opt/t/true") && l.trim_end().ends_with("= 0"))
+                .count(),
+        );
     }
     Ok((Row::new("spawn (posix_spawn + waitpid of a static program)", "ns", &pairs), starts))
 }
@@ -325,7 +346,15 @@ fn whole_process(sides: &Sides, temporary: &Path, rounds: usize, report: &mut Re
     let root = &sides.native_root;
     let bwrap = || {
         let mut command = Command::new("bwrap");
-        command.args(["--unshare-all", "--ro-bind"]).arg(root).args(["/", "--proc", "/proc", "--dev", "/dev", "--", "/opt/t/true"]);
+        command.args(["--unshare-all", "--ro-bind"]).arg(root).args([
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+            "--",
+            "/opt/t/true",
+        ]);
         command
     };
     let runc_bundle = temporary.join("runc");
@@ -334,7 +363,8 @@ fn whole_process(sides: &Sides, temporary: &Path, rounds: usize, report: &mut Re
         command.args(["run", "--bundle"]).arg(&runc_bundle).arg(format!("megalith-bench-{}-{id}", std::process::id()));
         command
     };
-    let mut sorts: Vec<(&str, Box<dyn Fn(usize) -> Command>)> = vec![("chroot", Box::new(|_| sides.native(&run_true)))];
+    type Start<'a> = Box<dyn Fn(usize) -> Command + 'a>;
+    let mut sorts: Vec<(&str, Start)> = vec![("chroot", Box::new(|_| sides.native(&run_true)))];
     sorts.push(("megalith run", Box::new(|_| sides.ours(&run_true, &[]))));
     sorts.push(("bwrap", Box::new(|_| bwrap())));
     match runc_config(root, &runc_bundle) {
@@ -397,10 +427,13 @@ fn translator(corpus: &Corpus, temporary: &Path, report: &mut Report) -> Result<
     sh::output(Command::new(&megalith).args(build).env("XDG_CACHE_HOME", temporary.join("cache-1")))?;
     let again = start.elapsed().as_secs_f64();
     let aot = cpu(&["compile".as_ref(), bundle.as_ref()], "cache-2")?;
-    let inspect: serde_json::Value = serde_json::from_slice(&sh::output(sh::command(&megalith, ["inspect", "--json"]).arg(&bundle))?)?;
+    let inspect: serde_json::Value =
+        serde_json::from_slice(&sh::output(sh::command(&megalith, ["inspect", "--json"]).arg(&bundle))?)?;
     let (mut x86, mut wasm, mut code) = (0, 0, 0);
     for program in inspect["executables"].as_array().context("inspect --json lists executables")? {
-        let (Some(path), Some(w), Some(a)) = (program["path"].as_str(), program["wasm_bytes"].as_u64(), program["aot_bytes"].as_u64()) else {
+        let (Some(path), Some(w), Some(a)) =
+            (program["path"].as_str(), program["wasm_bytes"].as_u64(), program["aot_bytes"].as_u64())
+        else {
             continue;
         };
         x86 += text_bytes(&fs::read(corpus.rootfs.join(path.trim_start_matches('/')))?)?;
@@ -435,13 +468,15 @@ fn text_bytes(file: &[u8]) -> Result<u64> {
 fn children_cpu() -> Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: f64 = fields.get(13).context("cutime")?.parse::<f64>()? + fields.get(14).context("cstime")?.parse::<f64>()?;
+    let ticks: f64 =
+        fields.get(13).context("cutime")?.parse::<f64>()? + fields.get(14).context("cstime")?.parse::<f64>()?;
     Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
 }
 
 fn about(corpus: &Corpus) -> Result<BTreeMap<&'static str, String>> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let cpu = cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default().trim_start_matches([' ', '\t', ':']);
+    let cpu =
+        cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default().trim_start_matches([' ', '\t', ':']);
     Ok(BTreeMap::from([
         ("date", sh::text(&mut sh::command("date", ["-u", "+%Y-%m-%d"]))?.trim().to_owned()),
         ("kernel", sh::text(&mut sh::command("uname", ["-sr"]))?.trim().to_owned()),
@@ -456,20 +491,39 @@ pub fn table(report: &Report) -> String {
     let mut text = String::new();
     let about: Vec<String> = report.about.iter().map(|(k, v)| format!("{k} {v}")).collect();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "{}. Medians; the native program in a chroot on the same machine, in the same run, is 1.\n", about.join(", "));
+    let _ = writeln!(
+        text,
+        "{}. Medians; the native program in a chroot on the same machine, in the same run, is 1.\n",
+        about.join(", ")
+    );
     let rows = |text: &mut String, rows: &[Row]| {
         let _ = writeln!(text, "| | native | Megalith | ratio | spread |\n|---|--:|--:|--:|--:|");
         for r in rows {
-            let time = |v: f64| if r.unit == "ns" { format!("{v:.1} ns") } else { format!("{v:.2} s") };
+            let time = |v: f64| match r.unit {
+                "ns" if v >= 10_000.0 => format!("{:.1} µs", v / 1e3),
+                "ns" => format!("{v:.1} ns"),
+                _ => format!("{v:.2} s"),
+            };
             let (low, high) = r.spread;
-            let _ = writeln!(text, "| {} | {} | {} | {:.2} | {low:.2} - {high:.2} |", r.name, time(r.native), time(r.megalith), r.ratio);
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {:.2} | {low:.2} - {high:.2} |",
+                r.name,
+                time(r.native),
+                time(r.megalith),
+                r.ratio
+            );
         }
     };
     if !report.compute.is_empty() {
         let _ = writeln!(text, "## Compute (whole programs, start-up included)\n");
         rows(&mut text, &report.compute);
         let worst = report.compute.iter().map(|r| r.ratio).fold(0.0, f64::max);
-        let _ = writeln!(text, "\nGeometric mean {:.2} (goal: at most 1.8), highest {worst:.2} (goal: at most 3.5).\n", report.geometric_mean);
+        let _ = writeln!(
+            text,
+            "\nGeometric mean {:.2} (goal: at most 1.8), highest {worst:.2} (goal: at most 3.5).\n",
+            report.geometric_mean
+        );
     }
     if !report.operations.is_empty() {
         let _ = writeln!(text, "## Starting programs, and single operations\n");
@@ -480,7 +534,8 @@ pub fn table(report: &Report) -> String {
         let _ = writeln!(text);
     }
     if !report.whole_process.is_empty() {
-        let _ = writeln!(text, "## One static `true`, whole process from outside\n\n| | median | spread |\n|---|--:|--:|");
+        let _ =
+            writeln!(text, "## One static `true`, whole process from outside\n\n| | median | spread |\n|---|--:|--:|");
         for (name, median, (low, high)) in &report.whole_process {
             let _ = writeln!(text, "| {name} | {median:.1} ms | {low:.1} - {high:.1} ms |");
         }

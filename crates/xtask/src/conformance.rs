@@ -22,14 +22,62 @@ pub const REQUIRED: f64 = 0.98;
 
 /// In these not a single case may fail.
 const STRICT: &[&str] = &[
-    "sha256sum", "md5sum", "gzip", "gunzip", "bzip2", "bunzip2", "bzcat", "xz", "unxz", "xzcat", "sort", "grep", "sed", "awk", "find", "tar",
-    "diff", "dd", "cpio", "bc", "dc",
+    "sha256sum",
+    "md5sum",
+    "gzip",
+    "gunzip",
+    "bzip2",
+    "bunzip2",
+    "bzcat",
+    "xz",
+    "unxz",
+    "xzcat",
+    "sort",
+    "grep",
+    "sed",
+    "awk",
+    "find",
+    "tar",
+    "diff",
+    "dd",
+    "cpio",
+    "bc",
+    "dc",
 ];
 
 /// Applets whose cases are the fixed sample in `cargo xtask test`: quick, and each of a kind.
 pub const SAMPLE: &[&str] = &[
-    "awk", "bunzip2", "busybox", "cp", "cpio", "cut", "date", "dd", "diff", "expr", "find", "grep", "gzip", "head", "ln", "ls", "md5sum", "mv", "od",
-    "printf", "sed", "seq", "sha256sum", "sort", "tar", "test", "touch", "tr", "uniq", "wc", "xargs",
+    "awk",
+    "bunzip2",
+    "busybox",
+    "cp",
+    "cpio",
+    "cut",
+    "date",
+    "dd",
+    "diff",
+    "expr",
+    "find",
+    "grep",
+    "gzip",
+    "head",
+    "ln",
+    "ls",
+    "md5sum",
+    "mv",
+    "od",
+    "printf",
+    "sed",
+    "seq",
+    "sha256sum",
+    "sort",
+    "tar",
+    "test",
+    "touch",
+    "tr",
+    "uniq",
+    "wc",
+    "xargs",
 ];
 
 /// What became of one case.
@@ -141,7 +189,8 @@ fn parts(tree: &std::path::Path) -> Result<Vec<Part>> {
 /// # Errors
 /// The subject cannot be started.
 pub fn run_part(subject: &Subject, part: &Part) -> Result<(Verdicts, Outcome)> {
-    let (directory, script) = if part.ash { ("/suite/shell/ash_test", "run-all") } else { ("/suite/testsuite", "runtest") };
+    let (directory, script) =
+        if part.ash { ("/suite/shell/ash_test", "run-all") } else { ("/suite/testsuite", "runtest") };
     let mut job = Job::new(["/bin/busybox", "sh", script, &part.name]);
     job.directory = directory.into();
     job.timeout = Duration::from_secs(180);
@@ -203,7 +252,10 @@ pub fn run_all(subject: &Subject, parts: &[Part], label: &str) -> Result<Vec<Ver
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
-                while let Some((i, part)) = { let i = next.fetch_add(1, Ordering::Relaxed); parts.get(i).map(|p| (i, p)) } {
+                while let Some((i, part)) = {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    parts.get(i).map(|p| (i, p))
+                } {
                     let result = run_part(subject, part).map(|(verdicts, outcome)| {
                         if outcome.status == -1 {
                             eprintln!("xtask: {label}: {} hangs", part.name);
@@ -329,13 +381,21 @@ impl Report {
     fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| suite | native: pass | fail | skipped | untested | passes here too | share |\n|---|--:|--:|--:|--:|--:|--:|");
+        let _ = writeln!(
+            text,
+            "| suite | native: pass | fail | skipped | untested | passes here too | share |\n|---|--:|--:|--:|--:|--:|--:|"
+        );
         for (name, sums) in [("testsuite", &self.main), ("shell/ash_test", &self.ash)] {
             let n = |verdict: Verdict| sums.native.get(verdict.name()).copied().unwrap_or_default();
             let _ = writeln!(
                 text,
                 "| {name} | {} | {} | {} | {} | {} | {:.2} % |",
-                n(Verdict::Pass), n(Verdict::Fail), n(Verdict::Skipped), n(Verdict::Untested), sums.passed, sums.share() * 100.0
+                n(Verdict::Pass),
+                n(Verdict::Fail),
+                n(Verdict::Skipped),
+                n(Verdict::Untested),
+                sums.passed,
+                sums.share() * 100.0
             );
         }
         for (name, sums) in [("testsuite", &self.main), ("shell/ash_test", &self.ash)] {
@@ -360,7 +420,10 @@ fn write_page(suite: &Suite, text: &str) -> Result<()> {
          build) run on busybox-static {}, first natively in a chroot, then under Megalith, on {}, {}. A case that passes\n\
          natively and fails, is skipped, is missing or hangs here counts as a failure. Skipped and untested cases are those that the suite's\n\
          own configuration checks leave out, and `SKIP_KNOWN_BUGS` and `SKIP_INTERNET_TESTS`, as in Debian's build.\n\n{text}",
-        suite.source, suite.corpus.busybox, date.trim(), kernel.trim()
+        suite.source,
+        suite.corpus.busybox,
+        date.trim(),
+        kernel.trim()
     );
     let path = paths::root().join("docs/compatibility.md");
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;

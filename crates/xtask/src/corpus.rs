@@ -39,7 +39,16 @@ pub struct Corpus {
 const BUILT: &[(&str, &[&str], &[&str])] = &[
     (
         "probe",
-        &["probe.c", "probe_float.c", "probe_fuzz.c", "probe_memory.c", "probe_process.c", "probe_signal.c", "probe_speed.c", "probe_stack.c"],
+        &[
+            "probe.c",
+            "probe_float.c",
+            "probe_fuzz.c",
+            "probe_memory.c",
+            "probe_process.c",
+            "probe_signal.c",
+            "probe_speed.c",
+            "probe_stack.c",
+        ],
         &["-static", "-no-pie", "-lm"],
     ),
     ("spawn", &["spawn.c"], &["-static", "-no-pie"]),
@@ -63,12 +72,18 @@ const SCRIPTS: &[(&str, &str)] = &[
 
 /// Plain files: path, text.
 const FILES: &[(&str, &str)] = &[
-    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nuser:x:1000:1000:User:/home/user:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"),
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nuser:x:1000:1000:User:/home/user:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
+    ),
     ("etc/group", "root:x:0:\ndaemon:x:1:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n"),
     ("etc/hostname", "megalith\n"),
     ("etc/hosts", "127.0.0.1 localhost megalith\n"),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
-    ("usr/share/doc/poem", "The module is sealed, the gate is shut,\nwhat was not there does not come in.\nA byte was changed: the hash is cut,\nand nothing of it will begin.\n"),
+    (
+        "usr/share/doc/poem",
+        "The module is sealed, the gate is shut,\nwhat was not there does not come in.\nA byte was changed: the hash is cut,\nand nothing of it will begin.\n",
+    ),
 ];
 
 const DIRECTORIES: &[(&str, u32)] = &[
@@ -130,7 +145,8 @@ pub fn build(name: &str, extra: &[Extra], programs: bool) -> Result<Corpus> {
         }
     }
     for (path, file, mode) in extra {
-        hasher.update(format!("{path} {mode:o} {}", if file.is_dir() { String::new() } else { sh::sha256_file(file)? }));
+        hasher
+            .update(format!("{path} {mode:o} {}", if file.is_dir() { String::new() } else { sh::sha256_file(file)? }));
     }
     let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
     let dir = paths::cache(name)?.join(&key);

@@ -58,7 +58,9 @@ impl Random {
 fn fill(dir: &Path) -> Result<()> {
     let mut random = Random(2);
     let words = vocabulary(&mut random);
-    let file = |name: &str| -> Result<BufWriter<File>> { Ok(BufWriter::with_capacity(1 << 20, File::create(dir.join(name))?)) };
+    let file = |name: &str| -> Result<BufWriter<File>> {
+        Ok(BufWriter::with_capacity(1 << 20, File::create(dir.join(name))?))
+    };
 
     let mut text = Vec::with_capacity(33 << 20);
     while text.len() < 32 << 20 {

@@ -32,12 +32,15 @@ pub fn binary_package(name: &str) -> Result<BinaryPackage> {
     let uri = || -> Result<(String, String, String)> {
         let out = sh::text(&mut sh::command("apt-get", ["download", "--print-uris", name]))?;
         // 'http://...deb' name_version_arch.deb 123 SHA256:abc
-        let line = out.lines().find(|l| l.starts_with('\'')).with_context(|| format!("apt has no address for {name}"))?;
+        let line =
+            out.lines().find(|l| l.starts_with('\'')).with_context(|| format!("apt has no address for {name}"))?;
         let mut words = line.split_whitespace();
-        let (Some(address), Some(file), Some(_), Some(hash)) = (words.next(), words.next(), words.next(), words.next()) else {
+        let (Some(address), Some(file), Some(_), Some(hash)) = (words.next(), words.next(), words.next(), words.next())
+        else {
             bail!("apt-get --print-uris: not understood: {line}");
         };
-        let hash = hash.strip_prefix("SHA256:").with_context(|| format!("apt-get --print-uris gives no SHA-256: {line}"))?;
+        let hash =
+            hash.strip_prefix("SHA256:").with_context(|| format!("apt-get --print-uris gives no SHA-256: {line}"))?;
         Ok((address.trim_matches('\'').to_owned(), file.to_owned(), hash.to_owned()))
     };
     let (address, _, hash) = match uri() {
@@ -165,7 +168,8 @@ fn one_line_entries(text: &str, archive: &str) -> Vec<String> {
 
 /// The only file in `dir` whose name ends in `suffix`.
 fn only_file(dir: &Path, suffix: &str) -> Result<PathBuf> {
-    let mut found = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.to_string_lossy().ends_with(suffix));
+    let mut found =
+        fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.to_string_lossy().ends_with(suffix));
     match (found.next(), found.next()) {
         (Some(path), None) => Ok(path),
         _ => bail!("expected one {suffix} file in {}", dir.display()),

@@ -32,7 +32,15 @@ pub fn run() -> Result<()> {
     let script = "cat /src/*.md | tr -cs A-Za-z '\\n' | tr A-Z a-z | sort | uniq -c | sort -rn | head -5";
     let volume = format!("{}:/src:ro", docs.display());
     step(guest(&bundle, &["-v", &volume]).args(["/bin/busybox", "sh", "-c", script]), 0)?;
-    step(guest(&bundle, &[]).args(["/bin/busybox", "sh", "-c", "seq 100000 | sort -r | sha256sum; (sleep 1; echo late) & wait; echo $?"]), 0)?;
+    step(
+        guest(&bundle, &[]).args([
+            "/bin/busybox",
+            "sh",
+            "-c",
+            "seq 100000 | sort -r | sha256sum; (sleep 1; echo late) & wait; echo $?",
+        ]),
+        0,
+    )?;
 
     println!("\n# The same bytes run under any name; one byte more, and they do not");
     let script = "cp /bin/busybox /tmp/busybox2; /tmp/busybox2 echo same bytes run; printf x >> /tmp/busybox2; /tmp/busybox2 echo never";
@@ -66,5 +74,9 @@ fn step(command: &mut Command, wanted: i32) -> Result<()> {
 /// A word as a shell wants it.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.:=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

@@ -126,7 +126,8 @@ fn devices(root: &Path) -> Result<()> {
         fs::create_dir(dev.join(dir))?;
     }
     mount("devpts", dev.join("pts"), "devpts", MountFlags::empty(), Some(c"newinstance,ptmxmode=0666,mode=620"))?;
-    let links = [("pts/ptmx", "ptmx"), ("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout")];
+    let links =
+        [("pts/ptmx", "ptmx"), ("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin"), ("/proc/self/fd/1", "stdout")];
     for (target, name) in links.into_iter().chain([("/proc/self/fd/2", "stderr")]) {
         std::os::unix::fs::symlink(target, dev.join(name))?;
     }

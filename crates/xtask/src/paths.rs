@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 /// Root of the repository.
 pub fn root() -> PathBuf {
     // Cargo runs us with the manifest directory of the moment; a binary that was moved falls back on where it was built.
-    let manifest = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|p| p.join("../../ARCHITECTURE.md").exists());
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).filter(|p| p.join("../../ARCHITECTURE.md").exists());
     let crate_dir = manifest.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
     crate_dir.join("../..").canonicalize().unwrap_or(crate_dir)
 }

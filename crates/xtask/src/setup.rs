@@ -19,10 +19,12 @@ const NEEDED: &[(&str, &str)] = &[
     ("runc", "runc"),
     ("unshare", "util-linux"),
     ("setsid", "util-linux"),
+    ("npm", "npm"),
 ];
 
 /// Packages without an executable: (file that shows it is there, package).
-const NEEDED_FILES: &[(&str, &str)] = &[("/usr/include/stdio.h", "libc6-dev"), ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev")];
+const NEEDED_FILES: &[(&str, &str)] =
+    &[("/usr/include/stdio.h", "libc6-dev"), ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev")];
 
 /// Installs what is missing with apt-get.
 ///
@@ -31,7 +33,9 @@ const NEEDED_FILES: &[(&str, &str)] = &[("/usr/include/stdio.h", "libc6-dev"), (
 pub fn packages() -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     missing.extend(NEEDED.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));
-    missing.extend(NEEDED_FILES.iter().filter(|(file, _)| !std::path::Path::new(file).exists()).map(|(_, package)| package));
+    missing.extend(
+        NEEDED_FILES.iter().filter(|(file, _)| !std::path::Path::new(file).exists()).map(|(_, package)| package),
+    );
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {

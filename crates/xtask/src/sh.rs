@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// `program` with `args`, to be adjusted and passed to [`run`] or [`output`].
-pub fn command<A: AsRef<std::ffi::OsStr>>(program: impl AsRef<std::ffi::OsStr>, args: impl IntoIterator<Item = A>) -> Command {
+pub fn command<A: AsRef<std::ffi::OsStr>>(
+    program: impl AsRef<std::ffi::OsStr>,
+    args: impl IntoIterator<Item = A>,
+) -> Command {
     let mut command = Command::new(program);
     command.args(args);
     command

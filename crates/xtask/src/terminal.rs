@@ -29,12 +29,18 @@ impl Terminal {
         grantpt(&master)?;
         unlockpt(&master)?;
         let name = ptsname(&master, Vec::new())?;
-        let slave: OwnedFd = rustix::fs::open(&name, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY, rustix::fs::Mode::empty())?;
+        let slave: OwnedFd =
+            rustix::fs::open(&name, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY, rustix::fs::Mode::empty())?;
         resize(&master, 24, 80)?;
         // setsid(1) makes stdin the controlling terminal, which takes code between fork and exec otherwise.
         let mut leader = Command::new("setsid");
         leader.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
-        let child = leader.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave).spawn().context("start setsid")?;
+        let child = leader
+            .stdin(slave.try_clone()?)
+            .stdout(slave.try_clone()?)
+            .stderr(slave)
+            .spawn()
+            .context("start setsid")?;
         let (sender, incoming) = channel();
         let mut reader = std::fs::File::from(master.try_clone()?);
         std::thread::spawn(move || {
@@ -72,9 +78,14 @@ impl Terminal {
             }
             match self.incoming.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.pending.extend(bytes),
-                Err(RecvTimeoutError::Timeout) => bail!("waited for {wanted:?}, got {:?}", String::from_utf8_lossy(&self.pending)),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("waited for {wanted:?}, got {:?}", String::from_utf8_lossy(&self.pending))
+                }
                 Err(RecvTimeoutError::Disconnected) => {
-                    bail!("the program ended before {wanted:?}; it printed {:?}", String::from_utf8_lossy(&self.pending))
+                    bail!(
+                        "the program ended before {wanted:?}; it printed {:?}",
+                        String::from_utf8_lossy(&self.pending)
+                    )
                 }
             }
         }

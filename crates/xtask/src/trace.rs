@@ -16,8 +16,14 @@ pub struct Executable {
 }
 
 /// Options for strace that give what [`executable`] reads.
-pub const STRACE: &[&str] =
-    &["-f", "-qq", "-e", "trace=mmap,mprotect,pkey_mprotect,mremap,shmat,personality,seccomp,prctl,execve,execveat", "-e", "signal=none"];
+pub const STRACE: &[&str] = &[
+    "-f",
+    "-qq",
+    "-e",
+    "trace=mmap,mprotect,pkey_mprotect,mremap,shmat,personality,seccomp,prctl,execve,execveat",
+    "-e",
+    "signal=none",
+];
 
 /// Judges the lines of a trace. A refused call (`= -1`) yields nothing.
 pub fn executable(trace: &str) -> Executable {

@@ -58,7 +58,7 @@ pub(super) fn define(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
             .ok_or_else(|| wasmtime::Error::msg(format!("code unwound for the unknown reason {reason}")))?;
         with_task(&mut c, |t, r| t.unwound(r, reason))
     })?;
-    l.func_wrap(m, "start", |c: Caller<'_, Guest>| -> i64 { c.data().start_rsp as i64 })?;
+    l.func_wrap(m, "start", |mut c: Caller<'_, Guest>| Ok(task(&mut c)?.start() as i64))?;
     l.func_wrap(m, "x87", |mut c: Caller<'_, Guest>, op: i32, arg: i32, addr: i64| {
         with_task(&mut c, |t, r| t.x87(r, op as u32, arg as u32, addr as u64))
     })?;

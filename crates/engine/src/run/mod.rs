@@ -30,8 +30,6 @@ pub(crate) struct Guest {
     /// Boxed, and out of its place while the kernel works on it.
     task: Option<Box<Task>>,
     registers: Option<Box<Handles>>,
-    /// What `vkernel.start` answers.
-    start_rsp: u64,
 }
 
 /// Receives one line (without a line end) per event that the user should see.
@@ -109,11 +107,7 @@ impl Inner {
             .downcast_ref::<ProgramCode>()
             .ok_or_else(|| format!("{} has no code", program.entry_point))?;
         let loaded = code.loaded(&self.engine, &self.linker)?;
-        let start_rsp = match &start {
-            Start::Program { rsp, .. } => *rsp,
-            Start::Resume(_) => 0,
-        };
-        let guest = Guest { task: Some(Box::new(task)), registers: None, start_rsp };
+        let guest = Guest { task: Some(Box::new(task)), registers: None };
         let mut store = Store::new(&self.engine, guest);
         let bases = SlotBases { mem: slot.memory0(), map: slot.memory1() };
         fault::watch(&mut store, bases);
@@ -171,7 +165,7 @@ fn trapped(task: &mut Task, regs: &mut Registers, bases: SlotBases, e: &wasmtime
         _ => format!("{e:#}").replace('\n', " "),
     };
     task.trap(regs, &what);
-    true
+    !task.ended()
 }
 
 /// The exported function behind `export`.

@@ -62,7 +62,7 @@ struct Live {
 
 fn instance(rt: &Runtime, p: &ProgramCode, slot: Arc<megalith_vkernel::mm::Slot>) -> Live {
     let loaded = p.loaded(&rt.0.engine, &rt.0.linker).unwrap();
-    let mut store = Store::new(&rt.0.engine, Guest { task: None, registers: None, start_rsp: 0 });
+    let mut store = Store::new(&rt.0.engine, Guest { task: None, registers: None });
     let bases = SlotBases { mem: slot.memory0(), map: slot.memory1() };
     fault::watch(&mut store, bases);
     let instance = memory::with_slot(bases, || loaded.pre.instantiate(&mut store)).unwrap();
@@ -225,7 +225,7 @@ fn costs() {
         "{IDLE} (table $big 4001 4001 funcref) (func $e) (elem (table $big) (i32.const 1) func {elems})
         (func (export \"loop\") (param $n i32)
           (loop $l (drop (call $rdtsc0)) (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
-        (func $rdtsc0 (result i64) (call $start))"
+        (func $rdtsc0 (result i64) (call $rdtsc))"
     );
     let p = load(&rt, &module(&body));
     let loaded = p.loaded(&rt.0.engine, &rt.0.linker).unwrap();
@@ -235,12 +235,12 @@ fn costs() {
     let n = 20_000u32;
     let t = Instant::now();
     for _ in 0..n {
-        drop(Store::new(&rt.0.engine, Guest { task: None, registers: None, start_rsp: 0 }));
+        drop(Store::new(&rt.0.engine, Guest { task: None, registers: None }));
     }
     println!("store: {:?}", t.elapsed() / n);
     let t = Instant::now();
     for _ in 0..n {
-        let mut s = Store::new(&rt.0.engine, Guest { task: None, registers: None, start_rsp: 0 });
+        let mut s = Store::new(&rt.0.engine, Guest { task: None, registers: None });
         memory::with_slot(bases, || loaded.pre.instantiate(&mut s)).unwrap();
     }
     println!("store + instance: {:?}", t.elapsed() / n);
@@ -279,28 +279,4 @@ fn costs() {
     }
     worst.sort();
     println!("thread hand-off: median {:?}, 90 % {:?}", worst[worst.len() / 2], worst[worst.len() * 9 / 10]);
-}
-
-#[test]
-#[ignore = "a benchmark"]
-fn indirect() {
-    let rt = runtime();
-    let body = format!(
-        "{IDLE} (func $e (type $f) (i32.const 1) (local.get 0) (i64.add (local.get 1) (i64.const 3))) (elem (table $t) (i32.const 1) func $e)
-        (func (export \"loop\") (param $n i32) (param $i i32) (result i64) (local $r i64)
-          (loop $l (call_indirect $t (type $f) (local.get $n) (local.get $r) (i64.const 0) (i64.const 0) (local.get $i))
-            (local.set $r) drop drop
-            (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))) (local.get $r))"
-    );
-    let p = load(&rt, &module(&body));
-    let pool = SlotPool::new(4, 1);
-    let mut live = instance(&rt, &p, pool.get().unwrap());
-    let f: TypedFunc<(i32, i32), i64> = live.instance.get_typed_func(&mut live.store, "loop").unwrap();
-    let mut best = std::time::Duration::MAX;
-    for _ in 0..20 {
-        let t = Instant::now();
-        f.call(&mut live.store, (10_000_000, 1)).unwrap();
-        best = best.min(t.elapsed());
-    }
-    println!("call_indirect: {:?}", best / 10_000);
 }

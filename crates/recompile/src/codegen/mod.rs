@@ -11,7 +11,7 @@ mod sse;
 mod string;
 mod x87;
 
-use crate::analysis::{Analysis, Callee, Context, FrameState, Frames, Graph, Liveness, Summary, frame};
+use crate::analysis::{ARGUMENTS, Analysis, Callee, Context, FrameState, Frames, Graph, Liveness, Summary, frame};
 use crate::discover::{Block, JumpTable, Program, Term};
 use crate::elf::Image;
 use crate::regs::*;
@@ -447,6 +447,10 @@ impl<'a> Gen<'a> {
                 }
                 s
             }
+            Term::JumpPredicted(t) => {
+                let (stores, params) = leave(*t);
+                (group(stores | (dirty & (ARGUMENTS - RegSet::PARAMS)), all), params | RegSet::PARAMS)
+            }
             Term::Trap => (if self.cx.snippet { group(dirty & all, all) } else { RegSet::EMPTY }, RegSet::EMPTY),
             Term::Invalid(_) => (group(dirty & all, all), RegSet::EMPTY),
         }
@@ -808,10 +812,7 @@ impl<'a> Gen<'a> {
             self.push_params(RegSet::PARAMS);
             self.s().local_get(t).return_call_indirect(0, index::FN_TYPE).end();
         }
-        self.store_rsp_global();
-        self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
-        self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-        self.return_unwound();
+        self.unwind_to_pc_local();
     }
 
     fn block_exit(&mut self, st: &Structured, id: NodeId, b: usize, block: &Block) -> Exit {
@@ -875,6 +876,15 @@ impl<'a> Gen<'a> {
                 self.leave_indirect();
                 Exit::Never
             }
+            Term::JumpPredicted(to) => {
+                if let Some(i) = block.insns.last() {
+                    self.push_operand_pc(i);
+                    let t = self.indirect_pc;
+                    self.s().local_set(t);
+                }
+                self.emit_predicted(b, *to);
+                Exit::Never
+            }
             Term::JumpIndirect(Some(table)) => self.emit_table(st, id, b, block, table),
             Term::Trap => {
                 if let Some(i) = block.insns.last() {
@@ -891,6 +901,32 @@ impl<'a> Gen<'a> {
                 Exit::Never
             }
         }
+    }
+
+    /// Tail-jumps to `to` if that is where the jump goes, and unwinds otherwise.
+    fn emit_predicted(&mut self, b: usize, to: u32) {
+        let (stores, _) = self.term_stores(b, self.dirty.dirty);
+        self.store_globals(stores);
+        let pc = self.indirect_pc;
+        if let Some(f) = self.m.program.function_at(to).filter(|_| self.m.mode == Mode::Program) {
+            self.s().local_get(pc);
+            self.push_pc32(to);
+            self.s().i32_eq().if_(BlockType::Empty);
+            self.push_rsp32();
+            self.push_params(RegSet::PARAMS);
+            self.s().return_call(Module::function_index(f)).end();
+        }
+        self.store_globals(RegSet::PARAMS);
+        self.unwind_to_pc_local();
+    }
+
+    /// Leaves for the address in `indirect_pc`, with the registers stored.
+    fn unwind_to_pc_local(&mut self) {
+        let pc = self.indirect_pc;
+        self.store_rsp_global();
+        self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
+        self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
+        self.return_unwound();
     }
 
     fn emit_trap(&mut self, i: &Instruction) {

@@ -21,7 +21,9 @@ pub fn tests() -> Vec<Test> {
         Test::ours("build::link-out-of-the-image", link_out),
         Test::ours("verify::tampered", tampered),
     ];
-    tests.extend(BROKEN.iter().map(|(name, breaking)| Test::ours(format!("build::broken::{name}"), move || broken(*breaking))));
+    tests.extend(
+        BROKEN.iter().map(|(name, breaking)| Test::ours(format!("build::broken::{name}"), move || broken(*breaking))),
+    );
     tests
 }
 
@@ -34,7 +36,11 @@ fn small(dir: &Path) -> Result<(PathBuf, PathBuf)> {
     fs::copy(context.corpus.rootfs.join("opt/t/hello"), root.join("bin/hello"))?;
     fs::write(root.join("etc/motd"), "motd\n")?;
     std::os::unix::fs::symlink("hello", root.join("bin/hi"))?;
-    oci::write_layout(&root, &layout, &oci::Config { environment: vec!["A=b".into()], command: vec!["/bin/hello".into()] })?;
+    oci::write_layout(
+        &root,
+        &layout,
+        &oci::Config { environment: vec!["A=b".into()], command: vec!["/bin/hello".into()] },
+    )?;
     Ok((root, layout))
 }
 
@@ -69,13 +75,21 @@ fn forms_of_image() -> Result<()> {
 fn docker_archive(dir: &Path, root: &Path) -> Result<PathBuf> {
     let parts = dir.join("docker");
     fs::create_dir(&parts)?;
-    sh::output(sh::command("tar", ["-C"]).arg(root).arg("--numeric-owner").arg("-cf").arg(parts.join("layer.tar")).arg("."))?;
+    sh::output(
+        sh::command("tar", ["-C"]).arg(root).arg("--numeric-owner").arg("-cf").arg(parts.join("layer.tar")).arg("."),
+    )?;
     let diff_id = sh::sha256_file(&parts.join("layer.tar"))?;
-    let config = format!(r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/bin/hello"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{"Cmd":["/bin/hello"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#
+    );
     fs::write(parts.join("config.json"), config)?;
     fs::write(parts.join("manifest.json"), r#"[{"Config":"config.json","RepoTags":["t:1"],"Layers":["layer.tar"]}]"#)?;
     let archive = dir.join("docker.tar");
-    sh::output(sh::command("tar", ["-C"]).arg(&parts).arg("-cf").arg(&archive).args(["manifest.json", "config.json", "layer.tar"]))?;
+    sh::output(sh::command("tar", ["-C"]).arg(&parts).arg("-cf").arg(&archive).args([
+        "manifest.json",
+        "config.json",
+        "layer.tar",
+    ]))?;
     Ok(archive)
 }
 
@@ -87,7 +101,8 @@ fn deterministic() -> Result<()> {
         let bundle = dir.path().join(format!("b{i}"));
         let outcome = build(&layout, &bundle, &["--jobs", jobs])?;
         ensure!(outcome.status == 0, "{}", outcome.describe());
-        hashes.push((sh::sha256_file(&bundle.join("container.wasm"))?, sh::sha256_file(&bundle.join("manifest.json"))?));
+        hashes
+            .push((sh::sha256_file(&bundle.join("container.wasm"))?, sh::sha256_file(&bundle.join("manifest.json"))?));
     }
     ensure!(hashes[0] == hashes[1] && hashes[1] == hashes[2], "{hashes:#?}");
     Ok(())
@@ -169,7 +184,11 @@ fn tampered() -> Result<()> {
             ensure!(found.status == 1, "{} byte {at} flipped: {}", file.display(), found.describe());
             let outcome = Subject::megalith(&bundle).run(&Job::new(["/bin/hello"]))?;
             // What a run does not reach it need not check; what it prints is never wrong.
-            ensure!(outcome.stdout.is_empty() || outcome.text() == "hello from a sealed module\n", "{}", outcome.describe());
+            ensure!(
+                outcome.stdout.is_empty() || outcome.text() == "hello from a sealed module\n",
+                "{}",
+                outcome.describe()
+            );
         }
         fs::write(file, &bytes)?;
     }
@@ -255,11 +274,17 @@ fn layered(dir: &Path, name: &str) -> Result<PathBuf> {
     builder.append(&header, &b"bytes"[..])?;
     builder.into_inner()?;
     let diff_id = sh::sha256_file(&parts.join("layer.tar"))?;
-    let config = format!(r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#);
+    let config = format!(
+        r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["sha256:{diff_id}"]}}}}"#
+    );
     fs::write(parts.join("config.json"), config)?;
     fs::write(parts.join("manifest.json"), r#"[{"Config":"config.json","RepoTags":null,"Layers":["layer.tar"]}]"#)?;
     let archive = dir.join("escape.tar");
-    sh::output(sh::command("tar", ["-C"]).arg(&parts).arg("-cf").arg(&archive).args(["manifest.json", "config.json", "layer.tar"]))?;
+    sh::output(sh::command("tar", ["-C"]).arg(&parts).arg("-cf").arg(&archive).args([
+        "manifest.json",
+        "config.json",
+        "layer.tar",
+    ]))?;
     Ok(archive)
 }
 
@@ -295,14 +320,18 @@ fn broken(breaking: Breaking) -> Result<()> {
         ensure!(said.lines().count() == 1 && !said.contains("panicked"), "one clear line: {said}");
     }
     leftovers(&out, &["b"])?;
-    ensure!(!dir.path().join("elsewhere").exists() && !dir.path().join("outside").exists(), "something was written outside");
+    ensure!(
+        !dir.path().join("elsewhere").exists() && !dir.path().join("outside").exists(),
+        "something was written outside"
+    );
     ensure!(subject::snapshot(&bundle)? == before, "the existing bundle changed");
     says_hello(&bundle)
 }
 
 /// Nothing but `expected` (and `layout`'s companions) may lie in `dir`.
 fn leftovers(dir: &Path, expected: &[&str]) -> Result<()> {
-    let mut names: Vec<String> = fs::read_dir(dir)?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
+    let mut names: Vec<String> =
+        fs::read_dir(dir)?.map(|e| Ok(e?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
     names.retain(|n| !expected.contains(&n.as_str()));
     ensure!(names.is_empty(), "left behind: {names:?}");
     Ok(())

@@ -10,12 +10,20 @@ use xtask::{paths, sh};
 use crate::{Test, context};
 
 /// Name, options before `--`, command, what must come: status, stdout.
-const RUNS: &[(&str, &[&str], &[&str], i32, &str)] = &[
+type Run = (&'static str, &'static [&'static str], &'static [&'static str], i32, &'static str);
+
+const RUNS: &[Run] = &[
     ("environment", &["-e", "A=1", "-e", "B=x y"], &["/bin/busybox", "sh", "-c", "echo $A $B"], 0, "1 x y\n"),
     ("directory", &["-w", "/usr/share/doc"], &["/bin/busybox", "pwd"], 0, "/usr/share/doc\n"),
     ("user", &["-u", "1000"], &["/bin/busybox", "id", "-u"], 0, "1000\n"),
     ("user-name", &["-u", "user"], &["/bin/busybox", "id", "-un"], 0, "user\n"),
-    ("user-modes", &["-u", "1000"], &["/bin/busybox", "sh", "-c", "ls /root 2>/dev/null; echo x > /etc/x; echo $?"], 0, "1\n"),
+    (
+        "user-modes",
+        &["-u", "1000"],
+        &["/bin/busybox", "sh", "-c", "ls /root 2>/dev/null; echo x > /etc/x; echo $?"],
+        0,
+        "1\n",
+    ),
     ("hostname", &["--hostname", "sealed"], &["/bin/busybox", "hostname"], 0, "sealed\n"),
     ("read-only", &["--read-only"], &["/bin/busybox", "sh", "-c", "echo x > /etc/x; echo $?"], 0, "1\n"),
     ("entrypoint", &["--entrypoint", "/opt/t/pie"], &["a", "b"], 0, "position independent and static\n5 7 2 42\n"),
@@ -28,7 +36,13 @@ const RUNS: &[(&str, &[&str], &[&str], i32, &str)] = &[
     ("segfault", &[], &["/opt/t/probe", "jump-to-data"], 139, "jumping to data\n"),
     ("timeout", &["--timeout", "1"], &["/bin/busybox", "sleep", "20"], 124, ""),
     ("timeout-busy", &["--timeout", "1"], &["/bin/busybox", "sh", "-c", "while :; do :; done"], 124, ""),
-    ("memory", &["--memory", "64M"], &["/bin/busybox", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 190000000 | wc -c"], 137, ""),
+    (
+        "memory",
+        &["--memory", "64M"],
+        &["/bin/busybox", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 190000000 | wc -c"],
+        137,
+        "",
+    ),
 ];
 
 pub fn tests() -> Vec<Test> {
@@ -38,7 +52,11 @@ pub fn tests() -> Vec<Test> {
             Test::ours(format!("run::{name}"), move || {
                 let outcome = run(options, command, &Stdin::Empty)?;
                 ensure!(outcome.status == *status, "status {status} expected: {}", outcome.describe());
-                ensure!(outcome.text() == *stdout || *name == "memory", "stdout {stdout:?} expected: {}", outcome.describe());
+                ensure!(
+                    outcome.text() == *stdout || *name == "memory",
+                    "stdout {stdout:?} expected: {}",
+                    outcome.describe()
+                );
                 Ok(())
             })
         })
@@ -86,7 +104,11 @@ fn build_verify_inspect() -> Result<()> {
         ensure!(outcome.status == 0, "{arguments:?}: {}", outcome.describe());
     }
     let inspect = megalith(&["inspect", &bundle])?;
-    ensure!(inspect.text().contains("/bin/busybox") && inspect.text().contains("busybox_start"), "{}", inspect.describe());
+    ensure!(
+        inspect.text().contains("/bin/busybox") && inspect.text().contains("busybox_start"),
+        "{}",
+        inspect.describe()
+    );
     let json = megalith(&["inspect", &bundle, "--json"])?;
     let _: serde_json::Value = serde_json::from_slice(&json.stdout)?;
     let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.path().join("b/manifest.json"))?)?;
@@ -95,7 +117,11 @@ fn build_verify_inspect() -> Result<()> {
     ensure!(manifest["binaries"]["/usr/local/bin/greet"]["kind"] == "script", "{}", manifest["binaries"]);
     ensure!(manifest["binaries"].get("/bin/ls").is_none(), "a symlink is no entry");
     let hash = format!("sha256:{}", sh::sha256_file(&dir.path().join("b/container.wasm"))?);
-    ensure!(manifest["megabinary_hash"] == hash.as_str(), "megabinary_hash {} is not {hash}", manifest["megabinary_hash"]);
+    ensure!(
+        manifest["megabinary_hash"] == hash.as_str(),
+        "megabinary_hash {} is not {hash}",
+        manifest["megabinary_hash"]
+    );
     Ok(())
 }
 
@@ -103,7 +129,8 @@ fn default_command() -> Result<()> {
     let bundle = subject::bundle(&context::get()?.corpus)?;
     let mut command = sh::command(paths::release("megalith"), ["run"]);
     command.arg(bundle);
-    let outcome = subject::run(command, &Stdin::Bytes(b"echo from the image; exit 4\n".to_vec()), Duration::from_secs(60))?;
+    let outcome =
+        subject::run(command, &Stdin::Bytes(b"echo from the image; exit 4\n".to_vec()), Duration::from_secs(60))?;
     ensure!(outcome.status == 4 && outcome.text() == "from the image\n", "{}", outcome.describe());
     Ok(())
 }
@@ -142,7 +169,11 @@ fn closed_stdout() -> Result<()> {
 fn env_file() -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), "# a comment\nONE=1\n\nTWO=a b=c\n")?;
-    let outcome = run(&["--env-file", &file.path().to_string_lossy(), "-e", "ONE=over"], &["/bin/busybox", "sh", "-c", "echo $ONE,$TWO"], &Stdin::Empty)?;
+    let outcome = run(
+        &["--env-file", &file.path().to_string_lossy(), "-e", "ONE=over"],
+        &["/bin/busybox", "sh", "-c", "echo $ONE,$TWO"],
+        &Stdin::Empty,
+    )?;
     ensure!(outcome.text() == "over,a b=c\n", "{}", outcome.describe());
     Ok(())
 }
@@ -152,7 +183,11 @@ fn volumes() -> Result<()> {
     std::fs::write(dir.path().join("in"), "from the host\n")?;
     let host = dir.path().to_string_lossy();
     let script = "cat /v/in; echo out > /v/out; mkdir /v/d; ln -s in /v/l; cat /v/l; echo x > /ro/in; echo $?; rm /ro/in; echo $?; ls /ro";
-    let outcome = run(&["-v", &format!("{host}:/v"), "-v", &format!("{host}:/ro:ro")], &["/bin/busybox", "sh", "-c", script], &Stdin::Empty)?;
+    let outcome = run(
+        &["-v", &format!("{host}:/v"), "-v", &format!("{host}:/ro:ro")],
+        &["/bin/busybox", "sh", "-c", script],
+        &Stdin::Empty,
+    )?;
     ensure!(outcome.text() == "from the host\nfrom the host\n1\n1\nd\nin\nl\nout\n", "{}", outcome.describe());
     ensure!(std::fs::read_to_string(dir.path().join("out"))? == "out\n");
     Ok(())
@@ -168,7 +203,8 @@ fn volume_stays_below() -> Result<()> {
     std::os::unix::fs::symlink("../secret", volume.join("relative"))?;
     std::os::unix::fs::symlink(dir.path().join("secret"), volume.join("host"))?;
     let script = "cat /v/absolute; cat /v/relative; cat /v/host; cat /v/../../secret; ls /v";
-    let outcome = run(&["-v", &format!("{}:/v", volume.display())], &["/bin/busybox", "sh", "-c", script], &Stdin::Empty)?;
+    let outcome =
+        run(&["-v", &format!("{}:/v", volume.display())], &["/bin/busybox", "sh", "-c", script], &Stdin::Empty)?;
     ensure!(!outcome.text().contains("host secret"), "{}", outcome.describe());
     ensure!(outcome.text().contains("absolute\nhost\nrelative\n"), "{}", outcome.describe());
     Ok(())
@@ -237,13 +273,23 @@ fn own_errors() -> Result<()> {
         let outcome = megalith(arguments)?;
         ensure!(outcome.status == status, "{arguments:?}: status {status} expected: {}", outcome.describe());
         let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
-        ensure!(said.lines().count() == 1 && said.contains(arguments[1]), "{arguments:?}: one line that names it: {said}");
+        ensure!(
+            said.lines().count() == 1 && said.contains(arguments[1]),
+            "{arguments:?}: one line that names it: {said}"
+        );
     }
     Ok(())
 }
 
 fn help() -> Result<()> {
-    for verb in [&["--help"][..], &["build", "--help"], &["compile", "--help"], &["run", "--help"], &["inspect", "--help"], &["verify", "--help"]] {
+    for verb in [
+        &["--help"][..],
+        &["build", "--help"],
+        &["compile", "--help"],
+        &["run", "--help"],
+        &["inspect", "--help"],
+        &["verify", "--help"],
+    ] {
         let outcome = megalith(verb)?;
         ensure!(outcome.status == 0 && outcome.stdout.len() > 100, "{verb:?}: {}", outcome.describe());
     }

@@ -6,8 +6,10 @@ mod bundles;
 mod cases;
 mod command_line;
 mod context;
+mod hostile;
 mod interactive;
 mod no_jit;
+mod second_engine;
 mod suite;
 
 use std::collections::BTreeMap;
@@ -58,7 +60,9 @@ fn known_failures() -> Result<BTreeMap<String, String>> {
 /// A known failure must fail: one that passes is to be struck off the list.
 fn must_fail(name: &str, reason: &str, result: Result<()>) -> Result<()> {
     match result {
-        Ok(()) => bail!("{name} passes now: strike it off tests/known-failures.toml (it stood there because: {reason})"),
+        Ok(()) => {
+            bail!("{name} passes now: strike it off tests/known-failures.toml (it stood there because: {reason})")
+        }
         Err(_) => Ok(()),
     }
 }
@@ -70,7 +74,15 @@ fn main() {
         std::process::exit(2);
     });
     let mut tests = cases::tests();
-    for more in [command_line::tests(), interactive::tests(), bundles::tests(), no_jit::tests(), suite::tests()] {
+    for more in [
+        command_line::tests(),
+        interactive::tests(),
+        bundles::tests(),
+        no_jit::tests(),
+        hostile::tests(),
+        second_engine::tests(),
+        suite::tests(),
+    ] {
         tests.extend(more);
     }
     let mut trials: Vec<Trial> = Vec::new();
@@ -89,7 +101,9 @@ fn main() {
         trials.push(Trial::test(label, run).with_ignored_flag(ignored));
     }
     for name in known.into_keys() {
-        trials.push(Trial::test(format!("known-failures::{name}"), || Err("tests/known-failures.toml names no such test".into())));
+        trials.push(Trial::test(format!("known-failures::{name}"), || {
+            Err("tests/known-failures.toml names no such test".into())
+        }));
     }
     trials.sort_by(|a, b| a.name().cmp(b.name()));
     libtest_mimic::run(&arguments, trials).exit();

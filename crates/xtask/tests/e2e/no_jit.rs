@@ -54,7 +54,8 @@ fn symbols() -> Result<()> {
 
 fn dependencies() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = sh::command(cargo, ["tree", "--offline", "--package", "megalith-run", "--edges", "normal", "--prefix", "none"]);
+    let mut command =
+        sh::command(cargo, ["tree", "--offline", "--package", "megalith-run", "--edges", "normal", "--prefix", "none"]);
     let tree = sh::text(command.current_dir(paths::root()))?;
     ensure!(tree.contains("wasmtime v"), "no wasmtime in the tree: {tree}");
     for compiler in ["cranelift-codegen", "cranelift-frontend", "wasmtime-internal-cranelift", "winch"] {
