@@ -25,7 +25,7 @@ impl Compiler {
         // Unwind tables are for native debuggers and unwinders; traps and wasm backtraces do without.
         c.cranelift_opt_level(OptLevel::Speed).native_unwind_info(false);
         let engine = Engine::new(&c).map_err(|e| anyhow::anyhow!("cannot set up the compiler: {e:#}"))?;
-        let fingerprint = fingerprint(&engine);
+        let fingerprint = fingerprint(&engine)?;
         Ok(Compiler { engine, fingerprint })
     }
 
@@ -44,22 +44,11 @@ impl Compiler {
     }
 }
 
-/// Digest of everything that wasmtime itself compares when it loads code, or that changes the code it makes.
-fn fingerprint(engine: &Engine) -> String {
-    use std::hash::{Hash, Hasher};
-    /// Collects what is hashed instead of hashing it.
-    struct Sink(Sha256);
-    impl Hasher for Sink {
-        fn finish(&self) -> u64 {
-            0
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            self.0.update(bytes);
-        }
-    }
-    let mut sink = Sink(Sha256::new());
-    engine.precompile_compatibility_hash().hash(&mut sink);
-    sink.0.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
+/// Digest of what AOT code of an empty module says about how it was made: the version, the target, all Cranelift flags, the CPU features,
+/// and the configuration that wasmtime compares when it loads code.
+fn fingerprint(engine: &Engine) -> Result<String> {
+    let empty = engine.precompile_module(b"\0asm\x01\0\0\0").map_err(|e| anyhow::anyhow!("cannot compile: {e:#}"))?;
+    Ok(Sha256::digest(empty).iter().take(16).map(|b| format!("{b:02x}")).collect())
 }
 
 #[cfg(test)]

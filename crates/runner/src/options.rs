@@ -54,7 +54,7 @@ pub struct RunOptions {
     #[arg(long)]
     pub strace: bool,
     /// Program to start and its arguments; without them the image's own
-    #[arg(value_name = "PATH [ARG]...", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,
 }
 

@@ -147,6 +147,9 @@ impl Stream for Memory {
     fn queue(&self) -> Option<&WaitQueue> {
         None
     }
+    fn seek(&self, _: i64, _: u32) -> Result<u64> {
+        Ok(0)
+    }
     fn ioctl(&self, _: &Caller<'_>, request: u32, arg: u64, mem: &mut dyn IoctlMemory) -> Result<i64> {
         // RNDGETENTCNT
         if request == 0x8004_5200 && matches!(self.rdev, RANDOM | URANDOM) {

@@ -55,11 +55,15 @@ pub trait Stream: Any + Send + Sync {
     fn ioctl(&self, _c: &Caller<'_>, _request: u32, _arg: u64, _mem: &mut dyn IoctlMemory) -> Result<i64> {
         Err(Errno::ENOTTY)
     }
+    /// lseek(2) with SEEK_SET, SEEK_CUR or SEEK_END.
+    fn seek(&self, _offset: i64, _whence: u32) -> Result<u64> {
+        Err(Errno::ESPIPE)
+    }
     /// Attributes.
     fn stat(&self) -> Result<Stat>;
     /// For casts to the concrete type.
     fn as_any(&self) -> &dyn Any;
-    /// A non-blocking write that finds no room for everything must write nothing unless some of it fits (pipes: PIPE_BUF atomicity).
+    /// What /proc/PID/fd shows of objects without a name.
     fn type_name(&self) -> &'static str {
         "anon_inode"
     }

@@ -261,6 +261,8 @@ impl Kernel {
         if tty {
             let t = Tty::host(stdin, stdout);
             let _ = self.console.set(Arc::clone(&t));
+            // At once: Ctrl-C must work although nobody reads.
+            t.start_reader(self);
             for _ in 0..3 {
                 let file =
                     OpenFile::new(Object::Stream(t.slave()), libc::O_RDWR as u32, crate::devfs::console_location(self));

@@ -238,7 +238,7 @@ impl Tty {
     }
 
     /// Starts the thread that reads the host terminal.
-    fn start_reader(&self, kernel: &Arc<Kernel>) {
+    pub fn start_reader(&self, kernel: &Arc<Kernel>) {
         let _ = self.kernel.set(Arc::downgrade(kernel));
         let Side::Host { input, .. } = &self.side else { return };
         if self.reading.swap(true, Ordering::AcqRel) {
@@ -1072,6 +1072,17 @@ impl Stream for HostStream {
     }
     fn queue(&self) -> Option<&WaitQueue> {
         None
+    }
+    fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
+        use rustix::fs::SeekFrom;
+        let to = match whence {
+            0 => SeekFrom::Start(u64::try_from(offset).map_err(|_| Errno::EINVAL)?),
+            1 => SeekFrom::Current(offset),
+            2 => SeekFrom::End(offset),
+            _ => return Err(Errno::EINVAL),
+        };
+        // The host's position, shared with whoever shares the descriptor.
+        Ok(rustix::fs::seek(&self.fd, to)?)
     }
     fn host(&self) -> Option<BorrowedFd<'_>> {
         (!self.regular).then(|| self.fd.as_fd())

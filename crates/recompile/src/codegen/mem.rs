@@ -36,11 +36,6 @@ impl Gen<'_> {
         0
     }
 
-    pub fn push_frame_load32(&mut self, fb: u32, d: i32) {
-        let offset = self.push_frame_base(fb, d);
-        self.s().i32_load(arg(offset));
-    }
-
     /// Pushes the low 32 bits of an address register.
     fn push_addr_reg(&mut self, r: Register) {
         if r.full_register() == Register::RSP {

@@ -1012,14 +1012,15 @@ impl<'a> Gen<'a> {
         match at {
             Some(c) => {
                 let (fb, d) = (self.frame_base, self.depth + c);
-                self.push_frame_load32(fb, d);
+                let offset = self.push_frame_base(fb, d);
+                self.load(8, offset);
             }
             None => {
                 self.push_rsp32();
-                self.s().i32_load(MemArg { offset: 0, align: 0, memory_index: 0 });
+                self.load(8, 0);
             }
         }
-        self.s().local_set(pc);
+        self.s().i32_wrap_i64().local_set(pc);
         self.store_globals(stores);
         let normal = at == Some(0) && extra == 0 && !snippet;
         if !normal {

@@ -804,13 +804,21 @@ impl Gen<'_> {
         let a = self.address_tmp(i);
         let at = |o: u64| MemArg { offset: o, align: 0, memory_index: 0 };
         self.s().local_get(a).i32_const(15).i32_and().if_(BlockType::Empty).unreachable().end();
+        // The last byte is touched first.
+        if save {
+            let f = self.m.helper_index(Helper::Opaque);
+            self.s().local_get(a).local_get(a).i64_load8_u(at(511)).call(f).i64_store8(at(511));
+        } else {
+            self.s().local_get(a).i32_load8_u(at(511)).drop();
+            self.s().local_get(a).i32_load(at(24)).i32_const(!0xffff).i32_and().if_(BlockType::Empty).unreachable().end();
+        }
         let op = if save { Op::Fxsave } else { Op::Fxrstor };
         self.s().i32_const(op as i32).i32_const(0).local_get(a).i64_extend_i32_u().call(index::X87).drop();
         if save {
             self.s().local_get(a).global_get(Global::Mxcsr as u32).i32_store(at(24));
             self.s().local_get(a).i32_const(0xffff).i32_store(at(28));
         } else {
-            self.s().local_get(a).i32_load(at(24)).i32_const(0xffff).i32_and().global_set(Global::Mxcsr as u32);
+            self.s().local_get(a).i32_load(at(24)).global_set(Global::Mxcsr as u32);
         }
         for k in 0..16u8 {
             let l = self.reg_local(16 + k);

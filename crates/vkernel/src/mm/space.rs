@@ -409,7 +409,7 @@ impl AddressSpace {
             return Err(Errno::ENOMEM);
         }
         let addr = if q.fixed || q.no_replace {
-            if q.addr % PAGE != 0 {
+            if !q.addr.is_multiple_of(PAGE) {
                 return Err(Errno::EINVAL);
             }
             if q.addr < MIN {
@@ -443,7 +443,7 @@ impl AddressSpace {
     /// munmap(2).
     pub fn munmap(&mut self, addr: u64, len: u64) -> Result<()> {
         let len = align_up(len);
-        if addr % PAGE != 0 || len == 0 || addr > LIMIT || len > LIMIT - addr {
+        if !addr.is_multiple_of(PAGE) || len == 0 || addr > LIMIT || len > LIMIT - addr {
             return Err(Errno::EINVAL);
         }
         if self.areas.len() >= MAX_AREAS + 64 {
@@ -459,7 +459,7 @@ impl AddressSpace {
     /// mprotect(2).
     pub fn mprotect(&mut self, addr: u64, len: u64, prot: Prot) -> Result<()> {
         let len = align_up(len);
-        if addr % PAGE != 0 {
+        if !addr.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         if len == 0 {
@@ -516,7 +516,7 @@ impl AddressSpace {
     ) -> Result<u64> {
         let old_len = align_up(old_len);
         let new_len = align_up(new_len);
-        if old % PAGE != 0 || new_len == 0 || (new_addr.is_some() || keep_old) && !may_move {
+        if !old.is_multiple_of(PAGE) || new_len == 0 || (new_addr.is_some() || keep_old) && !may_move {
             return Err(Errno::EINVAL);
         }
         if old_len == 0 || old > LIMIT || old_len > LIMIT - old || new_len >= LIMIT {
@@ -528,7 +528,10 @@ impl AddressSpace {
         }
         let v = v.advanced(old - start);
         if let Some(to) = new_addr
-            && (to % PAGE != 0 || to < MIN || to > LIMIT - new_len || (to < old + old_len && old < to + new_len))
+            && (!to.is_multiple_of(PAGE)
+                || to < MIN
+                || to > LIMIT - new_len
+                || (to < old + old_len && old < to + new_len))
         {
             return Err(Errno::EINVAL);
         }
@@ -612,7 +615,7 @@ impl AddressSpace {
     /// madvise(2): MADV_DONTNEED and MADV_FREE drop pages, the rest has no effect.
     pub fn madvise(&mut self, addr: u64, len: u64, advice: i32) -> Result<()> {
         let len = align_up(len);
-        if addr % PAGE != 0 || addr > LIMIT || len > LIMIT - addr {
+        if !addr.is_multiple_of(PAGE) || addr > LIMIT || len > LIMIT - addr {
             return Err(Errno::EINVAL);
         }
         match advice {
@@ -645,7 +648,7 @@ impl AddressSpace {
     /// msync(2).
     pub fn msync(&self, addr: u64, len: u64, flags: i32) -> Result<()> {
         let len = align_up(len);
-        if addr % PAGE != 0
+        if !addr.is_multiple_of(PAGE)
             || flags & !(libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC) != 0
             || flags & libc::MS_ASYNC != 0 && flags & libc::MS_SYNC != 0
         {
@@ -667,7 +670,7 @@ impl AddressSpace {
     /// mincore(2): one byte per page.
     pub fn mincore(&self, addr: u64, len: u64) -> Result<Vec<u8>> {
         let len = align_up(len);
-        if addr % PAGE != 0 {
+        if !addr.is_multiple_of(PAGE) {
             return Err(Errno::EINVAL);
         }
         if addr > LIMIT || len > LIMIT - addr || !self.covered(addr, len) {
@@ -789,10 +792,10 @@ impl AddressSpace {
         let end = meta.text.1.checked_add(base).ok_or(Errno::ENOEXEC)?;
         // 64 entries of 16 bytes a page.
         let pages = align_up(end.saturating_sub(start)) / PAGE;
-        if start % PAGE != 0 || end > LIMIT || lines_len > pages * 1024 || lines_len % 1024 != 0 && pages == 0 {
+        if !start.is_multiple_of(PAGE) || end > LIMIT || lines_len > pages * 1024 {
             return Err(Errno::ENOEXEC);
         }
-        if pages == 0 {
+        if pages == 0 || lines_len == 0 {
             return Ok(());
         }
         let memory1 = self.slot.memory1() as usize;
@@ -912,6 +915,7 @@ impl AddressSpace {
         match self.check(addr, len, Prot::WRITE)? {
             // SAFETY: private, mapped, writable memory that only this process's thread (the caller, who holds `&mut self`) accesses.
             Access::Exclusive => {
+                // SAFETY: private, mapped, writable memory that only this process's thread (the caller, who holds `&mut self`) accesses.
                 Ok(f(Some(unsafe { std::slice::from_raw_parts_mut(self.host(addr) as *mut u8, len) })))
             }
             _ => Ok(f(None)),

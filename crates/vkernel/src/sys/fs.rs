@@ -332,13 +332,11 @@ pub(super) fn statx(c: &mut Ctx<'_>) -> Result<i64> {
             put(64 + i * 16, &t.sec.to_le_bytes());
             put(72 + i * 16, &t.nsec.to_le_bytes());
         }
-        let (maj, min) = |d: u64| -> (u32, u32) {
-            (((d >> 8 & 0xfff) | (d >> 32 & !0xfff)) as u32, ((d & 0xff) | (d >> 12 & !0xff)) as u32)
-        }(s.rdev);
+        let split = |d: u64| (((d >> 8 & 0xfff) | (d >> 32 & !0xfff)) as u32, ((d & 0xff) | (d >> 12 & !0xff)) as u32);
+        let (maj, min) = split(s.rdev);
         put(128, &maj.to_le_bytes());
         put(132, &min.to_le_bytes());
-        let (maj, min) =
-            (((s.dev >> 8 & 0xfff) | (s.dev >> 32 & !0xfff)) as u32, ((s.dev & 0xff) | (s.dev >> 12 & !0xff)) as u32);
+        let (maj, min) = split(s.dev);
         put(136, &maj.to_le_bytes());
         put(140, &min.to_le_bytes());
     }

@@ -330,7 +330,11 @@ pub(super) fn pwritev2(c: &mut Ctx<'_>) -> Result<i64> {
 
 pub(super) fn lseek(c: &mut Ctx<'_>) -> Result<i64> {
     let f = c.real_file(0)?;
-    let Object::Inode(inode) = &f.object else { return Err(Errno::ESPIPE) };
+    let inode = match &f.object {
+        Object::Inode(i) => i,
+        Object::Stream(s) => return Ok(s.seek(c.a[1] as i64, c.uint(2))? as i64),
+        Object::Path => return Err(Errno::EBADF),
+    };
     let mut pos = position(&f);
     let off = c.a[1] as i64;
     let at = |base: u64| -> Result<u64> {

@@ -807,7 +807,7 @@ pub(crate) fn cpus() -> usize {
 pub(super) fn sched_getaffinity(c: &mut Ctx<'_>) -> Result<i64> {
     known(c, c.int(0))?;
     let len = c.uint(1);
-    if len < 8 || len % 8 != 0 {
+    if len < 8 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let mask = u64::MAX >> (64 - cpus());
@@ -968,7 +968,7 @@ pub(super) fn personality(c: &mut Ctx<'_>) -> Result<i64> {
 pub(super) fn syslog(c: &mut Ctx<'_>) -> Result<i64> {
     match c.int(0) {
         9 | 10 => Ok(0),
-        2..=4 | 0 | 1 | 5..=8 => Err(Errno::EPERM),
+        0..=8 => Err(Errno::EPERM),
         _ => Err(Errno::EINVAL),
     }
 }
