@@ -1,7 +1,7 @@
 //! `megalith build`: an image becomes a bundle.
 
 use crate::bundle::file_offset;
-use crate::cache::{Cache, Cached, tool_version};
+use crate::cache::{Cache, Cached};
 use crate::compile::{jobs, set_jobs, write_aot};
 use crate::progress::Progress;
 use crate::scan::{self, Class, File};
@@ -111,7 +111,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
     for note in &image.notes {
         progress.note(note);
     }
-    let cache = Cache::open();
+    let cache = Cache::open()?;
     let mut programs = sort_out(&image.rootfs, &args.tools, &cache, progress)?;
     let names = name(&programs);
     let linked = link(&image.rootfs, &programs, &names)?;
@@ -184,12 +184,11 @@ fn sort_out(rootfs: &Rootfs, tools: &[(String, GuestPath)], cache: &Cache, progr
     let extra: Vec<GuestPath> = tools.iter().map(|(_, path)| path.clone()).collect();
     let files = scan::scan(rootfs, &extra)?;
     let elf: Vec<(&FileHash, &File)> = files.iter().filter(|(_, f)| f.class == Class::Elf).collect();
-    let tool = tool_version()?;
     let step = progress.step("recompiling", elf.len());
     let results: Vec<(FileHash, Result<Cached>)> = elf
         .par_iter()
         .map(|(hash, file)| {
-            let parts: [&[u8]; 2] = [&tool, &hash.0];
+            let parts: [&[u8]; 2] = [&cache.tool.0, &hash.0];
             let object = cache.get("object", &parts, || recompile(rootfs.data(file.node)));
             step.done(&file.paths.first().map(GuestPath::to_string).unwrap_or_default());
             (**hash, object)

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The cache, or a stand-in that keeps nothing when there is no place for one.
 pub struct Cache {
+    /// What identifies this version of the tool: the hash of its executable. Part of the keys of what the tool itself makes.
+    pub tool: FileHash,
     dir: Option<PathBuf>,
     hits: AtomicUsize,
     misses: AtomicUsize,
@@ -28,11 +30,14 @@ pub struct Cached {
 
 impl Cache {
     /// Opens the cache. A directory that others may write is not used.
-    pub fn open() -> Cache {
+    ///
+    /// # Errors
+    /// When the own executable cannot be read.
+    pub fn open() -> Result<Cache> {
         let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
         let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")));
         let dir = base.map(|b| b.join("megalith")).filter(|dir| usable(dir).is_ok_and(|ok| ok));
-        Cache { dir, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) }
+        Ok(Cache { tool: tool_version()?, dir, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) })
     }
 
     /// Entries found, and entries made.
@@ -88,11 +93,10 @@ fn write(path: &Path, hash: &FileHash, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// What identifies this version of the tool: the hash of its executable.
-pub fn tool_version() -> Result<[u8; 32]> {
+fn tool_version() -> Result<FileHash> {
     let path = std::env::current_exe().context("cannot find out where this executable lies")?;
     let file = fs::File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
     // SAFETY: a private mapping of the executable that is running, which cannot be written meanwhile (ETXTBSY).
     let map = unsafe { memmap2::Mmap::map(&file) }.with_context(|| format!("cannot map {}", path.display()))?;
-    Ok(FileHash::of(&map).0)
+    Ok(FileHash::of(&map))
 }

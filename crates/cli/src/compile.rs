@@ -60,7 +60,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
     }
     let mega = Megabinary::parse(&module)
         .with_context(|| bundle.path.join(&bundle.manifest.megabinary).display().to_string())?;
-    let cache = Cache::open();
+    let cache = Cache::open()?;
     let aot_dir = bundle.aot_dir();
     if let Some(parent) = aot_dir.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
@@ -103,8 +103,14 @@ pub fn write_aot(
         .collect();
     let step = progress.step("compiling", programs.len());
     let one = |(hash, name): &(FileHash, &str)| -> Result<(FileHash, AotFile)> {
-        let wasm = mega.project(&hash.0)?;
-        let code = cache.get("aot", &[compiler.fingerprint().as_bytes(), &wasm], || {
+        // A projection is cheap but not free: when its hash is known and its code is there, it is not made at all.
+        let mut projection = None;
+        let identity = cache.get("projection", &[&cache.tool.0, &megabinary_hash.0, &hash.0], || {
+            let wasm = projection.insert(mega.project(&hash.0)?);
+            Ok(FileHash::of(wasm).0.to_vec())
+        })?;
+        let code = cache.get("aot", &[compiler.fingerprint().as_bytes(), &identity.bytes], || {
+            let wasm = projection.take().map_or_else(|| mega.project(&hash.0), Ok)?;
             compiler.compile(&wasm).with_context(|| format!("{name}: cannot compile it"))
         })?;
         // A WASI module has nothing to say; the format wants a file all the same.

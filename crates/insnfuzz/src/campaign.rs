@@ -72,7 +72,7 @@ pub struct FormResult {
     pub status: Status,
     /// cpuid features.
     pub features: String,
-    /// On every x86-64 CPU.
+    /// At the x86-64-v1 level, which guests may rely on.
     pub baseline: bool,
     /// Sites in the files given.
     pub sites: u64,

@@ -199,6 +199,12 @@ pub fn instance(form: Form, rng: &mut Rng, regs: Registers) -> Option<Instance> 
                 }
             } else {
                 set_memory(rng, &mut i, regs);
+                let fixed =
+                    matches!(i.memory_base(), Register::RIP | Register::None) && i.memory_index() == Register::None;
+                if fixed && op.memory_size().size() >= 16 && !rng.one_in(4) {
+                    // No register can align it later.
+                    i.set_memory_displacement64(i.memory_displacement64() & !15);
+                }
             }
             continue;
         }

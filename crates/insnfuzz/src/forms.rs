@@ -65,7 +65,7 @@ impl Form {
         self.code.cpuid_features().iter().map(|f| format!("{f:?}")).collect::<Vec<_>>().join("+")
     }
 
-    /// True when every x86-64 CPU has the form (the x86-64-v1 level).
+    /// True when guests may use the form without asking cpuid, or cpuid tells them that it is there: the x86-64-v1 level (without CLFLUSH).
     pub fn baseline(&self) -> bool {
         use CpuidFeature::*;
         self.code.cpuid_features().iter().all(|f| {
@@ -87,11 +87,9 @@ impl Form {
                     | MMX
                     | MULTIBYTENOP
                     | PAUSE
-                    | PREFETCHW
                     | SSE
                     | SSE2
                     | TSC
-                    | CLFSH
                     | SEP
                     | SYSCALL
             )

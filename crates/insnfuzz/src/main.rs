@@ -142,7 +142,7 @@ fn failing(report: &Report) -> String {
         report.forms.iter().filter(|f| f.baseline && matches!(f.status, Status::Uncovered(_))).collect();
     uncovered.sort_by_key(|f| std::cmp::Reverse(f.sites));
     if !uncovered.is_empty() {
-        let _ = writeln!(out, "\nuncovered forms that every x86-64 CPU has (sites):");
+        let _ = writeln!(out, "\nuncovered forms that the x86-64-v1 level has (sites):");
         for f in uncovered {
             let _ = writeln!(out, "  {:8} {} {:?}", f.sites, f.form, f.status);
         }

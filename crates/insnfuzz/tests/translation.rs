@@ -7,6 +7,13 @@ use megalith_insnfuzz::harvest::Census;
 use megalith_insnfuzz::state::{Outcome, State};
 use megalith_insnfuzz::translate::Translation;
 
+/// Forms of every x86-64 CPU that are not recompiled, with the reason. One that starts being covered must be struck from here.
+const UNCOVERED: [(&str, &str); 3] = [
+    ("Enterw_imm16_imm8", "no compiler emits it"),
+    ("Enterq_imm16_imm8", "no compiler emits it"),
+    ("Leavew", "no compiler emits it"),
+];
+
 #[test]
 fn every_covered_form_equals_the_cpu() {
     let plan = Plan {
@@ -22,13 +29,13 @@ fn every_covered_form_equals_the_cpu() {
     let bad: Vec<_> = report.forms.iter().filter(|f| f.status == Status::Failed).collect();
     assert!(bad.is_empty(), "{} forms: {bad:#?}", bad.len());
     assert_eq!(report.block_failures, 0, "{:#?}", report.block_mismatches);
-    let baseline_uncovered: Vec<_> = report
+    let uncovered: Vec<_> = report
         .forms
         .iter()
         .filter(|f| f.baseline && matches!(f.status, Status::Uncovered(_)))
-        .map(|f| &f.form)
+        .map(|f| f.form.as_str())
         .collect();
-    assert!(baseline_uncovered.is_empty(), "{baseline_uncovered:?}");
+    assert_eq!(uncovered, UNCOVERED.map(|(form, _)| form));
 }
 
 /// An address is the low 32 bits of what x86 computes (docs/compatibility.md).

@@ -21,6 +21,16 @@
 //! a new process starts from the start image. A projection of a WASI module exports `_dispatch`, the entry point, and
 //! what the module exported (but `_start`); its data segments come along as passive segments, which the entry point copies in.
 //!
+//! # Custom sections of the megabinary, in this order
+//!
+//! | name | payload |
+//! |---|---|
+//! | `name` | names of functions, memories and globals |
+//! | `megalith.file` | one for each ELF file: its SHA-256 (32 bytes), then its `FileMeta` (postcard) |
+//! | `megalith.units` | [`Units`] (postcard): where each file's part lies, and what `_dispatch` knows |
+//! | `megalith.pad` | zeros |
+//! | `megalith.fs` | the container's files; begins at a multiple of the page size. Left out when they lie beside the module |
+//!
 //! Everything here is deterministic: the same inputs, in whatever order, give the same bytes. Inputs are validated; hostile ones give an [`Error`].
 
 #![forbid(unsafe_code)]

@@ -108,7 +108,10 @@ struct Finder<'a> {
     calls: BTreeSet<u32>,
     pointers: BTreeSet<u32>,
     tables: HashMap<u32, JumpTable>,
+    /// Addresses of table entries.
     table_bytes: BTreeSet<u32>,
+    /// Addresses where tables begin.
+    table_starts: BTreeSet<u32>,
 }
 
 pub fn decode(image: &Image, addr: u32) -> Option<Instruction> {
@@ -131,6 +134,7 @@ pub fn discover(image: &Image) -> Program {
         pointers: BTreeSet::new(),
         tables: HashMap::new(),
         table_bytes: BTreeSet::new(),
+        table_starts: BTreeSet::new(),
     };
     f.root(image.entry);
     if !image.snippet {
@@ -419,7 +423,7 @@ impl Finder<'_> {
         for k in 0..limit as u32 {
             let at = base.checked_add(k.checked_mul(entry_size)?)?;
             // Without a bound, a table ends where another one starts.
-            if !bounded && k > 0 && self.table_bytes.contains(&at) {
+            if !bounded && k > 0 && self.table_starts.contains(&at) {
                 break;
             }
             let target = match relative {
@@ -438,6 +442,7 @@ impl Finder<'_> {
         if targets.is_empty() {
             return None;
         }
+        self.table_starts.insert(base);
         for k in 0..targets.len() as u32 {
             self.table_bytes.insert(base + k * entry_size);
         }

@@ -43,9 +43,12 @@ impl Bundle {
         let shown = path.display();
         let at = |name: &str| path.join(name);
         let dir = openat(rustix::fs::CWD, path, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| fail(format!("cannot open the bundle {shown}: {e}; give the directory that 'megalith build -o' wrote")))?;
+            .map_err(|e| {
+                fail(format!("cannot open the bundle {shown}: {e}; give the directory that 'megalith build -o' wrote"))
+            })?;
         let json = read(&dir, Manifest::FILE_NAME, &at(Manifest::FILE_NAME))?;
-        let manifest = Manifest::from_json(&json).map_err(|e| fail(format!("{}: {e}", at(Manifest::FILE_NAME).display())))?;
+        let manifest =
+            Manifest::from_json(&json).map_err(|e| fail(format!("{}: {e}", at(Manifest::FILE_NAME).display())))?;
         let files = match manifest.fs.place {
             FsPlace::Section => open(&dir, &manifest.megabinary, &at(&manifest.megabinary))?,
             FsPlace::FilesImg => open(&dir, Manifest::FILES_IMG, &at(Manifest::FILES_IMG))?,
@@ -57,7 +60,8 @@ impl Bundle {
             .map_err(|e| fail(format!("no code for this host in {}: {e}; {compile}", at(&aot_dir).display())))?;
         let index_path = at(&aot_dir).join(AotIndex::FILE_NAME);
         let json = read(&aot, AotIndex::FILE_NAME, &index_path)?;
-        let index = AotIndex::from_json(&json).map_err(|e| fail(format!("{}: {e}; {compile}", index_path.display())))?;
+        let index =
+            AotIndex::from_json(&json).map_err(|e| fail(format!("{}: {e}; {compile}", index_path.display())))?;
         if index.target != TARGET || index.engine.wasmtime != megalith_engine::WASMTIME {
             return Err(fail(format!("{}: made for another target or engine; {compile}", index_path.display())));
         }

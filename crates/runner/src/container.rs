@@ -28,7 +28,8 @@ pub fn programs(bundle: &Bundle, lower: &Lower) -> Result<(ProgramTable, Policy)
         policy.add_path(path.as_bytes(), hash.0);
         match binary.kind {
             Kind::Elf if table.get(&hash.0).is_none() => {
-                let bad = |why: String| fail(format!("{}: {path}: {why}; build the bundle again", bundle.path.display()));
+                let bad =
+                    |why: String| fail(format!("{}: {path}: {why}; build the bundle again", bundle.path.display()));
                 let source = lower.source(path.as_bytes(), &hash).map_err(bad)?;
                 table.insert(program(bundle, binary, source)?);
             }
@@ -59,7 +60,8 @@ fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Progra
 /// The metadata of a program, checked by hash.
 fn meta(bundle: &Bundle, aot: &AotFile) -> Result<FileMeta> {
     let path = bundle.aot_path(&aot.meta);
-    let bad = |why: String| fail(format!("{}: {why}; run 'megalith compile {}'", path.display(), bundle.path.display()));
+    let bad =
+        |why: String| fail(format!("{}: {why}; run 'megalith compile {}'", path.display(), bundle.path.display()));
     let file = bundle.aot_file(&aot.meta)?;
     // SAFETY: a private read-only mapping of a file that only its owner and root can write; its bytes are hashed before use.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| bad(e.to_string()))?;
@@ -79,7 +81,10 @@ pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, options: &RunOptions) -> Result<A
         read_only: options.read_only,
         on_corrupt: Some(Box::new(move |c| {
             let path = bundle_path.display();
-            eprintln!("megalith: {path}: file {} of the container does not match its hash; build the bundle again", c.inode);
+            eprintln!(
+                "megalith: {path}: file {} of the container does not match its hash; build the bundle again",
+                c.inode
+            );
         })),
         ..LayeredOptions::default()
     })
@@ -108,11 +113,14 @@ fn mount(vfs: &Vfs, v: &Volume, secret: &[PathBuf]) -> Result<()> {
     let host = v.host.display();
     for s in secret {
         if overlap(&v.host, s) {
-            return Err(fail(format!("volume {host}: it contains or lies in {}, which guests must not reach", s.display())));
+            return Err(fail(format!(
+                "volume {host}: it contains or lies in {}, which guests must not reach",
+                s.display()
+            )));
         }
     }
-    let volume =
-        megalith_vfs::Volume::open(&v.host, v.read_only).map_err(|e| fail(format!("volume {host}: cannot open it: {e}")))?;
+    let volume = megalith_vfs::Volume::open(&v.host, v.read_only)
+        .map_err(|e| fail(format!("volume {host}: cannot open it: {e}")))?;
     vfs.mount_creating(v.guest.as_bytes(), volume, v.read_only)
         .map_err(|e| fail(format!("volume {host}: cannot mount it at {}: {e}", v.guest)))?;
     Ok(())

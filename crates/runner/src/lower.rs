@@ -28,7 +28,8 @@ impl Lower {
 
     /// Where the bytes of the program at `path` lie. Its hash in the tree must be `hash`.
     pub fn source(&self, path: &[u8], hash: &FileHash) -> std::result::Result<MapSource, String> {
-        let inode = self.reader.find_path(path).ok_or("the manifest names it, but the container's files have no such file")?;
+        let inode =
+            self.reader.find_path(path).ok_or("the manifest names it, but the container's files have no such file")?;
         if self.reader.hash(inode).as_ref() != Some(hash) {
             return Err("its hash in the manifest is not that of the container's file".into());
         }

@@ -84,7 +84,9 @@ fn run(options: &RunOptions) -> Result<i32> {
         audit: sink,
         strace: options.strace.then_some(strace),
     })
-    .map_err(|e| fail(format!("cannot set up the kernel: {e}; it needs /proc, and directories /proc and /dev in the image")))?;
+    .map_err(|e| {
+        fail(format!("cannot set up the kernel: {e}; it needs /proc, and directories /proc and /dev in the image"))
+    })?;
     if options.tty {
         terminal::make_raw()?;
     }

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn everything_after_the_program_is_its_own() {
-        let o = parse(&["-i", "b", "-t", "--memory", "64m", "--timeout=1.5", "--", "/bin/ls", "-l", "--", "-t"]).unwrap();
+        let o =
+            parse(&["-i", "b", "-t", "--memory", "64m", "--timeout=1.5", "--", "/bin/ls", "-l", "--", "-t"]).unwrap();
         assert!(o.tty && o.interactive);
         assert_eq!((o.memory, o.timeout), (Some(64 << 20), Some(Duration::from_millis(1500))));
         assert_eq!(o.command, ["/bin/ls", "-l", "--", "-t"]);

@@ -176,7 +176,6 @@ pub struct Kernel {
     pub(crate) me: Weak<Kernel>,
 }
 
-/// Signals a container's end to the first process's task and to `wait`.
 impl Kernel {
     /// A kernel without processes. Mounts /proc, /dev and /dev/pts where the tree has such directories.
     ///

@@ -359,7 +359,10 @@ impl Kernel {
 
     /// Called when SIGCONT resumes a stopped process.
     pub(crate) fn child_continued(&self, pid: Pid) {
-        if let Some(n) = lock(&self.tree).nodes.get_mut(&pid) {
+        {
+            let mut tree = lock(&self.tree);
+            // It may have gone on, and even ended, already.
+            let Some(n) = tree.nodes.get_mut(&pid).filter(|n| n.state == State::Stopped) else { return };
             n.state = State::Running;
             n.stop_report = None;
             n.continued = true;
@@ -369,7 +372,13 @@ impl Kernel {
 
     /// Records that a process has stopped because of `sig`.
     pub(crate) fn child_stopped(&self, pid: Pid, sig: i32) {
-        if let Some(n) = lock(&self.tree).nodes.get_mut(&pid) {
+        {
+            let mut tree = lock(&self.tree);
+            let Some(n) = tree.nodes.get_mut(&pid).filter(|n| n.state == State::Running) else { return };
+            // A SIGCONT that overtook this one has cleared the flag.
+            if !lock(&n.process.signals).stopped {
+                return;
+            }
             n.state = State::Stopped;
             n.stop_report = Some(sig << 8 | 0x7f);
             n.continued = false;

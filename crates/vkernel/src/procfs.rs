@@ -507,6 +507,10 @@ impl Inode for StreamNode {
         // Whoever has the descriptor may open it again.
         Ok(Stat { mode: s.mode | 0o666, ..s })
     }
+    fn truncate(&self, _: u64) -> Result<()> {
+        // `> /dev/stdout`: what is there stays, as with a pipe.
+        Ok(())
+    }
 }
 
 /// Bytes of memory: all, and free.
@@ -532,8 +536,8 @@ fn system_file(k: &Kernel, name: &str) -> Vec<u8> {
             for i in 0..cpus() {
                 let _ = write!(
                     s,
-                    "processor\t: {i}\nvendor_id\t: MegalithWasm\ncpu family\t: 6\nmodel\t\t: 15\nmodel name\t: Megalith recompiled x86-64, SSE2\n\
-                     stepping\t: 1\ncpu MHz\t\t: 1000.000\ncache size\t: 1024 KB\nfpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: 1\nwp\t\t: yes\n\
+                    "processor\t: {i}\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 15\nmodel name\t: Megalith recompiled x86-64, SSE2\n\
+                     stepping\t: 1\ncpu MHz\t\t: 1000.000\ncache size\t: 1024 KB\nfpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: 4\nwp\t\t: yes\n\
                      flags\t\t: fpu tsc msr pae cx8 pge cmov mmx fxsr sse sse2 syscall nx lm lahf_lm\nbogomips\t: 2000.00\nclflush size\t: 64\n\
                      cache_alignment\t: 64\naddress sizes\t: 32 bits physical, 48 bits virtual\n\n"
                 );

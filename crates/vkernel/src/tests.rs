@@ -146,6 +146,11 @@ fn put_file(vfs: &Vfs, path: &str, bytes: &[u8], mode: u32) -> Location {
 }
 
 fn world() -> World {
+    world_on(None)
+}
+
+/// A kernel with its first process, on a host terminal or on pipes.
+fn world_on(terminal: Option<OwnedFd>) -> World {
     let root = NewNode { mode: 0o755, uid: 0, gid: 0 };
     let vfs = Arc::new(Vfs::new(LayeredFs::new(LayeredOptions { root, ..LayeredOptions::default() }).unwrap()));
     let at_root = vfs.root();
@@ -183,7 +188,10 @@ fn world() -> World {
     .unwrap();
     let (r, w) = rustix::pipe::pipe().unwrap();
     let null = std::fs::File::open("/dev/null").unwrap();
-    let stdio = Stdio { fds: [null.into(), w.try_clone().unwrap(), w], tty: false };
+    let stdio = match terminal {
+        None => Stdio { fds: [null.into(), w.try_clone().unwrap(), w], tty: false },
+        Some(t) => Stdio { fds: [t.try_clone().unwrap(), t.try_clone().unwrap(), t], tty: true },
+    };
     kernel
         .start_init(
             &[b"/bin/a".to_vec(), b"one".to_vec()],
@@ -1065,4 +1073,43 @@ fn spawn_cost() {
         p.sys(READ, &[fds[0].into(), BUF, 1]);
     }
     println!("pipe write + read: {:?}", t.elapsed() / (n * 10));
+}
+
+/// The host's terminal: input through our line discipline, echo, window size, Ctrl-C.
+#[test]
+fn host_terminal() {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let mut t = rustix::termios::tcgetattr(&slave).unwrap();
+    t.make_raw();
+    rustix::termios::tcsetattr(&slave, rustix::termios::OptionalActions::Now, &t).unwrap();
+    let w = world_on(Some(slave));
+    let mut p = w.next();
+    rustix::io::write(&master, b"hi\r").unwrap();
+    assert_eq!(p.ok(READ, &[0, BUF, 100]), 3);
+    assert_eq!(p.peek(BUF, 3), b"hi\n");
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let mut b = [0; 64];
+        let n = rustix::io::read(&master, &mut b).unwrap();
+        seen.extend_from_slice(&b[..n]);
+    }
+    assert_eq!(seen, b"hi\r\n");
+    // It is the controlling terminal, with the first process in the foreground.
+    let s = p.str(BUF, "/dev/tty");
+    let fd = p.ok(OPEN, &[s, 2, 0]) as u64;
+    p.ok(16, &[fd, 0x540f, BUF]);
+    assert_eq!(p.word(BUF) as u32, 1);
+    let s = p.str(BUF, "/proc/self/fd/0");
+    let n = p.ok(89, &[s, BUF + 64, 100]);
+    assert_eq!(p.peek(BUF + 64, n as usize), b"/dev/console");
+    // Ctrl-C interrupts the read and ends the process.
+    rustix::io::write(&master, b"\x03").unwrap();
+    assert_eq!(p.sys(READ, &[0, BUF, 100]), Outcome::Unwind);
+    assert_eq!(p.resolve(), None);
+    drop(p);
+    assert_eq!(w.kernel.wait(), WaitStatus::Signaled(2));
 }

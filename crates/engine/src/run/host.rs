@@ -38,7 +38,15 @@ pub(super) fn define(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
     l.func_wrap(
         m,
         "syscall",
-        |mut c: Caller<'_, Guest>, nr: i64, a0: i64, a1: i64, a2: i64, a3: i64, a4: i64, a5: i64| -> wasmtime::Result<i64> {
+        |mut c: Caller<'_, Guest>,
+         nr: i64,
+         a0: i64,
+         a1: i64,
+         a2: i64,
+         a3: i64,
+         a4: i64,
+         a5: i64|
+         -> wasmtime::Result<i64> {
             let args = [a0 as u64, a1 as u64, a2 as u64, a3 as u64, a4 as u64, a5 as u64];
             with_task(&mut c, |t, r| match t.syscall(r, nr as u64, args) {
                 Outcome::Return(v) => v,

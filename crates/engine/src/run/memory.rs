@@ -99,11 +99,7 @@ impl OwnMemory {
         if bytes > self.bytes {
             // SAFETY: inside of the reservation (checked by the callers).
             let r = unsafe {
-                libc::mprotect(
-                    self.base.add(self.bytes).cast(),
-                    bytes - self.bytes,
-                    libc::PROT_READ | libc::PROT_WRITE,
-                )
+                libc::mprotect(self.base.add(self.bytes).cast(), bytes - self.bytes, libc::PROT_READ | libc::PROT_WRITE)
             };
             if r != 0 {
                 return Err(format!("cannot grow a memory: {}", std::io::Error::last_os_error()));

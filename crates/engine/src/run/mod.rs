@@ -122,7 +122,9 @@ impl Inner {
                 let h = hash.map(|w| w as i64);
                 match f.call(&mut store, (h[0], h[1], h[2], h[3])) {
                     Ok(0) => Ok(()),
-                    Ok(e) => return Err(format!("{}: the module does not know its own hash ({e})", program.entry_point)),
+                    Ok(e) => {
+                        return Err(format!("{}: the module does not know its own hash ({e})", program.entry_point));
+                    }
                     Err(e) => Err(e),
                 }
             }

@@ -34,7 +34,8 @@ pub(super) fn module(body: &str) -> String {
 }
 
 /// `_dispatch` and `_resume` that do nothing.
-const IDLE: &str = "(func (export \"_dispatch\") (param i64 i64 i64 i64) (result i32) (i32.const 0)) (func (export \"_resume\"))";
+const IDLE: &str =
+    "(func (export \"_dispatch\") (param i64 i64 i64 i64) (result i32) (i32.const 0)) (func (export \"_resume\"))";
 
 fn aot(text: &str) -> (std::fs::File, u64, [u8; 32], Vec<u8>) {
     let bytes = Compiler::new(crate::TARGET).unwrap().compile(&wat::parse_str(text).unwrap()).unwrap();
@@ -160,7 +161,10 @@ fn faults_have_exact_addresses() {
 #[test]
 fn a_truncated_file_mapping_is_a_fault() {
     let rt = runtime();
-    let p = load(&rt, &module(&format!("{IDLE} (func (export \"load\") (param i32) (result i64) (i64.load (local.get 0)))")));
+    let p = load(
+        &rt,
+        &module(&format!("{IDLE} (func (export \"load\") (param i32) (result i64) (i64.load (local.get 0)))")),
+    );
     let pool = SlotPool::new(4, 1);
     let mut live = instance(&rt, &p, pool.get().unwrap());
     let file = tempfile::tempfile().unwrap();

@@ -404,7 +404,10 @@ impl AddressSpace {
         }
         if self.areas.len() >= MAX_AREAS
             || self.total.saturating_add(len) > self.limit_as
-            || (matches!(q.backing, Backing::Anon) && q.prot.has(Prot::WRITE) && self.budget.refuses(len))
+            || (matches!(q.backing, Backing::Anon)
+                && q.label != Label::Stack
+                && q.prot.has(Prot::WRITE)
+                && self.budget.refuses(len))
         {
             return Err(Errno::ENOMEM);
         }
@@ -609,7 +612,13 @@ impl AddressSpace {
 
     /// Maps `v` again at `to` and copies its private pages from `from`.
     fn copy_mapping(&self, v: &Vma, from: u64, to: u64, len: u64) -> Result<()> {
-        copy_area(self.slot.memory0() as usize, self, v, from, to, len)
+        let src = self.host(from);
+        let mut dirty = Vec::new();
+        scan::private_pages(src..src + len as usize, |r| {
+            dirty.push(r);
+            Ok(())
+        })?;
+        copy_area(self.slot.memory0() as usize, self, v, from, to, len, &dirty)
     }
 
     /// madvise(2): MADV_DONTNEED and MADV_FREE drop pages, the rest has no effect.
@@ -776,8 +785,14 @@ impl AddressSpace {
             limit_as: self.limit_as,
             limit_data: self.limit_data,
         };
+        // One look at the page tables for all areas; the ranges come in ascending order.
+        let mut dirty = Vec::new();
+        scan::private_pages(self.host(0)..self.host(LIMIT), |r| {
+            dirty.push(r);
+            Ok(())
+        })?;
         for (start, v) in self.areas() {
-            copy_area(child.slot.memory0() as usize, self, v, start, start, v.end - start)?;
+            copy_area(child.slot.memory0() as usize, self, v, start, start, v.end - start, &dirty)?;
         }
         Ok(child)
     }
@@ -958,8 +973,17 @@ fn transfer(guest: usize, buf: *mut u8, len: usize, write: bool) -> Result<()> {
     if n == len as isize { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// Maps `v` of `parent` (its bytes `from..from + len`) at `to` of the memory at host address `memory0`, with private pages copied.
-fn copy_area(memory0: usize, parent: &AddressSpace, v: &Vma, from: u64, to: u64, len: u64) -> Result<()> {
+/// Maps `v` of `parent` (its bytes `from..from + len`) at `to` of the memory at host address `memory0`. Private pages, which `dirty` lists by
+/// host address in ascending order, are copied.
+fn copy_area(
+    memory0: usize,
+    parent: &AddressSpace,
+    v: &Vma,
+    from: u64,
+    to: u64,
+    len: u64,
+    dirty: &[Range<usize>],
+) -> Result<()> {
     let (flags, fd, offset) = match &v.backing {
         Backing::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
         Backing::File { source, offset, shared } => {
@@ -972,13 +996,14 @@ fn copy_area(memory0: usize, parent: &AddressSpace, v: &Vma, from: u64, to: u64,
     if len == 0 {
         return Ok(());
     }
-    let mut dirty = Vec::new();
-    if !v.shared() {
-        scan::private_pages(src..src + len as usize, |r| {
-            dirty.push(r);
-            Ok(())
-        })?;
-    }
+    let end = src + len as usize;
+    let first = dirty.partition_point(|r| r.end <= src);
+    let dirty: Vec<Range<usize>> = if v.shared() {
+        Vec::new()
+    } else {
+        let touched = dirty.get(first..).unwrap_or_default().iter().take_while(|r| r.start < end);
+        touched.map(|r| r.start.max(src)..r.end.min(end)).collect()
+    };
     if to + len > LIMIT {
         return Err(Errno::ENOMEM);
     }
