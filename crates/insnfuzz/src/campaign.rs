@@ -374,7 +374,6 @@ pub fn fuzz_form(native: &mut Native, form: Form, census: &Census, plan: &Plan) 
         result.status = Status::Excluded("cannot be encoded".into());
         return Ok(result);
     }
-    let each = plan.states.div_ceil(codes.len() as u64);
     let mut kinds = Vec::new();
     let mut uncovered = None;
     for (at, code) in codes.iter().enumerate() {
@@ -399,8 +398,10 @@ pub fn fuzz_form(native: &mut Native, form: Form, census: &Census, plan: &Plan) 
             }
         };
         let mut bad = 0;
+        // Encodings after one with an address that allows few states make up for it.
+        let each = plan.states.saturating_sub(result.states).div_ceil((codes.len() - at) as u64);
         for n in 0..each {
-            let Some(mut c) = (0..8).find_map(|_| case(&bench.profile, &mut rng, n % 2 == 1)) else { continue };
+            let Some(mut c) = (0..32).find_map(|_| case(&bench.profile, &mut rng, n % 2 == 1)) else { continue };
             let v = bench.run(&c)?;
             result.states += 1;
             result.faults += u64::from(v.faulted);

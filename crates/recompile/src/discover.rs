@@ -379,7 +379,7 @@ impl Finder<'_> {
         out
     }
 
-    /// Recognises `jmp [table + i*8]`, `mov r,[table + i*8]; jmp r` and `movsxd r,[table + i*4]; add r,table; jmp r`.
+    /// Recognises `jmp [table + i*8]`, `mov r,[table + i*8]; jmp r` and `movsxd r,[table + i*4]; add r,table; jmp r` (or lea for add).
     fn jump_table(&mut self, run: usize, jmp: &Instruction) -> Option<JumpTable> {
         let pos = self.runs.get(run)?.addrs.len() - 1;
         let history = self.history(run, pos);
@@ -395,8 +395,20 @@ impl Finder<'_> {
                     let (base, index, scale) = h.table_address(def, i + 1)?;
                     (def.ip() as u32, base, index, scale, None, i + 1)
                 }
-                Mnemonic::Add if def.op1_kind() == OpKind::Register => {
-                    let (a, b) = (def.op0_register().full_register(), def.op1_register().full_register());
+                Mnemonic::Add | Mnemonic::Lea => {
+                    let (a, b) = if def.mnemonic() == Mnemonic::Add && def.op1_kind() == OpKind::Register {
+                        (def.op0_register(), def.op1_register())
+                    } else if def.mnemonic() == Mnemonic::Lea
+                        && def.memory_index_scale() == 1
+                        && def.memory_displacement64() == 0
+                        && def.memory_base() != Register::None
+                        && def.memory_index() != Register::None
+                    {
+                        (def.memory_base(), def.memory_index())
+                    } else {
+                        return None;
+                    };
+                    let (a, b) = (a.full_register(), b.full_register());
                     // One of the two is the table's constant address, the other the loaded offset.
                     let pick = |offset: Register, table: Register| -> Option<_> {
                         let anchor = h.constant(table, i + 1)?;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use clap::Parser;
 use megalith_engine::run::Runtime;
 use megalith_run::options::RunOptions;
-use megalith_vkernel::{Kernel, KernelConfig, Limits, LineSink, Stdio};
+use megalith_vkernel::{Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
 
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result, fail};
@@ -78,7 +78,7 @@ fn run(options: &RunOptions) -> Result<i32> {
         programs,
         policy,
         vfs,
-        launcher: Arc::new(runtime),
+        launcher: Arc::new(runtime.clone()),
         hostname: options.hostname.clone(),
         limits: Limits { memory: options.memory, timeout: options.timeout, processes: options.pids_limit as usize },
         audit: sink,
@@ -95,7 +95,10 @@ fn run(options: &RunOptions) -> Result<i32> {
     kernel
         .start_init(&argv, &env, &cwd, &credentials, stdio)
         .map_err(|e| Failure { code: e.code(), message: e.to_string() })?;
-    Ok(kernel.wait().code())
+    let status = kernel.wait();
+    // The first process's code failed its check: our error (already reported), not the program's end.
+    let own = status == WaitStatus::Signaled(libc::SIGKILL) && runtime.refused();
+    Ok(if own { 125 } else { status.code() })
 }
 
 /// Our own standard descriptors, duplicated for the guest.

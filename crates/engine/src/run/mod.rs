@@ -15,6 +15,7 @@ mod tests;
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use megalith_vkernel::{FaultInfo, Launcher, Machine, Start, Task};
 use wasmtime::{Engine, Instance, Linker, Store, Trap, TypedFunc};
@@ -44,6 +45,7 @@ struct Inner {
     linker: Linker<Guest>,
     threads: Arc<pool::Threads>,
     report: Report,
+    refused: AtomicBool,
 }
 
 thread_local! {
@@ -66,7 +68,20 @@ impl Runtime {
         fault::install().map_err(|e| anyhow::anyhow!("cannot take SIGBUS over: {e}"))?;
         let mut linker = Linker::new(&engine);
         host::define(&mut linker).map_err(|e| anyhow::anyhow!("cannot define the vkernel's functions: {e:#}"))?;
-        Ok(Runtime(Arc::new(Inner { engine, linker, threads: Arc::default(), report })))
+        Ok(Runtime(Arc::new(Inner {
+            engine,
+            linker,
+            threads: Arc::default(),
+            report,
+            refused: AtomicBool::new(false),
+        })))
+    }
+}
+
+impl Runtime {
+    /// Whether some program did not start because its code failed its check; that process looks killed.
+    pub fn refused(&self) -> bool {
+        self.0.refused.load(Ordering::Acquire)
     }
 }
 
@@ -106,7 +121,8 @@ impl Inner {
             .engine
             .downcast_ref::<ProgramCode>()
             .ok_or_else(|| format!("{} has no code", program.entry_point))?;
-        let loaded = code.loaded(&self.engine, &self.linker)?;
+        let loaded =
+            code.loaded(&self.engine, &self.linker).inspect_err(|_| self.refused.store(true, Ordering::Release))?;
         let guest = Guest { task: Some(Box::new(task)), registers: None };
         let mut store = Store::new(&self.engine, guest);
         let bases = SlotBases { mem: slot.memory0(), map: slot.memory1() };
