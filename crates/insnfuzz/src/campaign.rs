@@ -376,10 +376,17 @@ pub fn fuzz_form(native: &mut Native, form: Form, census: &Census, plan: &Plan) 
     }
     let mut kinds = Vec::new();
     let mut uncovered = None;
-    for (at, code) in codes.iter().enumerate() {
+    // A second round makes up for encodings whose fixed addresses allow few states.
+    for (round, (at, code)) in (0..2).flat_map(|round| codes.iter().enumerate().map(move |c| (round, c))) {
+        if round == 1 && (result.states >= plan.states || result.states == 0) {
+            break;
+        }
         let mut bench = match Bench::new(native, std::slice::from_ref(code), &mut rng, plan)? {
             Ok(b) => b,
             Err(LoadError::Uncovered(why)) => {
+                if round == 1 {
+                    continue;
+                }
                 uncovered = Some(why.clone());
                 if at >= found {
                     let mut text = String::new();
@@ -398,8 +405,8 @@ pub fn fuzz_form(native: &mut Native, form: Form, census: &Census, plan: &Plan) 
             }
         };
         let mut bad = 0;
-        // Encodings after one with an address that allows few states make up for it.
-        let each = plan.states.saturating_sub(result.states).div_ceil((codes.len() - at) as u64);
+        let rest = if round == 0 { codes.len() - at } else { 1 };
+        let each = plan.states.saturating_sub(result.states).div_ceil(rest as u64);
         for n in 0..each {
             let Some(mut c) = (0..32).find_map(|_| case(&bench.profile, &mut rng, n % 2 == 1)) else { continue };
             let v = bench.run(&c)?;
