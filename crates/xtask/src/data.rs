@@ -1,4 +1,4 @@
-//! Real-data inputs: tens of MB, the same on every machine and every run, made once and kept in the cache.
+//! Real-data inputs: tens of MB, the same on every machine and every run, made once and kept in Cargo's target directory.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -27,9 +27,10 @@ pub const LINES: usize = 400_000;
 /// | `tree/` | 2,000 small files in 100 directories |
 ///
 /// # Errors
-/// The cache cannot be written, or a compressor is missing.
+/// The directory cannot be written, or a compressor is missing.
 pub fn directory() -> Result<PathBuf> {
-    let dir = paths::cache("data")?.join(REVISION);
+    // Not in the cache: a container may not have a volume in there.
+    let dir = paths::target().join("test-data").join(REVISION);
     paths::make_once(&dir, |dir| {
         eprintln!("xtask: making test data in {}", dir.display());
         fill(dir)

@@ -141,6 +141,8 @@ struct Gen<'a> {
     /// Label of a block that can be resumed at.
     labels: HashMap<usize, u32>,
     leaves: Vec<(usize, Leave)>,
+    /// Registers that the function changes and puts back: callers rely on their globals as well.
+    kept: RegSet,
     /// Bytes between the frame base local and rsp at entry.
     depth: i32,
 
@@ -197,6 +199,7 @@ pub fn function(m: &Module, f: usize) -> Code {
         single: BTreeMap::new(),
         labels: HashMap::new(),
         leaves: Vec::new(),
+        kept: graph.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs) & (RegSet::DATA - own.mods),
         depth: 0,
         code: Vec::new(),
         locals: Vec::new(),
@@ -404,7 +407,7 @@ impl<'a> Gen<'a> {
             if self.graph.index.contains_key(&a) {
                 return Default::default();
             }
-            let want = self.cx.tail_use(a, &self.m.analysis.summaries, self.own.ret_live);
+            let want = self.cx.tail_use(a, &self.m.analysis.summaries, self.own.ret_live) | self.kept;
             let known = self.m.program.function_at(a).is_some() && self.m.mode == Mode::Program;
             let params = if known { want & RegSet::PARAMS } else { RegSet::EMPTY };
             let stored = if known { want - RegSet::PARAMS } else { want };
@@ -418,7 +421,7 @@ impl<'a> Gen<'a> {
                 (a.0 | b.0, a.1 | b.1)
             }
             Term::Ret => {
-                let want = if self.cx.snippet { all } else { self.own.ret_live };
+                let want = if self.cx.snippet { all } else { self.own.ret_live | self.kept };
                 (group(dirty & (want - RegSet::one(RAX)), want), want & RegSet::one(RAX))
             }
             Term::Call { .. } | Term::CallIndirect { .. } => {
@@ -782,7 +785,7 @@ impl<'a> Gen<'a> {
 
     /// Tail-jumps to an address outside the function.
     fn leave_to(&mut self, addr: u32) {
-        let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live);
+        let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live) | self.kept;
         let dirty = self.dirty.dirty;
         match self.m.program.function_at(addr) {
             Some(f) if self.m.mode == Mode::Program => {
@@ -1003,7 +1006,7 @@ impl<'a> Gen<'a> {
         let Some(i) = block.insns.last() else { return };
         let extra = if i.op_count() > 0 { i32::from(i.immediate16()) } else { 0 };
         let snippet = self.cx.snippet;
-        let all = if snippet { RegSet::EVERYTHING } else { self.own.ret_live - RegSet::one(RAX) };
+        let all = if snippet { RegSet::EVERYTHING } else { (self.own.ret_live | self.kept) - RegSet::one(RAX) };
         let stores = group(self.dirty.dirty & all, all);
         let want_rax = self.own.ret_live.has(RAX);
         let at = self.state.as_ref().and_then(|s| s.rsp);
@@ -1104,6 +1107,8 @@ impl<'a> Gen<'a> {
                     self.s().local_get(pc).call(lookup).local_tee(slot).i32_eqz().if_(BlockType::Empty);
                 }
             }
+            // The trampoline takes the parameters from the globals.
+            self.store_globals(reads & RegSet::PARAMS);
             self.push_rsp64();
             self.s().i64_const(8).i64_sub().global_set(u32::from(RSP));
             self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
