@@ -323,6 +323,11 @@ fn store_result(f: &mut Fpu, mem: &mut dyn Memory, addr: u32, bytes: &[u8], flag
             f.pop();
         }
     } else {
+        // The store does not happen, but its page faults do.
+        let mut old = [0; 10];
+        let old = old.get_mut(..bytes.len()).unwrap_or_default();
+        mem.read(addr, old)?;
+        mem.write(addr, old)?;
         f.commit(flags & (IE | SF | OE | UE));
     }
     Ok(0)

@@ -28,7 +28,7 @@ fn with<T>(f: impl FnOnce(&LinkInputs<'_>) -> T) -> T {
 }
 
 fn linked() -> Linked {
-    with(|inputs| link(inputs)).expect("links")
+    with(link).expect("links")
 }
 
 fn valid(wasm: &[u8]) {

@@ -150,7 +150,15 @@ impl Context<'_> {
     }
 
     /// What the end of block `b` reads and overwrites.
-    fn term_use(&self, graph: &Graph, b: usize, term: &Term, summaries: &[Summary], unknown: RegSet, own: Summary) -> TermUse {
+    fn term_use(
+        &self,
+        graph: &Graph,
+        b: usize,
+        term: &Term,
+        summaries: &[Summary],
+        unknown: RegSet,
+        own: Summary,
+    ) -> TermUse {
         let mut t = TermUse::default();
         for leave in &graph.leaves[b] {
             t.uses |= match leave.and_then(|f| summaries.get(f)) {
@@ -181,11 +189,7 @@ impl Context<'_> {
                 }
             }
             Term::Syscall { .. } => {
-                t.uses = if self.snippet {
-                    self.everything()
-                } else {
-                    RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9])
-                };
+                t.uses = if self.snippet { self.everything() } else { RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9]) };
                 t.defs = RegSet::of(&[RAX, RCX, R11]);
             }
             Term::Trap => t.uses = if self.snippet { self.everything() } else { RegSet::EMPTY },
@@ -371,7 +375,10 @@ impl FrameState {
 
     /// Offset of a memory operand that is relative to a known rsp or rbp alone.
     pub fn slot(&self, i: &Instruction) -> Option<i32> {
-        if i.memory_index() != Register::None || i.segment_prefix() == Register::FS || i.segment_prefix() == Register::GS {
+        if i.memory_index() != Register::None
+            || i.segment_prefix() == Register::FS
+            || i.segment_prefix() == Register::GS
+        {
             return None;
         }
         let d = i32::try_from(i.memory_displacement64() as i64).ok()?;
@@ -401,7 +408,14 @@ impl FrameState {
         let mut stored = None;
         match i.mnemonic() {
             Mnemonic::Push => {
-                let size = if matches!(i.op0_kind(), OpKind::Immediate16) || i.op0_register().size() == 2 || i.code() == Code::Push_rm16 { 2 } else { 8 };
+                let size = if matches!(i.op0_kind(), OpKind::Immediate16)
+                    || i.op0_register().size() == 2
+                    || i.code() == Code::Push_rm16
+                {
+                    2
+                } else {
+                    8
+                };
                 rsp = rsp.map(|c| c - size);
                 if let Some(at) = rsp {
                     self.clobber(at, size);
@@ -433,17 +447,27 @@ impl FrameState {
                     .then(|| i32::try_from(i.immediate(1) as i64).ok())
                     .flatten();
                 rsp = match (rsp, imm) {
-                    (Some(c), Some(d)) => if i.mnemonic() == Mnemonic::Add { c.checked_add(d) } else { c.checked_sub(d) },
+                    (Some(c), Some(d)) => {
+                        if i.mnemonic() == Mnemonic::Add {
+                            c.checked_add(d)
+                        } else {
+                            c.checked_sub(d)
+                        }
+                    }
                     _ => None,
                 };
             }
             Mnemonic::Mov if i.op0_kind() == OpKind::Register && i.op0_register() == Register::RSP => {
-                rsp = if i.op1_kind() == OpKind::Register && i.op1_register() == Register::RBP { self.rbp } else { None };
+                rsp =
+                    if i.op1_kind() == OpKind::Register && i.op1_register() == Register::RBP { self.rbp } else { None };
             }
-            Mnemonic::Mov if i.op0_kind() == OpKind::Register && i.op0_register() == Register::RBP => {
-                if i.op1_kind() == OpKind::Register && i.op1_register() == Register::RSP {
-                    rbp = self.rsp;
-                }
+            Mnemonic::Mov
+                if i.op0_kind() == OpKind::Register
+                    && i.op0_register() == Register::RBP
+                    && i.op1_kind() == OpKind::Register
+                    && i.op1_register() == Register::RSP =>
+            {
+                rbp = self.rsp;
             }
             Mnemonic::Lea if i.op0_register() == Register::RSP => rsp = self.slot(i),
             Mnemonic::Lea if i.op0_register() == Register::RBP => rbp = self.slot(i),
@@ -453,7 +477,9 @@ impl FrameState {
             _ => {}
         }
         // Other stores to known places.
-        if i.op_count() > 0 && i.op0_kind() == OpKind::Memory && i.mnemonic() != Mnemonic::Push
+        if i.op_count() > 0
+            && i.op0_kind() == OpKind::Memory
+            && i.mnemonic() != Mnemonic::Push
             && let Some(at) = self.slot(i)
         {
             self.clobber(at, i.memory_size().size().max(1) as i32);
@@ -537,8 +563,8 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
             }
         }
     }
-    for b in 0..n {
-        let Some(mut state) = at[b].clone() else { continue };
+    for (b, start) in at.iter().enumerate() {
+        let Some(mut state) = start.clone() else { continue };
         for e in &graph.effects[b] {
             changed |= e.defs;
         }

@@ -251,7 +251,10 @@ impl Finder<'_> {
                     }
                     return;
                 }
-                FlowControl::Return | FlowControl::Interrupt | FlowControl::XbeginXabortXend | FlowControl::Exception => {
+                FlowControl::Return
+                | FlowControl::Interrupt
+                | FlowControl::XbeginXabortXend
+                | FlowControl::Exception => {
                     return;
                 }
             }
@@ -281,10 +284,7 @@ impl Finder<'_> {
             candidate = u32::try_from(insn.ip_rel_memory_address()).ok();
         } else if self.image.fixed && matches!(insn.mnemonic(), Mnemonic::Mov | Mnemonic::Push | Mnemonic::Cmp) {
             for i in 0..insn.op_count() {
-                if matches!(
-                    insn.op_kind(i),
-                    OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64
-                ) {
+                if matches!(insn.op_kind(i), OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64) {
                     candidate = u32::try_from(insn.immediate(i)).ok();
                 }
             }
@@ -498,7 +498,10 @@ impl Finder<'_> {
 
     /// Where a jump through an IFUNC slot is expected to go.
     fn predicted(&self, insn: &Instruction) -> Option<u32> {
-        if insn.op0_kind() != OpKind::Memory || insn.memory_index() != Register::None || insn.segment_prefix() != Register::None {
+        if insn.op0_kind() != OpKind::Memory
+            || insn.memory_index() != Register::None
+            || insn.segment_prefix() != Register::None
+        {
             return None;
         }
         let slot = match insn.memory_base() {
@@ -562,7 +565,9 @@ impl History<'_> {
             Mnemonic::Mov if def.op1_kind() == OpKind::Register => {
                 self.constant(def.op1_register().full_register(), i + 1)
             }
-            Mnemonic::Mov if matches!(def.op1_kind(), OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64) => {
+            Mnemonic::Mov
+                if matches!(def.op1_kind(), OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64) =>
+            {
                 u32::try_from(def.immediate(1)).ok()
             }
             _ => None,
@@ -640,9 +645,9 @@ fn writes(insn: &Instruction, reg: Register) -> bool {
         }
         Mnemonic::Cdq | Mnemonic::Cqo => reg == Register::RDX,
         Mnemonic::Cdqe | Mnemonic::Cwde => reg == Register::RAX,
-        Mnemonic::Xchg | Mnemonic::Xadd => (0..2).any(|i| {
-            insn.op_kind(i) == OpKind::Register && insn.op_register(i).full_register() == reg
-        }),
+        Mnemonic::Xchg | Mnemonic::Xadd => {
+            (0..2).any(|i| insn.op_kind(i) == OpKind::Register && insn.op_register(i).full_register() == reg)
+        }
         _ => insn.op_count() > 0 && insn.op0_kind() == OpKind::Register && insn.op0_register().full_register() == reg,
     }
 }

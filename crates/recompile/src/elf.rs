@@ -81,7 +81,8 @@ impl Image {
                     if s.vaddr % 4096 != s.file_offset % 4096 {
                         return Err(broken("a segment's address and offset disagree modulo the page size"));
                     }
-                    let end = s.vaddr.checked_add(s.mem_size).and_then(|e| e.checked_add(base)).ok_or(Error::Address)?;
+                    let end =
+                        s.vaddr.checked_add(s.mem_size).and_then(|e| e.checked_add(base)).ok_or(Error::Address)?;
                     if end > u64::from(ADDR_LIMIT) || s.vaddr + base < u64::from(MMAP_MIN_ADDR) {
                         return Err(Error::Address);
                     }

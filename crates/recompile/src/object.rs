@@ -9,9 +9,9 @@ use megalith_abi::*;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use wasm_encoder::{
-    BlockType, CodeSection, CustomSection, DataCountSection, DataSection, EntityType, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalType as WasmGlobal, ImportSection, InstructionSink, MemArg, MemoryType, NameMap, NameSection,
-    RefType, TableType, TypeSection, ValType,
+    BlockType, CodeSection, CustomSection, DataCountSection, DataSection, EntityType, ExportKind, ExportSection,
+    Function, FunctionSection, GlobalType as WasmGlobal, ImportSection, InstructionSink, MemArg, MemoryType, NameMap,
+    NameSection, RefType, TableType, TypeSection, ValType,
 };
 
 const MEM0: fn(u64) -> MemArg = |offset| MemArg { offset, align: 0, memory_index: 0 };
@@ -128,7 +128,13 @@ fn encode(image: &Image, program: &Program, codes: &[codegen::Code], meta: &File
         imports.import(VKERNEL_MODULE, name, EntityType::Function(type_count));
         type_count += 1;
     }
-    let memory = |pages| MemoryType { minimum: pages, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None };
+    let memory = |pages| MemoryType {
+        minimum: pages,
+        maximum: Some(pages),
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    };
     imports.import(UNIT_MODULE, "mem", memory(MEM_PAGES));
     imports.import(UNIT_MODULE, "map", memory(MAP_PAGES));
     imports.import(
@@ -182,9 +188,8 @@ fn encode(image: &Image, program: &Program, codes: &[codegen::Code], meta: &File
     code.function(&f);
     names.append(init, "megalith_init");
 
-    let entry = program
-        .function_at(image.entry)
-        .ok_or_else(|| Error::Internal("the entry point is no function".into()))?;
+    let entry =
+        program.function_at(image.entry).ok_or_else(|| Error::Internal("the entry point is no function".into()))?;
     let mut exports = ExportSection::new();
     exports.export("entry", ExportKind::Func, first + entry as u32);
     exports.export("init", ExportKind::Func, init);
@@ -224,12 +229,20 @@ fn init_function(image: &Image, meta: &FileMeta) -> (Function, DataSection, u32)
         }
         data.passive(bytes.iter().copied());
         push_base(&mut body, segment.vaddr as u32);
-        InstructionSink::new(&mut body).i32_const(0).i32_const(bytes.len() as i32).memory_init(0, count).data_drop(count);
+        InstructionSink::new(&mut body)
+            .i32_const(0)
+            .i32_const(bytes.len() as i32)
+            .memory_init(0, count)
+            .data_drop(count);
         count += 1;
     }
     data.passive(meta.code_lines.iter().copied());
     let mut s = InstructionSink::new(&mut body);
-    s.i32_const(MAP_L2 as i32).i32_const(0).i32_const(meta.code_lines.len() as i32).memory_init(1, count).data_drop(count);
+    s.i32_const(MAP_L2 as i32)
+        .i32_const(0)
+        .i32_const(meta.code_lines.len() as i32)
+        .memory_init(1, count)
+        .data_drop(count);
     count += 1;
     let pages = meta.code_lines.len() as u32 / (PAGE_SIZE / CODE_LINE * CODE_LINE_ENTRY);
     // local 0: page counter, local 1: address of its L1 entry
@@ -262,7 +275,13 @@ fn helpers(first: u32) -> Vec<HelperFn> {
     vec![
         make("megalith_lookup", &[I32], &[I32], &[I64, I32, I64, I64], &|s| {
             // 1: L1 entry, 2: line entry address, 3: starts, 4: bit
-            s.local_get(0).i32_const(12).i32_shr_u().i32_const(3).i32_shl().i64_load(MEM1(u64::from(MAP_L1))).local_tee(1);
+            s.local_get(0)
+                .i32_const(12)
+                .i32_shr_u()
+                .i32_const(3)
+                .i32_shl()
+                .i64_load(MEM1(u64::from(MAP_L1)))
+                .local_tee(1);
             s.i32_wrap_i64().i32_eqz().if_(BlockType::Empty).i32_const(0).return_().end();
             s.local_get(0).i32_const(6).i32_shr_u().i32_const(63).i32_and().i32_const(4).i32_shl();
             s.local_get(1).i32_wrap_i64().i32_add().local_tee(2).i64_load(MEM1(0)).local_set(3);
@@ -342,8 +361,22 @@ fn helpers(first: u32) -> Vec<HelperFn> {
         make("megalith_fill_up", &[I32, I64, I32, I32], &[], &[V128], &|s| {
             // 4: the pattern
             s.local_get(3).i32_const(1).i32_eq().if_(BlockType::Result(V128)).local_get(1).i32_wrap_i64().i8x16_splat();
-            s.else_().local_get(3).i32_const(2).i32_eq().if_(BlockType::Result(V128)).local_get(1).i32_wrap_i64().i16x8_splat();
-            s.else_().local_get(3).i32_const(4).i32_eq().if_(BlockType::Result(V128)).local_get(1).i32_wrap_i64().i32x4_splat();
+            s.else_()
+                .local_get(3)
+                .i32_const(2)
+                .i32_eq()
+                .if_(BlockType::Result(V128))
+                .local_get(1)
+                .i32_wrap_i64()
+                .i16x8_splat();
+            s.else_()
+                .local_get(3)
+                .i32_const(4)
+                .i32_eq()
+                .if_(BlockType::Result(V128))
+                .local_get(1)
+                .i32_wrap_i64()
+                .i32x4_splat();
             s.else_().local_get(1).i64x2_splat().end().end().end().local_set(4);
             s.block(BlockType::Empty).loop_(BlockType::Empty).local_get(2).i32_eqz().br_if(1);
             s.block(BlockType::Empty);
@@ -420,7 +453,11 @@ fn mul_high_u(s: &mut InstructionSink) {
     for (l, ha, hb) in [(2, false, false), (3, true, false), (4, false, true), (5, true, true)] {
         for (k, high) in [(0, ha), (1, hb)] {
             s.local_get(k);
-            if high { s.i64_const(32).i64_shr_u() } else { s.i64_const(low).i64_and() };
+            if high {
+                s.i64_const(32).i64_shr_u()
+            } else {
+                s.i64_const(low).i64_and()
+            };
         }
         s.i64_mul().local_set(l);
     }

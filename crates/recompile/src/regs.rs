@@ -143,9 +143,9 @@ pub fn flag_set(bits: u32) -> RegSet {
 fn writes_whole_xmm(i: &Instruction) -> bool {
     use Mnemonic::*;
     match i.mnemonic() {
-        Movaps | Movapd | Movups | Movupd | Movdqa | Movdqu | Lddqu | Movd | Movq | Pshufd | Pshuflw | Pshufhw | Sqrtps
-        | Sqrtpd | Rcpps | Rsqrtps | Cvtdq2ps | Cvtdq2pd | Cvtps2dq | Cvttps2dq | Cvtpd2dq | Cvttpd2dq | Cvtps2pd
-        | Cvtpd2ps | Cvtpi2pd | Movq2dq => true,
+        Movaps | Movapd | Movups | Movupd | Movdqa | Movdqu | Lddqu | Movd | Movq | Pshufd | Pshuflw | Pshufhw
+        | Sqrtps | Sqrtpd | Rcpps | Rsqrtps | Cvtdq2ps | Cvtdq2pd | Cvtps2dq | Cvttps2dq | Cvtpd2dq | Cvttpd2dq
+        | Cvtps2pd | Cvtpd2ps | Cvtpi2pd | Movq2dq => true,
         Movss | Movsd => i.op1_kind() == OpKind::Memory,
         _ => false,
     }
@@ -177,9 +177,7 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
             OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true, false),
             _ => (false, false, false),
         };
-        let partial = partial
-            || write
-                && if n < 16 { u.register().size() < 4 } else { !writes_whole_xmm(i) };
+        let partial = partial || write && if n < 16 { u.register().size() < 4 } else { !writes_whole_xmm(i) };
         if n == RSP {
             e.rsp_write |= write;
             continue;
@@ -209,10 +207,10 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
         || matches!(i.mnemonic(), Mnemonic::Cmpxchg | Mnemonic::Cmpxchg8b | Mnemonic::Cmpxchg16b | Mnemonic::Cmovo)
     {
         // Conditional writes read what they may keep.
-        e.uses = e.uses | (e.defs & RegSet::DATA);
+        e.uses |= e.defs & RegSet::DATA;
     }
     if i.has_rep_prefix() || i.has_repne_prefix() {
-        e.uses = e.uses | (e.defs & RegSet::DATA);
+        e.uses |= e.defs & RegSet::DATA;
     }
     e
 }
@@ -225,9 +223,7 @@ fn flags_are_conditional(i: &Instruction) -> bool {
             let last = i.op_count().saturating_sub(1);
             i.op_kind(last) != OpKind::Immediate8 || i.immediate8() & 0x1f == 0 || i.op0_register().size() < 4
         }
-        Cmpsb | Cmpsw | Cmpsd | Cmpsq | Scasb | Scasw | Scasd | Scasq => {
-            i.has_rep_prefix() || i.has_repne_prefix()
-        }
+        Cmpsb | Cmpsw | Cmpsd | Cmpsq | Scasb | Scasw | Scasd | Scasq => i.has_rep_prefix() || i.has_repne_prefix(),
         _ => false,
     }
 }

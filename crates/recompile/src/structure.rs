@@ -99,9 +99,15 @@ pub enum Exit {
     /// It returned.
     Never,
     Goto(NodeId),
-    Branch { then: NodeId, otherwise: NodeId },
+    Branch {
+        then: NodeId,
+        otherwise: NodeId,
+    },
     /// Index on the stack; out of range goes to `default`.
-    Switch { targets: Vec<NodeId>, default: NodeId },
+    Switch {
+        targets: Vec<NodeId>,
+        default: NodeId,
+    },
 }
 
 /// Emits the code of nodes.

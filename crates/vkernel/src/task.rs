@@ -238,7 +238,7 @@ impl Task {
     }
 
     /// Load base of the running program.
-    fn base(&self) -> u64 {
+    pub(crate) fn base(&self) -> u64 {
         if self.program.meta.fixed { 0 } else { u64::from(PIE_BASE) }
     }
 
@@ -699,7 +699,10 @@ impl Task {
     // ---- instructions that the host performs ----
 
     /// `vkernel.x87`.
-    pub fn x87(&mut self, m: &mut dyn Machine, op: u32, arg: u32, addr: u64) -> i64 {
+    ///
+    /// # Errors
+    /// The operation did not complete: the caller must leave guest code, then call [`Task::x87_fault`] with what is returned.
+    pub fn x87(&mut self, op: u32, arg: u32, addr: u64) -> std::result::Result<i64, Trap> {
         struct Guest<'a>(&'a mut AddressSpace);
         impl Memory for Guest<'_> {
             fn read(&mut self, addr: u32, buf: &mut [u8]) -> std::result::Result<(), MemFault> {
@@ -716,39 +719,27 @@ impl Task {
             }
         }
         let space = Arc::clone(&self.space);
-        let r = megalith_fpu::ops::execute(&mut self.fpu, op, arg, addr, &mut Guest(&mut lock(&space)));
-        match r {
-            Ok(v) => v,
-            Err(t) => {
-                self.x87_trap(m, t);
-                0
-            }
-        }
+        megalith_fpu::ops::execute(&mut self.fpu, op, arg, addr, &mut Guest(&mut lock(&space)))
     }
 
-    /// What an x87 operation that did not complete raises. The code that called goes on until its next poll, so the poll word is set; the signal
-    /// is pending from here on.
-    fn x87_trap(&mut self, m: &mut dyn Machine, t: Trap) {
-        let info = match t {
+    /// Raises what an x87 operation that did not complete stands for. The frames are gone; true: call `_resume`.
+    pub fn x87_fault(&mut self, m: &mut dyn Machine, t: Trap) -> bool {
+        let (info, trap) = match t {
             Trap::Memory(f) => {
                 let mapped = lock(&self.space).find(f.addr.into()).is_some();
-                SigInfo::fault(SIGSEGV, if mapped { 2 } else { 1 }, f.addr.into())
+                (SigInfo::fault(SIGSEGV, if mapped { 2 } else { 1 }, f.addr.into()), (14, f.addr.into()))
             }
-            Trap::Pending => SigInfo::fault(SIGFPE, self.float_code(), m.pc()),
-            Trap::Undefined => SigInfo::fault(SIGILL, 2, m.pc()),
+            Trap::Pending => (SigInfo::fault(SIGFPE, self.float_code(), m.pc()), (16, 0)),
+            Trap::Undefined => (SigInfo::fault(SIGILL, 2, m.pc()), (6, 0)),
         };
-        let sig = info.signo();
-        {
-            let mut s = lock(&self.process.signals);
-            if s.mask & bit(sig) != 0 || s.action(sig).handler == SIG_IGN {
-                s.mask &= !bit(sig);
-                if let Some(a) = s.actions.get_mut((sig - 1) as usize) {
-                    a.handler = SIG_DFL;
-                }
-            }
-        }
-        let process = Arc::clone(&self.process);
-        process.post(&self.kernel, info);
+        self.force(m, info, Some(trap), true);
+        true
+    }
+
+    /// A general protection fault in guest code (the wasm trap `unreachable`): SIGSEGV without an address. True: call `_resume`.
+    pub fn protection_fault(&mut self, m: &mut dyn Machine) -> bool {
+        self.force(m, SigInfo::fault(SIGSEGV, signal::SI_KERNEL, 0), Some((13, 0)), true);
+        true
     }
 
     /// `vkernel.cpuid`: (eax, ebx, ecx, edx).

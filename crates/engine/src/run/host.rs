@@ -68,7 +68,7 @@ pub(super) fn define(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })?;
     l.func_wrap(m, "start", |mut c: Caller<'_, Guest>| Ok(task(&mut c)?.start() as i64))?;
     l.func_wrap(m, "x87", |mut c: Caller<'_, Guest>, op: i32, arg: i32, addr: i64| {
-        with_task(&mut c, |t, r| t.x87(r, op as u32, arg as u32, addr as u64))
+        task(&mut c)?.x87(op as u32, arg as u32, addr as u64).map_err(|t| wasmtime::Error::from(X87Fault(t)))
     })?;
     l.func_wrap(m, "cpuid", |mut c: Caller<'_, Guest>, leaf: i32, subleaf: i32| {
         let (a, b, x, d) = task(&mut c)?.cpuid(leaf as u32, subleaf as u32);
@@ -83,6 +83,18 @@ pub(super) fn define(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })?;
     Ok(())
 }
+
+/// An x87 operation that did not complete, on its way out of guest code.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct X87Fault(pub(super) megalith_fpu::Trap);
+
+impl std::fmt::Display for X87Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "x87 fault: {:?}", self.0)
+    }
+}
+
+impl std::error::Error for X87Fault {}
 
 /// Quotient and remainder of `hi:lo / d`, truncated to 64 bits; (0, 0) where x86 raises #DE for `d == 0` (the caller has checked).
 fn udiv128(hi: u64, lo: u64, d: u64) -> (i64, i64) {

@@ -178,6 +178,12 @@ fn trapped(task: &mut Task, regs: &mut Registers, bases: SlotBases, e: &wasmtime
             return task.fault(regs, FaultInfo { addr: offset as u64, write: Some(f.write) });
         }
     }
+    if let Some(f) = e.downcast_ref::<host::X87Fault>() {
+        return task.x87_fault(regs, f.0);
+    }
+    if matches!(e.downcast_ref::<Trap>(), Some(Trap::UnreachableCodeReached)) {
+        return task.protection_fault(regs);
+    }
     let what = match e.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "host stack exhausted".to_string(),
         _ => format!("{e:#}").replace('\n', " "),

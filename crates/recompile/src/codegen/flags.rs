@@ -85,10 +85,18 @@ impl Gen<'_> {
     }
 
     fn xor(&mut self, size: u32) {
-        if size == 8 { self.s().i64_xor(); } else { self.s().i32_xor(); }
+        if size == 8 {
+            self.s().i64_xor();
+        } else {
+            self.s().i32_xor();
+        }
     }
     fn and(&mut self, size: u32) {
-        if size == 8 { self.s().i64_and(); } else { self.s().i32_and(); }
+        if size == 8 {
+            self.s().i64_and();
+        } else {
+            self.s().i32_and();
+        }
     }
     fn sub(&mut self, size: u32) {
         if size == 8 {
@@ -130,7 +138,11 @@ impl Gen<'_> {
     }
 
     pub fn eqz(&mut self, size: u32) {
-        if size == 8 { self.s().i64_eqz(); } else { self.s().i32_eqz(); }
+        if size == 8 {
+            self.s().i64_eqz();
+        } else {
+            self.s().i32_eqz();
+        }
     }
 
     fn shr4(&mut self, size: u32) {
@@ -165,7 +177,11 @@ impl Gen<'_> {
         match (r, l.kind) {
             (ZF, Kind::Sub) => {
                 self.s().local_get(l.x).local_get(l.y);
-                if size == 8 { self.s().i64_eq(); } else { self.s().i32_eq(); }
+                if size == 8 {
+                    self.s().i64_eq();
+                } else {
+                    self.s().i32_eq();
+                }
             }
             (ZF, _) => {
                 self.push_result(l);
@@ -181,11 +197,19 @@ impl Gen<'_> {
             }
             (CF, Kind::Sub) => {
                 self.s().local_get(l.x).local_get(l.y);
-                if size == 8 { self.s().i64_lt_u(); } else { self.s().i32_lt_u(); }
+                if size == 8 {
+                    self.s().i64_lt_u();
+                } else {
+                    self.s().i32_lt_u();
+                }
             }
             (CF, Kind::Add) => {
                 self.s().local_get(l.y).local_get(l.x);
-                if size == 8 { self.s().i64_lt_u(); } else { self.s().i32_lt_u(); }
+                if size == 8 {
+                    self.s().i64_lt_u();
+                } else {
+                    self.s().i32_lt_u();
+                }
             }
             (OF, Kind::Sub) => {
                 self.s().local_get(l.x).local_get(l.y);
@@ -236,7 +260,11 @@ impl Gen<'_> {
                 // The other operand is 1, which has no bit 4: carry out of bit 3 shows in r ^ a.
                 self.s().local_get(l.x).local_get(l.x);
                 let d = if l.kind == Kind::Inc { -1 } else { 1 };
-                if size == 8 { self.s().i64_const(d).i64_add(); } else { self.s().i32_const(d as i32).i32_add(); }
+                if size == 8 {
+                    self.s().i64_const(d).i64_add();
+                } else {
+                    self.s().i32_const(d as i32).i32_add();
+                }
                 self.xor(size);
                 self.shr4(size);
             }
@@ -253,23 +281,43 @@ impl Gen<'_> {
             // Below or unordered.
             CF => {
                 self.s().local_get(x).local_get(y);
-                if double { self.s().f64_ge(); } else { self.s().f32_ge(); }
+                if double {
+                    self.s().f64_ge();
+                } else {
+                    self.s().f32_ge();
+                }
                 self.s().i32_eqz();
             }
             // Equal or unordered: neither less nor greater.
             ZF => {
                 self.s().local_get(x).local_get(y);
-                if double { self.s().f64_lt(); } else { self.s().f32_lt(); }
+                if double {
+                    self.s().f64_lt();
+                } else {
+                    self.s().f32_lt();
+                }
                 self.s().local_get(x).local_get(y);
-                if double { self.s().f64_gt(); } else { self.s().f32_gt(); }
+                if double {
+                    self.s().f64_gt();
+                } else {
+                    self.s().f32_gt();
+                }
                 self.s().i32_or().i32_eqz();
             }
             // Unordered.
             _ => {
                 self.s().local_get(x).local_get(x);
-                if double { self.s().f64_ne(); } else { self.s().f32_ne(); }
+                if double {
+                    self.s().f64_ne();
+                } else {
+                    self.s().f32_ne();
+                }
                 self.s().local_get(y).local_get(y);
-                if double { self.s().f64_ne(); } else { self.s().f32_ne(); }
+                if double {
+                    self.s().f64_ne();
+                } else {
+                    self.s().f32_ne();
+                }
                 self.s().i32_or();
             }
         }
@@ -432,7 +480,11 @@ impl Gen<'_> {
                     }
                     ne | a => {
                         self.s().local_get(z.x);
-                        if wide { self.s().i64_const(0).i64_ne(); } else { self.s().i32_const(0).i32_ne(); }
+                        if wide {
+                            self.s().i64_const(0).i64_ne();
+                        } else {
+                            self.s().i32_const(0).i32_ne();
+                        }
                     }
                     s | l => {
                         self.s().local_get(z.x);

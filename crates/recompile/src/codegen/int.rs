@@ -1,8 +1,8 @@
 //! General instructions. Semantics follow the Intel SDM, volume 2; flags that it leaves undefined are not computed.
 
 use super::flags::{Fl, Kind, Lazy};
-use super::mem::ty;
 use super::index::Helper;
+use super::mem::ty;
 use super::string::is_string;
 use super::{Gen, index};
 use crate::regs::*;
@@ -34,7 +34,11 @@ impl Gen<'_> {
         match i.mnemonic() {
             Nop | Endbr64 | Endbr32 | Pause | Lfence | Mfence | Sfence | Prefetcht0 | Prefetcht1 | Prefetcht2
             | Prefetchnta | Prefetchw | Prefetch => {}
-            Reservednop if !matches!(i.code(), Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D) => {}
+            Reservednop
+                if !matches!(
+                    i.code(),
+                    Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D
+                ) => {}
             // Without shadow stacks these are the no-operations they are encoded as.
             Rdsspd | Rdsspq => {}
             Mov => self.mov(i),
@@ -77,7 +81,11 @@ impl Gen<'_> {
             Inc | Dec => self.inc_dec(i),
             Neg => self.neg(i),
             Not => self.unary_in_place(i, |g, size| {
-                if size == 8 { g.s().i64_const(-1).i64_xor(); } else { g.s().i32_const(-1).i32_xor(); }
+                if size == 8 {
+                    g.s().i64_const(-1).i64_xor();
+                } else {
+                    g.s().i32_const(-1).i32_xor();
+                }
             }),
             Shl | Sal | Shr | Sar => self.shift(i),
             Rol | Ror => self.rotate(i),
@@ -153,7 +161,13 @@ impl Gen<'_> {
                 for r in RegSet::FLAGS.iter() {
                     if self.need_after.has(r) {
                         let bit = RFLAGS_BIT[(r - CF) as usize];
-                        self.s().local_get(v).i64_const(i64::from(bit)).i64_shr_u().i32_wrap_i64().i32_const(1).i32_and();
+                        self.s()
+                            .local_get(v)
+                            .i64_const(i64::from(bit))
+                            .i64_shr_u()
+                            .i32_wrap_i64()
+                            .i32_const(1)
+                            .i32_and();
                         if r == DF {
                             let l = self.reg_local(DF);
                             self.s().local_set(l);
@@ -239,7 +253,11 @@ impl Gen<'_> {
             // Selectors read as 0; loading one is not for user code here.
             if seg(1) {
                 let size = self.op_size(i, 0);
-                if size == 8 { self.s().i64_const(0); } else { self.s().i32_const(0); }
+                if size == 8 {
+                    self.s().i64_const(0);
+                } else {
+                    self.s().i32_const(0);
+                }
                 self.pop_op(i, size);
             }
             return;
@@ -434,8 +452,17 @@ impl Gen<'_> {
         }
     }
 
-    fn op2(&mut self, size: u32, wide: fn(&mut wasm_encoder::InstructionSink), narrow: fn(&mut wasm_encoder::InstructionSink)) {
-        if size == 8 { wide(&mut self.s()); } else { narrow(&mut self.s()); }
+    fn op2(
+        &mut self,
+        size: u32,
+        wide: fn(&mut wasm_encoder::InstructionSink),
+        narrow: fn(&mut wasm_encoder::InstructionSink),
+    ) {
+        if size == 8 {
+            wide(&mut self.s());
+        } else {
+            narrow(&mut self.s());
+        }
     }
 
     fn alu(&mut self, i: &Instruction, op: Alu) {
@@ -490,28 +517,68 @@ impl Gen<'_> {
             }
             Alu::Test | Alu::And => {
                 self.s().local_get(x).local_get(y);
-                self.op2(size, |s| { s.i64_and(); }, |s| { s.i32_and(); });
+                self.op2(
+                    size,
+                    |s| {
+                        s.i64_and();
+                    },
+                    |s| {
+                        s.i32_and();
+                    },
+                );
                 self.s().local_set(r);
             }
             Alu::Or => {
                 self.s().local_get(x).local_get(y);
-                self.op2(size, |s| { s.i64_or(); }, |s| { s.i32_or(); });
+                self.op2(
+                    size,
+                    |s| {
+                        s.i64_or();
+                    },
+                    |s| {
+                        s.i32_or();
+                    },
+                );
                 self.s().local_set(r);
             }
             Alu::Xor => {
                 self.s().local_get(x).local_get(y);
-                self.op2(size, |s| { s.i64_xor(); }, |s| { s.i32_xor(); });
+                self.op2(
+                    size,
+                    |s| {
+                        s.i64_xor();
+                    },
+                    |s| {
+                        s.i32_xor();
+                    },
+                );
                 self.s().local_set(r);
             }
             Alu::Add => {
                 self.s().local_get(x).local_get(y);
-                self.op2(size, |s| { s.i64_add(); }, |s| { s.i32_add(); });
+                self.op2(
+                    size,
+                    |s| {
+                        s.i64_add();
+                    },
+                    |s| {
+                        s.i32_add();
+                    },
+                );
                 self.trim(size);
                 self.s().local_set(r);
             }
             Alu::Sub => {
                 self.s().local_get(x).local_get(y);
-                self.op2(size, |s| { s.i64_sub(); }, |s| { s.i32_sub(); });
+                self.op2(
+                    size,
+                    |s| {
+                        s.i64_sub();
+                    },
+                    |s| {
+                        s.i32_sub();
+                    },
+                );
                 self.trim(size);
                 self.s().local_set(r);
             }
@@ -519,18 +586,50 @@ impl Gen<'_> {
                 self.s().local_get(x).local_get(y);
                 let add = op == Alu::Adc;
                 if add {
-                    self.op2(size, |s| { s.i64_add(); }, |s| { s.i32_add(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_add();
+                        },
+                        |s| {
+                            s.i32_add();
+                        },
+                    );
                 } else {
-                    self.op2(size, |s| { s.i64_sub(); }, |s| { s.i32_sub(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_sub();
+                        },
+                        |s| {
+                            s.i32_sub();
+                        },
+                    );
                 }
                 self.push_flag(CF);
                 if size == 8 {
                     self.s().i64_extend_i32_u();
                 }
                 if add {
-                    self.op2(size, |s| { s.i64_add(); }, |s| { s.i32_add(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_add();
+                        },
+                        |s| {
+                            s.i32_add();
+                        },
+                    );
                 } else {
-                    self.op2(size, |s| { s.i64_sub(); }, |s| { s.i32_sub(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_sub();
+                        },
+                        |s| {
+                            s.i32_sub();
+                        },
+                    );
                 }
                 self.trim(size);
                 self.s().local_set(r);
@@ -554,31 +653,103 @@ impl Gen<'_> {
                 if wanted.has(CF) {
                     self.push_not_if(x, sub, size);
                     self.s().local_get(y);
-                    self.op2(size, |s| { s.i64_and(); }, |s| { s.i32_and(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_and();
+                        },
+                        |s| {
+                            s.i32_and();
+                        },
+                    );
                     self.push_not_if(x, sub, size);
                     self.s().local_get(y);
-                    self.op2(size, |s| { s.i64_or(); }, |s| { s.i32_or(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_or();
+                        },
+                        |s| {
+                            s.i32_or();
+                        },
+                    );
                     self.push_not_if(r, !sub, size);
-                    self.op2(size, |s| { s.i64_and(); }, |s| { s.i32_and(); });
-                    self.op2(size, |s| { s.i64_or(); }, |s| { s.i32_or(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_and();
+                        },
+                        |s| {
+                            s.i32_and();
+                        },
+                    );
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_or();
+                        },
+                        |s| {
+                            s.i32_or();
+                        },
+                    );
                     self.top_bit(size);
                     self.pop_flag(CF);
                 }
                 if wanted.has(OF) {
                     // add: (x ^ r) & (y ^ r); sub: (x ^ y) & (x ^ r)
                     self.s().local_get(x).local_get(if sub { y } else { r });
-                    self.op2(size, |s| { s.i64_xor(); }, |s| { s.i32_xor(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_xor();
+                        },
+                        |s| {
+                            s.i32_xor();
+                        },
+                    );
                     self.s().local_get(if sub { x } else { y }).local_get(r);
-                    self.op2(size, |s| { s.i64_xor(); }, |s| { s.i32_xor(); });
-                    self.op2(size, |s| { s.i64_and(); }, |s| { s.i32_and(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_xor();
+                        },
+                        |s| {
+                            s.i32_xor();
+                        },
+                    );
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_and();
+                        },
+                        |s| {
+                            s.i32_and();
+                        },
+                    );
                     self.top_bit(size);
                     self.pop_flag(OF);
                 }
                 if wanted.has(AF) {
                     self.s().local_get(x).local_get(y);
-                    self.op2(size, |s| { s.i64_xor(); }, |s| { s.i32_xor(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_xor();
+                        },
+                        |s| {
+                            s.i32_xor();
+                        },
+                    );
                     self.s().local_get(r);
-                    self.op2(size, |s| { s.i64_xor(); }, |s| { s.i32_xor(); });
+                    self.op2(
+                        size,
+                        |s| {
+                            s.i64_xor();
+                        },
+                        |s| {
+                            s.i32_xor();
+                        },
+                    );
                     if size == 8 {
                         self.s().i32_wrap_i64();
                     }
@@ -594,7 +765,11 @@ impl Gen<'_> {
     fn push_not_if(&mut self, l: u32, invert: bool, size: u32) {
         self.s().local_get(l);
         if invert {
-            if size == 8 { self.s().i64_const(-1).i64_xor(); } else { self.s().i32_const(-1).i32_xor(); }
+            if size == 8 {
+                self.s().i64_const(-1).i64_xor();
+            } else {
+                self.s().i32_const(-1).i32_xor();
+            }
         }
     }
 
@@ -634,7 +809,11 @@ impl Gen<'_> {
         let r = self.local(ty(size));
         self.s().local_get(v);
         let d = if inc { 1 } else { -1 };
-        if size == 8 { self.s().i64_const(d).i64_add(); } else { self.s().i32_const(d as i32).i32_add(); }
+        if size == 8 {
+            self.s().i64_const(d).i64_add();
+        } else {
+            self.s().i32_const(d as i32).i32_add();
+        }
         self.trim(size);
         self.s().local_set(r);
         self.write_back(i, size, at, r);
@@ -650,7 +829,15 @@ impl Gen<'_> {
         let (v, at) = self.read_modify(i, size);
         let (x, y, r) = (self.local(ty(size)), self.local(ty(size)), self.tmp(ty(size)));
         if size == 8 {
-            self.s().i64_const(0).local_set(x).local_get(v).local_set(y).i64_const(0).local_get(v).i64_sub().local_set(r);
+            self.s()
+                .i64_const(0)
+                .local_set(x)
+                .local_get(v)
+                .local_set(y)
+                .i64_const(0)
+                .local_get(v)
+                .i64_sub()
+                .local_set(r);
         } else {
             self.s().i32_const(0).local_set(x).local_get(v).local_set(y).i32_const(0).local_get(v).i32_sub();
             self.trim(size);
@@ -691,7 +878,7 @@ impl Gen<'_> {
             }
             None => {
                 self.push_reg(Register::CL);
-                self.s().i32_const(m as i32).i32_and().local_set(n);
+                self.s().i32_const(m).i32_and().local_set(n);
             }
         }
         let (v, at) = self.read_modify(i, size);
@@ -743,7 +930,18 @@ impl Gen<'_> {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the operands of one shift")]
-    fn shift_flags(&mut self, _i: &Instruction, size: u32, bits: u32, v: u32, n: u32, r: u32, wanted: RegSet, left: bool, signed: bool) {
+    fn shift_flags(
+        &mut self,
+        _i: &Instruction,
+        size: u32,
+        bits: u32,
+        v: u32,
+        n: u32,
+        r: u32,
+        wanted: RegSet,
+        left: bool,
+        signed: bool,
+    ) {
         if wanted.has(CF) || wanted.has(OF) {
             // The last bit shifted out, with a 64-bit intermediate for the narrow sizes.
             self.s().local_get(v);
@@ -765,7 +963,11 @@ impl Gen<'_> {
                 self.s().i64_extend_i32_u().i64_shr_u();
             } else {
                 self.s().local_get(n).i32_const(1).i32_sub().i64_extend_i32_u();
-                if signed { self.s().i64_shr_s(); } else { self.s().i64_shr_u(); }
+                if signed {
+                    self.s().i64_shr_s();
+                } else {
+                    self.s().i64_shr_u();
+                }
             }
             self.s().i32_wrap_i64().i32_const(1).i32_and();
             self.pop_flag(CF);
@@ -802,7 +1004,7 @@ impl Gen<'_> {
             }
             None => {
                 self.push_reg(Register::CL);
-                self.s().i32_const(m as i32).i32_and().local_set(n);
+                self.s().i32_const(m).i32_and().local_set(n);
             }
         }
         let (v, at) = self.read_modify(i, size);
@@ -810,11 +1012,19 @@ impl Gen<'_> {
         match size {
             8 => {
                 self.s().local_get(v).local_get(n).i64_extend_i32_u();
-                if left { self.s().i64_rotl(); } else { self.s().i64_rotr(); }
+                if left {
+                    self.s().i64_rotl();
+                } else {
+                    self.s().i64_rotr();
+                }
             }
             4 => {
                 self.s().local_get(v).local_get(n);
-                if left { self.s().i32_rotl(); } else { self.s().i32_rotr(); }
+                if left {
+                    self.s().i32_rotl();
+                } else {
+                    self.s().i32_rotr();
+                }
             }
             _ => {
                 // Replicate the value so that one 32-bit rotation does it.
@@ -825,7 +1035,11 @@ impl Gen<'_> {
                     self.s().i32_const(0x0001_0001).i32_mul();
                 }
                 self.s().local_get(n);
-                if left { self.s().i32_rotl(); } else { self.s().i32_rotr(); }
+                if left {
+                    self.s().i32_rotl();
+                } else {
+                    self.s().i32_rotr();
+                }
                 self.trim(size);
             }
         }
@@ -869,7 +1083,7 @@ impl Gen<'_> {
         if dynamic {
             self.s().end();
         }
-        self.fl[(CF - CF) as usize] = Fl::Local;
+        self.fl[0] = Fl::Local;
         self.fl[(OF - CF) as usize] = Fl::Local;
     }
 
@@ -886,7 +1100,7 @@ impl Gen<'_> {
             }
             None => {
                 self.push_reg(Register::CL);
-                self.s().i32_const(m as i32).i32_and();
+                self.s().i32_const(m).i32_and();
             }
         }
         if size < 4 {
@@ -907,10 +1121,18 @@ impl Gen<'_> {
             self.s().local_get(v);
             self.top_bit(size);
             self.s().local_set(t).local_get(v);
-            if size == 8 { self.s().i64_const(1).i64_shl(); } else { self.s().i32_const(1).i32_shl(); }
+            if size == 8 {
+                self.s().i64_const(1).i64_shl();
+            } else {
+                self.s().i32_const(1).i32_shl();
+            }
             self.s().local_get(c);
             widen(self);
-            if size == 8 { self.s().i64_or(); } else { self.s().i32_or(); }
+            if size == 8 {
+                self.s().i64_or();
+            } else {
+                self.s().i32_or();
+            }
             self.trim(size);
             self.s().local_set(v);
             // OF = msb(result) ^ CF
@@ -927,7 +1149,11 @@ impl Gen<'_> {
                 self.s().i32_wrap_i64();
             }
             self.s().i32_const(1).i32_and().local_set(t).local_get(v);
-            if size == 8 { self.s().i64_const(1).i64_shr_u(); } else { self.s().i32_const(1).i32_shr_u(); }
+            if size == 8 {
+                self.s().i64_const(1).i64_shr_u();
+            } else {
+                self.s().i32_const(1).i32_shr_u();
+            }
             self.s().local_get(c);
             widen(self);
             if size == 8 {
@@ -954,7 +1180,7 @@ impl Gen<'_> {
             }
             None => {
                 self.push_reg(Register::CL);
-                self.s().i32_const(m as i32).i32_and().local_set(n);
+                self.s().i32_const(m).i32_and().local_set(n);
             }
         }
         let (v, at) = self.read_modify(i, size);
@@ -965,11 +1191,23 @@ impl Gen<'_> {
         if size == 8 {
             // (v << n) | (other >> 1 >> (63 - n)), and mirrored.
             self.s().local_get(v).local_get(n).i64_extend_i32_u();
-            if left { self.s().i64_shl(); } else { self.s().i64_shr_u(); }
+            if left {
+                self.s().i64_shl();
+            } else {
+                self.s().i64_shr_u();
+            }
             self.s().local_get(other).i64_const(1);
-            if left { self.s().i64_shr_u(); } else { self.s().i64_shl(); }
+            if left {
+                self.s().i64_shr_u();
+            } else {
+                self.s().i64_shl();
+            }
             self.s().i32_const(63).local_get(n).i32_sub().i64_extend_i32_u();
-            if left { self.s().i64_shr_u(); } else { self.s().i64_shl(); }
+            if left {
+                self.s().i64_shr_u();
+            } else {
+                self.s().i64_shl();
+            }
             self.s().i64_or().local_set(r);
         } else {
             // Both halves in one i64 of 2 * bits.
@@ -1034,7 +1272,15 @@ impl Gen<'_> {
         if wanted.has(OF) {
             // Whether the sign changed.
             self.s().local_get(v).local_get(r);
-            self.op2(size, |s| { s.i64_xor(); }, |s| { s.i32_xor(); });
+            self.op2(
+                size,
+                |s| {
+                    s.i64_xor();
+                },
+                |s| {
+                    s.i32_xor();
+                },
+            );
             self.top_bit(size);
             self.pop_flag(OF);
         }
@@ -1098,7 +1344,8 @@ impl Gen<'_> {
                     self.s().local_get(p).i32_wrap_i64();
                     self.pop_reg(Register::AX);
                 } else {
-                    let (lo, hi) = if size == 2 { (Register::AX, Register::DX) } else { (Register::EAX, Register::EDX) };
+                    let (lo, hi) =
+                        if size == 2 { (Register::AX, Register::DX) } else { (Register::EAX, Register::EDX) };
                     self.s().local_get(p).i32_wrap_i64();
                     self.pop_reg(lo);
                     self.s().local_get(p).i64_const(i64::from(8 * size)).i64_shr_u().i32_wrap_i64();
@@ -1151,7 +1398,11 @@ impl Gen<'_> {
         if wanted.is_empty() {
             self.push_op(i, a, size);
             self.push_op(i, b, size);
-            if size == 8 { self.s().i64_mul(); } else { self.s().i32_mul(); }
+            if size == 8 {
+                self.s().i64_mul();
+            } else {
+                self.s().i32_mul();
+            }
             self.pop_reg(i.op0_register());
             return;
         }
@@ -1209,7 +1460,11 @@ impl Gen<'_> {
                 self.s().i32_const(16).i32_shl();
                 self.push_reg(Register::AX);
                 self.s().i32_or();
-                if signed { self.s().i64_extend_i32_s(); } else { self.s().i64_extend_i32_u(); }
+                if signed {
+                    self.s().i64_extend_i32_s();
+                } else {
+                    self.s().i64_extend_i32_u();
+                }
             }
             _ => {
                 self.push_reg(Register::EDX);
@@ -1228,7 +1483,11 @@ impl Gen<'_> {
         self.exit_here(i, Reason::Divide);
         self.s().end();
         self.s().local_get(n).local_get(d);
-        if signed { self.s().i64_div_s(); } else { self.s().i64_div_u(); }
+        if signed {
+            self.s().i64_div_s();
+        } else {
+            self.s().i64_div_u();
+        }
         self.s().local_tee(q);
         self.push_fits(q, size, signed);
         self.s().if_(BlockType::Empty);
@@ -1239,7 +1498,15 @@ impl Gen<'_> {
         self.s().local_get(n).local_get(q).local_get(d).i64_mul().i64_sub().i32_wrap_i64().local_set(r);
         match size {
             1 => {
-                self.s().local_get(q).i32_wrap_i64().i32_const(0xff).i32_and().local_get(r).i32_const(8).i32_shl().i32_or();
+                self.s()
+                    .local_get(q)
+                    .i32_wrap_i64()
+                    .i32_const(0xff)
+                    .i32_and()
+                    .local_get(r)
+                    .i32_const(8)
+                    .i32_shl()
+                    .i32_or();
                 self.pop_reg(Register::AX);
             }
             2 => {
@@ -1296,10 +1563,20 @@ impl Gen<'_> {
     /// Pushes whether the signed quotient of hi:lo / d does not fit 64 bits.
     fn signed_overflow(&mut self, hi: u32, lo: u32, d: u32) {
         // |hi:lo| and |d| as unsigned; the quotient's magnitude must be below 2^63, or equal to it when negative.
-        let (ah, al, ad, neg) = (self.tmp(ValType::I64), self.tmp(ValType::I64), self.tmp(ValType::I64), self.tmp(ValType::I32));
+        let (ah, al, ad, neg) =
+            (self.tmp(ValType::I64), self.tmp(ValType::I64), self.tmp(ValType::I64), self.tmp(ValType::I32));
         self.s().local_get(hi).i64_const(0).i64_lt_s().if_(BlockType::Empty);
         self.s().i64_const(0).local_get(lo).i64_sub().local_set(al);
-        self.s().i64_const(0).local_get(hi).i64_sub().local_get(lo).i64_const(0).i64_ne().i64_extend_i32_u().i64_sub().local_set(ah);
+        self.s()
+            .i64_const(0)
+            .local_get(hi)
+            .i64_sub()
+            .local_get(lo)
+            .i64_const(0)
+            .i64_ne()
+            .i64_extend_i32_u()
+            .i64_sub()
+            .local_set(ah);
         self.s().else_().local_get(hi).local_set(ah).local_get(lo).local_set(al).end();
         self.s().local_get(d).i64_const(0).i64_lt_s().if_(BlockType::Empty);
         self.s().i64_const(0).local_get(d).i64_sub().local_set(ad).else_().local_get(d).local_set(ad).end();
@@ -1359,7 +1636,11 @@ impl Gen<'_> {
         let (x, r) = (self.local(ty(size)), self.local(ty(size)));
         self.s().local_get(v).local_tee(x);
         self.push_reg(i.op1_register());
-        if size == 8 { self.s().i64_add(); } else { self.s().i32_add(); }
+        if size == 8 {
+            self.s().i64_add();
+        } else {
+            self.s().i32_add();
+        }
         self.trim(size);
         self.s().local_set(r);
         // The source gets the old value first: with the same register twice, the sum wins.
@@ -1391,7 +1672,11 @@ impl Gen<'_> {
         self.s().local_set(x).local_get(v).local_set(y);
         let eq = self.tmp(ValType::I32);
         self.s().local_get(x).local_get(y);
-        if size == 8 { self.s().i64_eq(); } else { self.s().i32_eq(); }
+        if size == 8 {
+            self.s().i64_eq();
+        } else {
+            self.s().i32_eq();
+        }
         self.s().local_set(eq);
         // Memory is written either way (with the old value when the comparison fails).
         let src = self.tmp(ty(size));
@@ -1451,7 +1736,14 @@ impl Gen<'_> {
                 self.s().local_set(v);
                 // Swap bytes, then 16-bit halves, then words.
                 self.s().local_get(v).i64_const(8).i64_shr_u().i64_const(0x00ff_00ff_00ff_00ff).i64_and();
-                self.s().local_get(v).i64_const(0x00ff_00ff_00ff_00ff).i64_and().i64_const(8).i64_shl().i64_or().local_set(v);
+                self.s()
+                    .local_get(v)
+                    .i64_const(0x00ff_00ff_00ff_00ff)
+                    .i64_and()
+                    .i64_const(8)
+                    .i64_shl()
+                    .i64_or()
+                    .local_set(v);
                 self.s().local_get(v).i64_const(16).i64_shr_u().i64_const(0x0000_ffff_0000_ffff).i64_and();
                 self.s().local_get(v).i64_const(0x0000_ffff_0000_ffff).i64_and().i64_const(16).i64_shl().i64_or();
                 self.s().i64_const(32).i64_rotl();
@@ -1512,7 +1804,7 @@ impl Gen<'_> {
         };
         self.s().local_get(r);
         self.pop_reg(i.op0_register());
-        self.fl[(CF - CF) as usize] = Fl::Tmp(zero);
+        self.fl[0] = Fl::Tmp(zero);
         if self.need_after.has(ZF) {
             self.s().local_get(r);
             self.eqz(size);
@@ -1613,7 +1905,7 @@ fn keeps_memory(i: &Instruction) -> bool {
                 OpKind::Register | OpKind::Memory => false,
                 _ if i.mnemonic() == And => true,
                 _ if matches!(i.mnemonic(), Add | Sub | Or | Xor) => i.immediate(last) == 0,
-                _ => (i.immediate(last) as u32 & if size == 64 { 63 } else { 31 }) % size.max(1) == 0,
+                _ => (i.immediate(last) as u32 & if size == 64 { 63 } else { 31 }).is_multiple_of(size.max(1)),
             }
         }
         _ => false,
@@ -1622,10 +1914,45 @@ fn keeps_memory(i: &Instruction) -> bool {
 
 fn is_setcc(m: Mnemonic) -> bool {
     use Mnemonic::*;
-    matches!(m, Seto | Setno | Setb | Setae | Sete | Setne | Setbe | Seta | Sets | Setns | Setp | Setnp | Setl | Setge | Setle | Setg)
+    matches!(
+        m,
+        Seto | Setno
+            | Setb
+            | Setae
+            | Sete
+            | Setne
+            | Setbe
+            | Seta
+            | Sets
+            | Setns
+            | Setp
+            | Setnp
+            | Setl
+            | Setge
+            | Setle
+            | Setg
+    )
 }
 
 fn is_cmov(m: Mnemonic) -> bool {
     use Mnemonic::*;
-    matches!(m, Cmovo | Cmovno | Cmovb | Cmovae | Cmove | Cmovne | Cmovbe | Cmova | Cmovs | Cmovns | Cmovp | Cmovnp | Cmovl | Cmovge | Cmovle | Cmovg)
+    matches!(
+        m,
+        Cmovo
+            | Cmovno
+            | Cmovb
+            | Cmovae
+            | Cmove
+            | Cmovne
+            | Cmovbe
+            | Cmova
+            | Cmovs
+            | Cmovns
+            | Cmovp
+            | Cmovnp
+            | Cmovl
+            | Cmovge
+            | Cmovle
+            | Cmovg
+    )
 }

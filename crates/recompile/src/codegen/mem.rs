@@ -217,7 +217,11 @@ impl Gen<'_> {
     /// Pops a value of the register's size and writes it.
     pub fn pop_reg(&mut self, r: Register) {
         let full = r.full_register();
-        let l = if full == Register::RSP { self.rsp_value } else { number(r).map_or(self.rsp_value, |n| self.reg_local(n)) };
+        let l = if full == Register::RSP {
+            self.rsp_value
+        } else {
+            number(r).map_or(self.rsp_value, |n| self.reg_local(n))
+        };
         match r.size() {
             8 => {
                 self.s().local_set(l);

@@ -543,7 +543,9 @@ impl<'a> Gen<'a> {
         let (stores, reads) = self.term_stores(b, dirty);
         let mut need = self.need_out[b];
         match &block.term {
-            Term::Call { .. } | Term::CallIndirect { .. } => need = need - self.callee_mods(&block.term) - RegSet::one(RAX),
+            Term::Call { .. } | Term::CallIndirect { .. } => {
+                need = need - self.callee_mods(&block.term) - RegSet::one(RAX)
+            }
             Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
             _ => {}
         }
@@ -612,11 +614,14 @@ impl<'a> Gen<'a> {
             let mut leaves: BTreeSet<Leave> = BTreeSet::new();
             match &block.term {
                 Term::Jump(_) | Term::Cond { .. } => {
-                    leaves.extend(block.successors().into_iter().filter(|a| !self.graph.index.contains_key(a)).map(Leave::To));
+                    leaves.extend(
+                        block.successors().into_iter().filter(|a| !self.graph.index.contains_key(a)).map(Leave::To),
+                    );
                 }
                 Term::JumpIndirect(Some(t)) => {
                     leaves.insert(Leave::Indirect);
-                    leaves.extend(t.targets.iter().copied().filter(|a| !self.graph.index.contains_key(a)).map(Leave::To));
+                    leaves
+                        .extend(t.targets.iter().copied().filter(|a| !self.graph.index.contains_key(a)).map(Leave::To));
                 }
                 Term::JumpIndirect(None) => {}
                 _ => {}
@@ -711,7 +716,14 @@ impl<'a> Gen<'a> {
         for r in (set & RegSet::FLAGS).iter() {
             let l = self.reg_local(r);
             let bit = RFLAGS_BIT[(r - CF) as usize];
-            self.s().global_get(Global::Rflags as u32).i64_const(i64::from(bit)).i64_shr_u().i32_wrap_i64().i32_const(1).i32_and().local_set(l);
+            self.s()
+                .global_get(Global::Rflags as u32)
+                .i64_const(i64::from(bit))
+                .i64_shr_u()
+                .i32_wrap_i64()
+                .i32_const(1)
+                .i32_and()
+                .local_set(l);
         }
     }
 
@@ -823,11 +835,13 @@ impl<'a> Gen<'a> {
         let target = |g: &Gen, a: u32| -> NodeId {
             let raw = match g.graph.index.get(&a) {
                 Some(&t) => t + 2,
-                None => g
-                    .leaves
-                    .iter()
-                    .position(|&(lb, l)| lb == b && l == Leave::To(a))
-                    .map_or(0, |k| st.cfg.nodes.iter().position(|n| matches!(n, Node::User(u) if *u == g.graph.addrs.len() + k)).unwrap_or(0)),
+                None => g.leaves.iter().position(|&(lb, l)| lb == b && l == Leave::To(a)).map_or(0, |k| {
+                    st.cfg
+                        .nodes
+                        .iter()
+                        .position(|n| matches!(n, Node::User(u) if *u == g.graph.addrs.len() + k))
+                        .unwrap_or(0)
+                }),
             };
             st.target(id, raw)
         };
@@ -937,7 +951,9 @@ impl<'a> Gen<'a> {
         let next = i.next_ip() as u32;
         let (pc, reason) = match i.code() {
             C::Int3 => (next, Reason::Breakpoint),
-            C::Ud2 | C::Ud0_r64_rm64 | C::Ud1_r64_rm64 | C::Ud0_r32_rm32 | C::Ud1_r32_rm32 => (i.ip() as u32, Reason::Undefined),
+            C::Ud2 | C::Ud0_r64_rm64 | C::Ud1_r64_rm64 | C::Ud0_r32_rm32 | C::Ud1_r32_rm32 => {
+                (i.ip() as u32, Reason::Undefined)
+            }
             C::Hlt | C::Int_imm8 => (i.ip() as u32, Reason::Protection),
             _ => {
                 self.uncovered.push((i.ip() as u32, format!("{:?}", i.code())));
@@ -1247,7 +1263,11 @@ impl<'a> Gen<'a> {
     }
 
     fn push_poll(&mut self) {
-        self.s().i32_const(0).i32_atomic_load(MemArg { offset: u64::from(megalith_abi::MAP_POLL), align: 2, memory_index: 1 });
+        self.s().i32_const(0).i32_atomic_load(MemArg {
+            offset: u64::from(megalith_abi::MAP_POLL),
+            align: 2,
+            memory_index: 1,
+        });
     }
 
     fn poll_exit(&mut self, b: usize) {
@@ -1273,7 +1293,12 @@ impl<'a> Gen<'a> {
         let calls = (0..self.graph.addrs.len())
             .any(|b| self.block(b).is_some_and(|x| matches!(x.term, Term::Call { .. } | Term::CallIndirect { .. })));
         if calls && self.m.mode == Mode::Program {
-            self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
+            self.s()
+                .local_get(0)
+                .global_get(Global::StackFloor as u32)
+                .i32_sub()
+                .i32_const(STACK_WINDOW as i32)
+                .i32_gt_u();
             self.s().if_(BlockType::Empty);
             let stores = self.own.live_in & RegSet::PARAMS;
             self.store_globals(stores);
@@ -1344,7 +1369,10 @@ impl Emit for Emitting<'_, '_> {
                     return Exit::Goto(t(1));
                 }
                 g.s().global_get(Global::Label as u32);
-                let switch = self.st.cfg.succs[id].iter().copied().find(|&s| matches!(self.st.cfg.nodes[s], Node::User(RESUME_SWITCH)));
+                let switch = self.st.cfg.succs[id]
+                    .iter()
+                    .copied()
+                    .find(|&s| matches!(self.st.cfg.nodes[s], Node::User(RESUME_SWITCH)));
                 Exit::Branch { then: switch.unwrap_or(0), otherwise: t(1) }
             }
             Node::User(ENTRY) => {

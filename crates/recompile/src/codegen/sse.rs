@@ -82,10 +82,18 @@ impl Gen<'_> {
         if Self::is_xmm(i, k) {
             let l = self.xmm(i.op_register(k));
             self.s().local_get(l);
-            if double { self.s().f64x2_extract_lane(0); } else { self.s().f32x4_extract_lane(0); }
+            if double {
+                self.s().f64x2_extract_lane(0);
+            } else {
+                self.s().f32x4_extract_lane(0);
+            }
         } else {
             let offset = self.push_ea(i);
-            if double { self.s().f64_load(arg(offset)); } else { self.s().f32_load(arg(offset)); }
+            if double {
+                self.s().f64_load(arg(offset));
+            } else {
+                self.s().f32_load(arg(offset));
+            }
         }
     }
 
@@ -94,7 +102,11 @@ impl Gen<'_> {
         let t = self.tmp(if double { ValType::F64 } else { ValType::F32 });
         let l = self.xmm(i.op0_register());
         self.s().local_set(t).local_get(l).local_get(t);
-        if double { self.s().f64x2_replace_lane(0); } else { self.s().f32x4_replace_lane(0); }
+        if double {
+            self.s().f64x2_replace_lane(0);
+        } else {
+            self.s().f32x4_replace_lane(0);
+        }
         self.s().local_set(l);
     }
 
@@ -113,9 +125,17 @@ impl Gen<'_> {
                 self.s().local_tee(a);
             }
             self.s().local_get(b);
-            if double { (scalar.1)(&mut self.s()); } else { (scalar.0)(&mut self.s()); }
+            if double {
+                (scalar.1)(&mut self.s());
+            } else {
+                (scalar.0)(&mut self.s());
+            }
             self.s().local_tee(r).local_get(r);
-            if double { self.s().f64_ne(); } else { self.s().f32_ne(); }
+            if double {
+                self.s().f64_ne();
+            } else {
+                self.s().f32_ne();
+            }
             self.s().if_(BlockType::Empty).local_get(a);
             if double {
                 let f = self.m.helper_index(Helper::NanF64);
@@ -137,9 +157,17 @@ impl Gen<'_> {
                 self.s().local_set(a).local_get(a);
             }
             self.s().local_get(b);
-            if double { (packed.1)(&mut self.s()); } else { (packed.0)(&mut self.s()); }
+            if double {
+                (packed.1)(&mut self.s());
+            } else {
+                (packed.0)(&mut self.s());
+            }
             self.s().local_tee(r).local_get(r);
-            if double { self.s().f64x2_ne(); } else { self.s().f32x4_ne(); }
+            if double {
+                self.s().f64x2_ne();
+            } else {
+                self.s().f32x4_ne();
+            }
             let f = self.m.helper_index(if double { Helper::NanF64x2 } else { Helper::NanF32x4 });
             self.s().v128_any_true().if_(BlockType::Empty);
             self.s().local_get(a).local_get(b).local_get(r).call(f).local_set(r).end().local_get(r);
@@ -191,7 +219,11 @@ impl Gen<'_> {
             self.s().local_set(a);
             let two = |g: &mut Self, x: u32, y: u32, f64_: Ins, f32_: Ins| {
                 g.s().local_get(x).local_get(y);
-                if double { f64_(&mut g.s()); } else { f32_(&mut g.s()); }
+                if double {
+                    f64_(&mut g.s());
+                } else {
+                    f32_(&mut g.s());
+                }
             };
             match p & 3 {
                 0 => two(self, a, b, ins!(f64_eq), ins!(f32_eq)),
@@ -223,7 +255,11 @@ impl Gen<'_> {
             self.s().local_set(a);
             let two = |g: &mut Self, x: u32, y: u32, f64_: Ins, f32_: Ins| {
                 g.s().local_get(x).local_get(y);
-                if double { f64_(&mut g.s()); } else { f32_(&mut g.s()); }
+                if double {
+                    f64_(&mut g.s());
+                } else {
+                    f32_(&mut g.s());
+                }
             };
             match p & 3 {
                 0 => two(self, a, b, ins!(f64x2_eq), ins!(f32x4_eq)),
@@ -254,7 +290,10 @@ impl Gen<'_> {
             for f in [OF, SF, AF] {
                 self.set_const_flag(f, false);
             }
-            self.set_lazy(RegSet::of(&[ZF, PF, CF]), Lazy { kind: Kind::Float, size: if double { 8 } else { 4 }, x, y });
+            self.set_lazy(
+                RegSet::of(&[ZF, PF, CF]),
+                Lazy { kind: Kind::Float, size: if double { 8 } else { 4 }, x, y },
+            );
         }
     }
 
@@ -313,7 +352,15 @@ impl Gen<'_> {
         let r = self.tmp(ValType::F64);
         self.s().local_tee(a).f64_promote_f32().local_set(r).local_get(a).local_get(a).f32_ne().if_(BlockType::Empty);
         self.s().local_get(a).i32_reinterpret_f32().i64_extend_i32_u().local_tee(bits).i64_const(32).i64_shl();
-        self.s().i64_const(i64::MIN).i64_and().local_get(bits).i64_const(0x7f_ffff).i64_and().i64_const(29).i64_shl().i64_or();
+        self.s()
+            .i64_const(i64::MIN)
+            .i64_and()
+            .local_get(bits)
+            .i64_const(0x7f_ffff)
+            .i64_and()
+            .i64_const(29)
+            .i64_shl()
+            .i64_or();
         self.s().i64_const(0x7ff8_0000_0000_0000).i64_or().f64_reinterpret_i64().local_set(r).end().local_get(r);
     }
 
@@ -321,7 +368,14 @@ impl Gen<'_> {
         let (a, bits) = (self.tmp(ValType::F64), self.tmp(ValType::I64));
         let r = self.tmp(ValType::F32);
         self.s().local_tee(a).f32_demote_f64().local_set(r).local_get(a).local_get(a).f64_ne().if_(BlockType::Empty);
-        self.s().local_get(a).i64_reinterpret_f64().local_tee(bits).i64_const(32).i64_shr_u().i64_const(0x8000_0000).i64_and();
+        self.s()
+            .local_get(a)
+            .i64_reinterpret_f64()
+            .local_tee(bits)
+            .i64_const(32)
+            .i64_shr_u()
+            .i64_const(0x8000_0000)
+            .i64_and();
         self.s().local_get(bits).i64_const(29).i64_shr_u().i64_const(0x3f_ffff).i64_and().i64_or();
         self.s().i64_const(0x7fc0_0000).i64_or().i32_wrap_i64().f32_reinterpret_i32().local_set(r).end().local_get(r);
     }
@@ -332,7 +386,11 @@ impl Gen<'_> {
         let a = self.tmp(t);
         self.push_scalar(i, 1, double);
         if nearest {
-            if double { self.s().f64_nearest(); } else { self.s().f32_nearest(); }
+            if double {
+                self.s().f64_nearest();
+            } else {
+                self.s().f32_nearest();
+            }
         }
         self.s().local_set(a).local_get(a);
         let wide = i.op0_register().size() == 8;
@@ -407,13 +465,21 @@ impl Gen<'_> {
                     self.s().local_set(d);
                 } else if Self::is_xmm(i, 0) {
                     let offset = self.push_ea(i);
-                    if double { self.s().v128_load64_zero(arg(offset)); } else { self.s().v128_load32_zero(arg(offset)); }
+                    if double {
+                        self.s().v128_load64_zero(arg(offset));
+                    } else {
+                        self.s().v128_load32_zero(arg(offset));
+                    }
                     self.pop_v(i);
                 } else {
                     let l = self.xmm(i.op1_register());
                     let offset = self.push_ea(i);
                     self.s().local_get(l);
-                    if double { self.s().v128_store64_lane(arg(offset), 0); } else { self.s().v128_store32_lane(arg(offset), 0); }
+                    if double {
+                        self.s().v128_store64_lane(arg(offset), 0);
+                    } else {
+                        self.s().v128_store32_lane(arg(offset), 0);
+                    }
                 }
             }
             Movlps | Movlpd => self.half(i, 0),
@@ -436,11 +502,19 @@ impl Gen<'_> {
                         let wide = i.op1_register().size() == 8;
                         self.zero();
                         self.push_reg(i.op1_register());
-                        if wide { self.s().i64x2_replace_lane(0); } else { self.s().i32x4_replace_lane(0); }
+                        if wide {
+                            self.s().i64x2_replace_lane(0);
+                        } else {
+                            self.s().i32x4_replace_lane(0);
+                        }
                     } else {
                         let wide = i.memory_size().size() == 8;
                         let offset = self.push_ea(i);
-                        if wide { self.s().v128_load64_zero(arg(offset)); } else { self.s().v128_load32_zero(arg(offset)); }
+                        if wide {
+                            self.s().v128_load64_zero(arg(offset));
+                        } else {
+                            self.s().v128_load32_zero(arg(offset));
+                        }
                     }
                     self.pop_v(i);
                 } else {
@@ -448,13 +522,21 @@ impl Gen<'_> {
                     if i.op0_kind() == OpKind::Register {
                         let wide = i.op0_register().size() == 8;
                         self.s().local_get(l);
-                        if wide { self.s().i64x2_extract_lane(0); } else { self.s().i32x4_extract_lane(0); }
+                        if wide {
+                            self.s().i64x2_extract_lane(0);
+                        } else {
+                            self.s().i32x4_extract_lane(0);
+                        }
                         self.pop_reg(i.op0_register());
                     } else {
                         let wide = i.memory_size().size() == 8;
                         let offset = self.push_ea(i);
                         self.s().local_get(l);
-                        if wide { self.s().v128_store64_lane(arg(offset), 0); } else { self.s().v128_store32_lane(arg(offset), 0); }
+                        if wide {
+                            self.s().v128_store64_lane(arg(offset), 0);
+                        } else {
+                            self.s().v128_store32_lane(arg(offset), 0);
+                        }
                     }
                 }
             }
@@ -496,7 +578,13 @@ impl Gen<'_> {
                 self.float_op(i, shape(i), (ins!(f32_div), ins!(f64_div)), (ins!(f32x4_div), ins!(f64x2_div)), false);
             }
             Sqrtss | Sqrtsd | Sqrtps | Sqrtpd => {
-                self.float_op(i, shape(i), (ins!(f32_sqrt), ins!(f64_sqrt)), (ins!(f32x4_sqrt), ins!(f64x2_sqrt)), true);
+                self.float_op(
+                    i,
+                    shape(i),
+                    (ins!(f32_sqrt), ins!(f64_sqrt)),
+                    (ins!(f32x4_sqrt), ins!(f64x2_sqrt)),
+                    true,
+                );
             }
             Minss | Minsd | Minps | Minpd => self.min_max(i, shape(i), false),
             Maxss | Maxsd | Maxps | Maxpd => self.min_max(i, shape(i), true),
@@ -637,9 +725,23 @@ impl Gen<'_> {
                 self.push_v(i, 0, true);
                 self.s().local_set(a);
                 self.push_v(i, 1, true);
-                self.s().local_set(b).local_get(a).local_get(b).i8x16_sub_sat_u().local_get(b).local_get(a).i8x16_sub_sat_u();
+                self.s()
+                    .local_set(b)
+                    .local_get(a)
+                    .local_get(b)
+                    .i8x16_sub_sat_u()
+                    .local_get(b)
+                    .local_get(a)
+                    .i8x16_sub_sat_u();
                 self.s().v128_or().i16x8_extadd_pairwise_i8x16_u().i32x4_extadd_pairwise_i16x8_u().local_tee(a);
-                self.s().i64_const(0xffff_ffff).i64x2_splat().v128_and().local_get(a).i32_const(32).i64x2_shr_u().i64x2_add();
+                self.s()
+                    .i64_const(0xffff_ffff)
+                    .i64x2_splat()
+                    .v128_and()
+                    .local_get(a)
+                    .i32_const(32)
+                    .i64x2_shr_u()
+                    .i64x2_add();
                 self.pop_v(i);
             }
             Psllw => self.vector_shift(i, 16, ins!(i16x8_shl), false),
@@ -809,8 +911,15 @@ impl Gen<'_> {
             let f = self.m.helper_index(Helper::Opaque);
             self.s().local_get(a).local_get(a).i64_load8_u(at(511)).call(f).i64_store8(at(511));
         } else {
-            self.s().local_get(a).i32_load8_u(at(511)).drop();
-            self.s().local_get(a).i32_load(at(24)).i32_const(!0xffff).i32_and().if_(BlockType::Empty).unreachable().end();
+            self.s().local_get(a).i32_load8_u(at(511)).drop().local_get(a).i32_load8_u(at(0)).drop();
+            self.s()
+                .local_get(a)
+                .i32_load(at(24))
+                .i32_const(!0xffff)
+                .i32_and()
+                .if_(BlockType::Empty)
+                .unreachable()
+                .end();
         }
         let op = if save { Op::Fxsave } else { Op::Fxrstor };
         self.s().i32_const(op as i32).i32_const(0).local_get(a).i64_extend_i32_u().call(index::X87).drop();

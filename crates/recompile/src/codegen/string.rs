@@ -66,7 +66,15 @@ impl Gen<'_> {
         let (rcx, rsi, rdi) = (self.reg_local(RCX), self.reg_local(RSI), self.reg_local(RDI));
         if repeated && !compares && op != Op::Lods && !narrow && segment.is_none() {
             // Upwards, in one go.
-            self.s().local_get(df).i32_eqz().local_get(rcx).i64_const(32).i64_shr_u().i64_eqz().i32_and().if_(BlockType::Empty);
+            self.s()
+                .local_get(df)
+                .i32_eqz()
+                .local_get(rcx)
+                .i64_const(32)
+                .i64_shr_u()
+                .i64_eqz()
+                .i32_and()
+                .if_(BlockType::Empty);
             self.s().local_get(rdi).i32_wrap_i64();
             let f = if op == Op::Movs {
                 self.s().local_get(rsi).i32_wrap_i64();
@@ -148,7 +156,11 @@ impl Gen<'_> {
             self.s().local_set(rcx);
             if compares {
                 self.s().i32_const(1).local_set(ran).local_get(x).local_get(y);
-                if size == 8 { self.s().i64_eq(); } else { self.s().i32_eq(); }
+                if size == 8 {
+                    self.s().i64_eq();
+                } else {
+                    self.s().i32_eq();
+                }
                 if i.has_repne_prefix() {
                     self.s().i32_eqz();
                 }

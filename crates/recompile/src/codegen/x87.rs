@@ -274,7 +274,12 @@ impl Gen<'_> {
                 self.s().i32_wrap_i64().local_set(v);
                 for f in [CF, PF, ZF] {
                     if self.need_after.has(f) {
-                        self.s().local_get(v).i32_const(RFLAGS_BIT[(f - CF) as usize] as i32).i32_shr_u().i32_const(1).i32_and();
+                        self.s()
+                            .local_get(v)
+                            .i32_const(RFLAGS_BIT[(f - CF) as usize] as i32)
+                            .i32_shr_u()
+                            .i32_const(1)
+                            .i32_and();
                         self.pop_flag(f);
                     }
                 }
@@ -291,11 +296,12 @@ impl Gen<'_> {
     /// Pushes op and arg for the MMX operation with destination `dst` and the given source operand, then the address or 0.
     fn mmx_call(&mut self, i: &Instruction, op: Op, dst: u32, src: u32, imm: u8, mxcsr: bool) {
         let memory = i.op_kind(src.min(i.op_count().saturating_sub(1))) == OpKind::Memory;
-        let source = if !memory && src < i.op_count() && i.op_kind(src) == OpKind::Register && i.op_register(src).is_mm() {
-            i.op_register(src).number() as u32
-        } else {
-            0
-        };
+        let source =
+            if !memory && src < i.op_count() && i.op_kind(src) == OpKind::Register && i.op_register(src).is_mm() {
+                i.op_register(src).number() as u32
+            } else {
+                0
+            };
         let arg = mmx_arg(dst, source, imm) | if memory { SRC_MEM } else { 0 };
         self.s().i32_const(op as i32).i32_const(arg as i32);
         if mxcsr {

@@ -105,7 +105,10 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     let space = if vm {
         None
     } else {
-        Some(c.space().fork(&c.task.kernel.slots).map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?)
+        let mut space =
+            c.space().fork(&c.task.kernel.slots).map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?;
+        space.map_code(c.task.base(), c.task.program())?;
+        Some(space)
     };
     let mut signals = lock(&parent.signals).for_fork();
     if flags & CLONE_CLEAR_SIGHAND != 0 {
