@@ -111,6 +111,11 @@ pub fn is_zero(f: &OpenFile) -> bool {
     f.as_stream().and_then(|s| s.as_any().downcast_ref::<Memory>()).is_some_and(|m| m.rdev == ZERO)
 }
 
+/// Whether a description is a device whose reads never come up short: zero, full, random, urandom.
+pub fn is_endless(f: &OpenFile) -> bool {
+    f.as_stream().and_then(|s| s.as_any().downcast_ref::<Memory>()).is_some_and(|m| m.rdev != NULL)
+}
+
 /// Fills a buffer from the host's random source.
 pub fn fill_random(mut b: &mut [u8]) -> Result<()> {
     while !b.is_empty() {

@@ -6,4 +6,3 @@ printf "\\$(printf %o $(((byte + 1) % 256)))" | dd of=/tmp/pie bs=1 seek=5000 co
 /tmp/pie 2> /dev/null || echo refused $?
 printf "\\$(printf %o $byte)" | dd of=/tmp/pie bs=1 seek=5000 conv=notrunc 2>/dev/null
 /tmp/pie > /dev/null && echo runs again
-truncate -s -1 /tmp/pie; /tmp/pie 2> /dev/null || echo shorter refused $?

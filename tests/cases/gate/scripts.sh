@@ -6,5 +6,4 @@ chain2 x y
 awkward arg
 self-reader
 status 7; echo $?
-homeless; echo $?
 cd /usr/local/bin && ./greet here && ln -s /usr/local/bin/greet /tmp/other && /tmp/other

@@ -1,6 +1,7 @@
 //! Reading, writing, descriptors, pipes, polling.
 
 use super::{Ctx, IOV_MAX, MAX_RW, retry};
+use crate::devfs;
 use crate::errno::{ERESTARTNOHAND, Errno, Result};
 use crate::file::{FdEntry, Object, OpenFile, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, closed, position};
 use crate::mm::Prot;
@@ -54,7 +55,15 @@ fn read_to(task: &Task, f: &Arc<OpenFile>, addr: u64, len: usize, at: Option<u64
             };
             let n = retry(task, f, false, || s.read(&task.caller(), buf))?;
             lock(&task.space).write(addr, buf.get(..n).unwrap_or_default())?;
-            Ok(n)
+            let mut done = n;
+            // Sources that never run dry fill the whole buffer.
+            while done < room && done.is_multiple_of(CHUNK) && devfs::is_endless(f) {
+                let want = (room - done).min(CHUNK);
+                let n = s.read(&task.caller(), buf.get_mut(..want).unwrap_or_default())?;
+                lock(&task.space).write(addr + done as u64, buf.get(..n).unwrap_or_default())?;
+                done += n;
+            }
+            Ok(done)
         }
         Object::Path => Err(Errno::EBADF),
     }
