@@ -7,7 +7,7 @@
 use crate::discover::{Function, Program, Term};
 use crate::regs::*;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What callers need to know of a function.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -47,17 +47,61 @@ pub enum Callee {
 pub struct Analysis {
     pub graphs: Vec<Graph>,
     pub summaries: Vec<Summary>,
-    /// What any target of an indirect call may read.
+    /// What any target of an indirect call may read, and change.
     pub unknown_live_in: RegSet,
+    pub unknown_mods: RegSet,
 }
 
-/// Registers that an unknown callee is taken to read.
-const UNKNOWN_READS: RegSet = RegSet::DATA;
+/// Registers that an unknown callee may read by convention: what carries arguments (System V ABI, section 3.2.3) and what calls preserve. Grows by what the
+/// functions of the file whose address is taken really read.
+const UNKNOWN_READS: RegSet = RegSet(0x00ff_ffff & !(1 << RSP) & !(1 << R11));
 
 /// Registers that carry arguments of C functions.
 pub const ARGUMENTS: RegSet = RegSet(1 << RDI | 1 << RSI | 1 << RDX | 1 << RCX | 1 << R8 | 1 << R9 | 1 << RAX);
 
-pub fn build_graph(program: &Program, f: &Function) -> Graph {
+/// Registers in which a caller may find something after a call of an unknown function, by convention.
+const UNKNOWN_RETURNS: RegSet = RegSet(1 << RAX | 1 << RDX | 1 << 3 | 1 << RBP | 0xf << 12 | 3 << 16);
+
+/// Functions that can return. A call of one that cannot (`abort`, `exit`) ends its block for good: what lies behind is often another function.
+pub fn returning(program: &Program) -> Vec<bool> {
+    let mut returns = vec![false; program.functions.len()];
+    loop {
+        let mut changed = false;
+        for (i, f) in program.functions.iter().enumerate() {
+            if !returns[i] && may_return(program, f, &returns) {
+                returns[i] = true;
+                changed = true;
+            }
+        }
+        if !changed {
+            return returns;
+        }
+    }
+}
+
+fn may_return(program: &Program, f: &Function, returns: &[bool]) -> bool {
+    let own: HashSet<u32> = f.blocks.iter().copied().collect();
+    let mut seen: HashSet<u32> = HashSet::new();
+    let mut work = vec![f.entry];
+    while let Some(a) = work.pop() {
+        if !own.contains(&a) {
+            // A tail jump.
+            if program.function_at(a).is_none_or(|t| returns[t]) {
+                return true;
+            }
+            continue;
+        }
+        let Some(block) = program.blocks.get(&a).filter(|_| seen.insert(a)) else { continue };
+        match &block.term {
+            Term::Ret | Term::JumpIndirect(None) | Term::JumpPredicted(_) | Term::Invalid(_) => return true,
+            Term::Call { target, .. } if program.function_at(*target).is_some_and(|t| !returns[t]) => {}
+            _ => work.extend(block.successors()),
+        }
+    }
+    false
+}
+
+pub fn build_graph(program: &Program, f: &Function, returns: &[bool]) -> Graph {
     let mut factory = InstructionInfoFactory::new();
     let index: HashMap<u32, usize> = f.blocks.iter().enumerate().map(|(i, &a)| (a, i)).collect();
     let mut succs = vec![Vec::new(); f.blocks.len()];
@@ -78,12 +122,14 @@ pub fn build_graph(program: &Program, f: &Function) -> Graph {
         if let Term::JumpPredicted(t) = block.term {
             leaves[i].push(program.function_at(t));
         }
+        let ends = calls[i].is_some_and(|t: usize| !returns[t]);
         let jumps = matches!(block.term, Term::Jump(_) | Term::Cond { .. } | Term::JumpIndirect(_));
         for s in block.successors() {
             if jumps && !index.contains_key(&s) {
                 leaves[i].push(program.function_at(s));
             }
-            if let Some(&t) = index.get(&s)
+            if !ends
+                && let Some(&t) = index.get(&s)
                 && let Some(v) = succs.get_mut(i)
                 && !v.contains(&t)
             {
@@ -124,6 +170,8 @@ pub struct TermUse {
 pub struct Context<'a> {
     pub program: &'a Program,
     pub snippet: bool,
+    /// What an unknown callee may change: everything, but the direction flag only if something in the file sets it.
+    pub unknown_mods: RegSet,
 }
 
 impl Context<'_> {
@@ -137,8 +185,9 @@ impl Context<'_> {
         }
     }
 
-    fn everything(&self) -> RegSet {
-        if self.snippet { RegSet::EVERYTHING } else { RegSet::DATA }
+    /// What code that is not known may read.
+    pub fn everything(&self) -> RegSet {
+        if self.snippet { RegSet::EVERYTHING } else { UNKNOWN_READS }
     }
 
     /// What leaving the function for `target` (not a block of it) needs.
@@ -182,12 +231,14 @@ impl Context<'_> {
                 t.uses = if self.snippet { self.everything() } else { unknown };
                 t.defs.insert(RAX);
             }
-            Term::JumpIndirect(table) => {
-                t.uses |= self.everything();
-                if let Some(n) = table.as_ref().and_then(|t| number(t.index)) {
+            Term::JumpIndirect(_) if self.snippet => t.uses = self.everything(),
+            // What a table leads to counts as its successors do.
+            Term::JumpIndirect(Some(table)) => {
+                if let Some(n) = number(table.index) {
                     t.uses.insert(n);
                 }
             }
+            Term::JumpIndirect(None) => t.uses = unknown | own.ret_live,
             Term::Syscall { .. } => {
                 t.uses = if self.snippet { self.everything() } else { RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9]) };
                 t.defs = RegSet::of(&[RAX, RCX, R11]);
@@ -236,8 +287,12 @@ impl Context<'_> {
 }
 
 pub fn analyse(program: &Program, snippet: bool) -> Analysis {
-    let cx = Context { program, snippet };
-    let graphs: Vec<Graph> = program.functions.iter().map(|f| build_graph(program, f)).collect();
+    let sets_direction =
+        program.blocks.values().flat_map(|b| &b.insns).any(|i| matches!(i.mnemonic(), Mnemonic::Std | Mnemonic::Popfq));
+    let unknown_mods = if sets_direction { RegSet::EVERYTHING } else { RegSet::EVERYTHING - RegSet::one(DF) };
+    let cx = Context { program, snippet, unknown_mods };
+    let returns = returning(program);
+    let graphs: Vec<Graph> = program.functions.iter().map(|f| build_graph(program, f, &returns)).collect();
     let n = graphs.len();
     let mut s = vec![Summary::default(); n];
     // Who calls or tail-calls whom, for re-queueing.
@@ -258,65 +313,20 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
             }
         }
     }
-    let mut indirect_ret = RegSet::EMPTY;
-    let unknown = UNKNOWN_READS;
-    let mut queued = vec![true; n];
-    let mut work: Vec<usize> = (0..n).rev().collect();
-    while let Some(f) = work.pop() {
-        queued[f] = false;
-        let g = &graphs[f];
-        let live = cx.liveness(g, &s, unknown, s[f]);
-        let mut requeue = Vec::new();
-        let live_in = live.live_in.first().copied().unwrap_or_default();
-        if live_in != s[f].live_in {
-            s[f].live_in = live_in;
-            requeue.extend(callers[f].iter().copied());
+    let mut unknown = UNKNOWN_READS;
+    loop {
+        settle(&cx, &graphs, &callers, &mut s, unknown);
+        let read = program
+            .functions
+            .iter()
+            .zip(&s)
+            .filter(|(f, _)| program.address_taken.contains(&f.entry))
+            .fold(RegSet::EMPTY, |set, (_, s)| set | s.live_in);
+        let more = (read & RegSet::DATA) - unknown;
+        if more.is_empty() {
+            break;
         }
-        let own_ret = s[f].ret_live;
-        let mut grow = |s: &mut Vec<Summary>, t: usize, set: RegSet| {
-            if !(set - s[t].ret_live).is_empty() {
-                s[t].ret_live |= set;
-                requeue.push(t);
-            }
-        };
-        let mut indirect = RegSet::EMPTY;
-        for (i, a) in g.addrs.iter().enumerate() {
-            let Some(b) = program.blocks.get(a) else { continue };
-            match (&b.term, cx.callee(&b.term)) {
-                (_, Some(Callee::Direct(t))) => grow(&mut s, t, live.live_out[i]),
-                (_, Some(Callee::Unknown)) => indirect |= live.live_out[i],
-                (Term::JumpIndirect(_), _) => indirect |= own_ret,
-                (Term::JumpPredicted(t), _) => {
-                    indirect |= own_ret;
-                    if let Some(t) = program.function_at(*t) {
-                        grow(&mut s, t, own_ret);
-                    }
-                }
-                _ => {
-                    for t in b.successors() {
-                        if !g.index.contains_key(&t)
-                            && let Some(t) = program.function_at(t)
-                        {
-                            grow(&mut s, t, own_ret);
-                        }
-                    }
-                }
-            }
-        }
-        if !(indirect - indirect_ret).is_empty() {
-            indirect_ret |= indirect;
-            for (t, func) in program.functions.iter().enumerate() {
-                if program.address_taken.contains(&func.entry) {
-                    grow(&mut s, t, indirect_ret);
-                }
-            }
-        }
-        for t in requeue {
-            if !queued[t] {
-                queued[t] = true;
-                work.push(t);
-            }
-        }
+        unknown |= more;
     }
     // What functions may change.
     let mut queued = vec![true; n];
@@ -334,7 +344,74 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
             }
         }
     }
-    Analysis { graphs, summaries: s, unknown_live_in: unknown }
+    Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods }
+}
+
+/// Brings `live_in` and `ret_live` of all functions to their fixed point.
+fn settle(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Summary>, unknown: RegSet) {
+    let program = cx.program;
+    let n = graphs.len();
+    let mut indirect_ret = RegSet::EMPTY;
+    let mut queued = vec![true; n];
+    let mut work: Vec<usize> = (0..n).rev().collect();
+    while let Some(f) = work.pop() {
+        queued[f] = false;
+        let g = &graphs[f];
+        let live = cx.liveness(g, s, unknown, s[f]);
+        let mut requeue = Vec::new();
+        let live_in = live.live_in.first().copied().unwrap_or_default();
+        if live_in != s[f].live_in {
+            s[f].live_in = live_in;
+            requeue.extend(callers[f].iter().copied());
+        }
+        let own_ret = s[f].ret_live;
+        let mut grow = |s: &mut Vec<Summary>, t: usize, set: RegSet| {
+            if !(set - s[t].ret_live).is_empty() {
+                s[t].ret_live |= set;
+                requeue.push(t);
+            }
+        };
+        let mut indirect = RegSet::EMPTY;
+        for (i, a) in g.addrs.iter().enumerate() {
+            let Some(b) = program.blocks.get(a) else { continue };
+            match (&b.term, cx.callee(&b.term)) {
+                (_, Some(Callee::Direct(t))) => grow(s, t, live.live_out[i]),
+                (_, Some(Callee::Unknown)) => indirect |= live.live_out[i],
+                (Term::JumpIndirect(_), _) => indirect |= own_ret,
+                (Term::JumpPredicted(t), _) => {
+                    indirect |= own_ret;
+                    if let Some(t) = program.function_at(*t) {
+                        grow(s, t, own_ret);
+                    }
+                }
+                _ => {
+                    for t in b.successors() {
+                        if !g.index.contains_key(&t)
+                            && let Some(t) = program.function_at(t)
+                        {
+                            grow(s, t, own_ret);
+                        }
+                    }
+                }
+            }
+        }
+        // A caller that does not know its callee reads results and what calls preserve.
+        indirect = indirect & UNKNOWN_RETURNS;
+        if !(indirect - indirect_ret).is_empty() {
+            indirect_ret |= indirect;
+            for (t, func) in program.functions.iter().enumerate() {
+                if program.address_taken.contains(&func.entry) {
+                    grow(s, t, indirect_ret);
+                }
+            }
+        }
+        for t in requeue {
+            if !queued[t] {
+                queued[t] = true;
+                work.push(t);
+            }
+        }
+    }
 }
 
 /// What is known of the frame at one point: offsets are relative to rsp at the function's entry.
@@ -530,7 +607,7 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
         }
         let mods = match cx.callee(&block.term) {
             Some(Callee::Direct(t)) => summaries.get(t).map_or(RegSet::EVERYTHING, |s| s.mods) | RegSet::one(RAX),
-            Some(Callee::Unknown) => RegSet::EVERYTHING,
+            Some(Callee::Unknown) => cx.unknown_mods,
             None if matches!(block.term, Term::Syscall { .. }) => RegSet::of(&[RAX, RCX, R11]),
             None => return Some(RegSet::EMPTY),
         };
@@ -602,6 +679,6 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
     }
     // An unknown tail jump may change anything.
     let kept = exits.iter().fold(RegSet::DATA, |s, &e| s & e);
-    let mods = if wild { RegSet::EVERYTHING } else { changed - kept };
+    let mods = if wild { cx.unknown_mods } else { changed - kept };
     Frames { at, mods }
 }

@@ -180,7 +180,7 @@ fn group(stores: RegSet, live: RegSet) -> RegSet {
 
 /// Generates function `f`.
 pub fn function(m: &Module, f: usize) -> Code {
-    let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet };
+    let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet, unknown_mods: m.analysis.unknown_mods };
     let graph = &m.analysis.graphs[f];
     let own = m.analysis.summaries[f];
     let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown_live_in, own);
@@ -352,7 +352,9 @@ impl<'a> Gen<'a> {
                     Term::Syscall { next } => Some(next),
                     _ => None,
                 };
-                if let Some(&r) = ret.and_then(|r| self.graph.index.get(&r)) {
+                if let Some(&r) = ret.and_then(|r| self.graph.index.get(&r))
+                    && self.graph.succs[b].contains(&r)
+                {
                     at.insert(r);
                 }
             }
@@ -383,7 +385,7 @@ impl<'a> Gen<'a> {
     fn callee_mods(&self, term: &Term) -> RegSet {
         match self.cx.callee(term) {
             Some(Callee::Direct(t)) => self.m.analysis.summaries[t].mods | RegSet::one(RAX),
-            Some(Callee::Unknown) => RegSet::EVERYTHING,
+            Some(Callee::Unknown) => self.m.analysis.unknown_mods,
             None => RegSet::EMPTY,
         }
     }
@@ -413,7 +415,7 @@ impl<'a> Gen<'a> {
             let stored = if known { want - RegSet::PARAMS } else { want };
             (group(dirty & stored, want), params)
         };
-        let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
+        let all = self.cx.everything();
         match &block.term {
             Term::Jump(a) => leave(*a),
             Term::Cond { taken, fall } => {
@@ -437,18 +439,19 @@ impl<'a> Gen<'a> {
                 let want = out - RegSet::of(&[RAX, RCX, R11]);
                 (group(dirty & want, want), RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9]))
             }
-            Term::JumpIndirect(table) => {
-                let mut s = (group(dirty & all, all), RegSet::EMPTY);
-                if let Some(t) = table {
-                    for &a in &t.targets {
-                        let (x, y) = leave(a);
-                        s.0 |= x;
-                        s.1 |= y;
-                    }
-                } else {
-                    s.1 = RegSet::PARAMS;
+            Term::JumpIndirect(_) if self.cx.snippet => (group(dirty & all, all), RegSet::EMPTY),
+            Term::JumpIndirect(Some(table)) => {
+                let mut s = (RegSet::EMPTY, RegSet::EMPTY);
+                for &a in &table.targets {
+                    let (x, y) = leave(a);
+                    s.0 |= x;
+                    s.1 |= y;
                 }
                 s
+            }
+            Term::JumpIndirect(None) => {
+                let want = self.m.analysis.unknown_live_in | self.own.ret_live | self.kept;
+                (group(dirty & want, want), RegSet::PARAMS)
             }
             Term::JumpPredicted(t) => {
                 let (stores, params) = leave(*t);
@@ -813,10 +816,9 @@ impl<'a> Gen<'a> {
         }
     }
 
-    /// Jumps to the address in `indirect_pc`.
-    fn leave_indirect(&mut self) {
-        let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
-        let stores = group(self.dirty.dirty & all, all);
+    /// Jumps to the address in `indirect_pc`; of what is dirty, `want` is stored.
+    fn leave_indirect(&mut self, want: RegSet) {
+        let stores = group(self.dirty.dirty & want, want);
         let pc = self.indirect_pc;
         self.store_globals(stores);
         if self.m.mode == Mode::Program {
@@ -890,7 +892,12 @@ impl<'a> Gen<'a> {
                     let t = self.indirect_pc;
                     self.s().local_set(t);
                 }
-                self.leave_indirect();
+                let want = if self.cx.snippet {
+                    RegSet::EVERYTHING
+                } else {
+                    self.m.analysis.unknown_live_in | self.own.ret_live | self.kept | RegSet::PARAMS
+                };
+                self.leave_indirect(want);
                 Exit::Never
             }
             Term::JumpPredicted(to) => {
@@ -911,7 +918,7 @@ impl<'a> Gen<'a> {
                 Exit::Never
             }
             Term::Invalid(a) => {
-                let all = if self.cx.snippet { RegSet::EVERYTHING } else { RegSet::DATA };
+                let all = self.cx.everything();
                 self.store_globals(group(self.dirty.dirty & all, all));
                 let a = *a;
                 self.exit_at(a, Reason::Return);
@@ -1007,7 +1014,7 @@ impl<'a> Gen<'a> {
 
     /// Continues at the return site, if it is in this function.
     fn after_call(&mut self, st: &Structured, id: NodeId, b: usize, ret: u32) -> Exit {
-        if let Some(&t) = self.graph.index.get(&ret) {
+        if let Some(&t) = self.graph.index.get(&ret).filter(|t| self.graph.succs[b].contains(t)) {
             self.settle_flags(st, id, b);
             Exit::Goto(st.target(id, t + 2))
         } else {
@@ -1408,7 +1415,9 @@ impl Emit for Emitting<'_, '_> {
                             let pc = g.indirect_pc;
                             g.s().local_set(pc);
                         }
-                        g.leave_indirect();
+                        // The table does not know the index: go on with what its known targets read.
+                        let want = if g.cx.snippet { RegSet::EVERYTHING } else { g.need_out[b] };
+                        g.leave_indirect(want);
                     }
                 }
                 Exit::Never
