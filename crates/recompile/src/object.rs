@@ -440,10 +440,10 @@ fn reciprocal_specials(s: &mut InstructionSink, sqrt: bool) {
     }
 }
 
-/// The f32 on the stack as bits, denormals as signed zeros.
+/// The f32 on the stack as bits, denormals and the smallest normal number as signed zeros.
 fn flush_result(s: &mut InstructionSink) {
     s.i32_reinterpret_f32().local_tee(2).i32_const(i32::MIN).i32_and().local_get(2);
-    s.local_get(2).i32_const(i32::MAX).i32_and().i32_const(0x0080_0000).i32_lt_u().select();
+    s.local_get(2).i32_const(i32::MAX).i32_and().i32_const(0x0080_0000).i32_le_u().select();
 }
 
 /// High half of the unsigned product of locals 0 and 1, from 32-bit pieces. Uses locals 2..7.

@@ -1898,13 +1898,15 @@ fn keeps_memory(i: &Instruction) -> bool {
     use Mnemonic::*;
     match i.mnemonic() {
         Cmpxchg => matches!(i.op1_register().full_register(), Register::RAX),
-        Add | Sub | Or | Xor | Shl | Sal | Shr | Sar | Rol | Ror | Shld | Shrd | Rcl | Rcr | And => {
+        Add | Sub | Adc | Sbb | Or | Xor | Shl | Sal | Shr | Sar | Rol | Ror | Shld | Shrd | Rcl | Rcr | And => {
             let last = i.op_count().saturating_sub(1);
             let size = i.memory_size().size() as u32 * 8;
             match i.op_kind(last) {
                 OpKind::Register | OpKind::Memory => false,
                 _ if i.mnemonic() == And => true,
                 _ if matches!(i.mnemonic(), Add | Sub | Or | Xor) => i.immediate(last) == 0,
+                // With a carry that the compiler knows.
+                _ if matches!(i.mnemonic(), Adc | Sbb) => true,
                 _ => (i.immediate(last) as u32 & if size == 64 { 63 } else { 31 }).is_multiple_of(size.max(1)),
             }
         }

@@ -442,6 +442,9 @@ impl Gen<'_> {
                 let op = if code == Cvtpd2pi_mm_xmmm128 { Op::Cvtpd2pi } else { Op::Cvttpd2pi };
                 let v = self.tmp(ValType::V128);
                 if i.op1_kind() == OpKind::Memory {
+                    // A pending x87 exception comes before a fault of the operand.
+                    value(self, Op::Fwait, 0);
+                    self.s().i64_const(0).call(index::X87).drop();
                     let a = self.address_tmp(i);
                     self.s().local_get(a).i32_const(15).i32_and().if_(BlockType::Empty).unreachable().end();
                     self.s().local_get(a).v128_load(super::mem::arg(0)).local_set(v);
