@@ -1217,15 +1217,13 @@ impl Gen<'_> {
             self.s().local_get(lo).i64_extend_i32_u().i64_or().local_set(pair);
             if size == 2 {
                 // Counts above 16 bring in the operand again.
-                let (a, b) = (v, other);
                 if left {
-                    self.s().local_get(pair).i64_const(16).i64_shl().local_get(a).i64_extend_i32_u().i64_or();
+                    self.s().local_get(pair).i64_const(16).i64_shl().local_get(v).i64_extend_i32_u().i64_or();
                     self.s().local_get(n).i64_extend_i32_u().i64_shl().i64_const(32).i64_shr_u().i32_wrap_i64();
                 } else {
-                    self.s().local_get(a).i64_extend_i32_u().i64_const(32).i64_shl().local_get(pair).i64_or();
+                    self.s().local_get(v).i64_extend_i32_u().i64_const(32).i64_shl().local_get(pair).i64_or();
                     self.s().local_get(n).i64_extend_i32_u().i64_shr_u().i32_wrap_i64();
                 }
-                let _ = b;
                 self.trim(2);
             } else {
                 self.s().local_get(pair).local_get(n).i64_extend_i32_u();
