@@ -295,11 +295,12 @@ const ALTSTACK: usize = 256 * 1024;
 
 /// The native executor. One exists at a time in a process; others wait in [`Native::new`]. Bound to its thread by the alternate stack.
 pub struct Native {
-    _lock: MutexGuard<'static, ()>,
     _not_send: PhantomData<*mut ()>,
     /// The data pages.
     pub pages: Pages,
     block_len: usize,
+    /// Last: fields drop in this order, and who waits for the lock maps the pages anew.
+    _lock: MutexGuard<'static, ()>,
 }
 
 impl Native {
@@ -320,7 +321,7 @@ impl Native {
         // SAFETY: the range was just mapped; nothing else refers to it.
         unsafe { std::ptr::write_bytes(CODE_BASE as *mut u8, 0xcc, CODE_LEN as usize) };
         install()?;
-        let mut native = Native { _lock: lock, _not_send: PhantomData, pages, block_len: 0 };
+        let mut native = Native { _not_send: PhantomData, pages, block_len: 0, _lock: lock };
         for (i, pad) in PADS.iter().enumerate() {
             native.write_jump(*pad, insnfuzz_pads as *const () as usize + i * PAD_ENTRY);
         }
