@@ -314,14 +314,25 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         }
     }
     let mut unknown = UNKNOWN_READS;
+    // Blocks that indirect jumps may lead to.
+    let labels: Vec<(usize, usize)> = graphs
+        .iter()
+        .enumerate()
+        .flat_map(|(f, g)| program.labels.iter().filter_map(move |a| Some((f, *g.index.get(a)?))))
+        .collect();
     loop {
         settle(&cx, &graphs, &callers, &mut s, unknown);
-        let read = program
+        let mut read = program
             .functions
             .iter()
             .zip(&s)
             .filter(|(f, _)| program.address_taken.contains(&f.entry))
             .fold(RegSet::EMPTY, |set, (_, s)| set | s.live_in);
+        for same in labels.chunk_by(|a, b| a.0 == b.0) {
+            let Some(&(f, _)) = same.first() else { continue };
+            let live = cx.liveness(&graphs[f], &s, unknown, s[f]);
+            read = same.iter().fold(read, |set, &(_, b)| set | live.live_in[b]);
+        }
         let more = (read & RegSet::DATA) - unknown;
         if more.is_empty() {
             break;

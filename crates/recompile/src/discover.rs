@@ -2,7 +2,8 @@
 //!
 //! Roots are the entry point, FDE starts, symbols, relocations and pointers found in data. From these, recursive descent follows direct
 //! control flow and jump tables. Functions are then cut out of the graph of blocks: every address that is called, that has a symbol or that
-//! is pointed at starts one; a jump between functions is a tail call; small pieces that several functions jump to are cloned.
+//! is pointed at starts one; a jump between functions is a tail call; small pieces that several functions jump to are cloned. A word of data that
+//! happens to look like a pointer must not cut a function in two: see [`inner_pointers`].
 
 use crate::elf::Image;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -80,6 +81,8 @@ pub struct Program {
     pub functions: Vec<Function>,
     /// Entries whose address is taken (they may be called from anywhere).
     pub address_taken: HashSet<u32>,
+    /// Addresses inside functions that may be the target of an indirect jump, or only look like it: they can be resumed at.
+    pub labels: BTreeSet<u32>,
 }
 
 impl Program {
@@ -155,13 +158,15 @@ pub fn discover(image: &Image) -> Program {
     let blocks = f.blocks();
     let mut entries: BTreeSet<u32> = f.calls.iter().copied().filter(|a| blocks.contains_key(a)).collect();
     entries.insert(image.entry);
-    entries.extend(f.pointers.iter().copied().filter(|a| blocks.contains_key(a)));
     entries.extend(image.symbols.keys().copied().filter(|a| blocks.contains_key(a)));
-    let functions = cut_functions(image, &blocks, entries);
+    let inner = inner_pointers(image, &blocks, &f.pointers, &entries);
+    entries.extend(f.pointers.iter().copied().filter(|a| blocks.contains_key(a) && !inner.contains(a)));
+    let functions = cut_functions(image, &blocks, entries, &inner);
     let known: HashSet<u32> = functions.iter().map(|f| f.entry).collect();
     let mut address_taken: HashSet<u32> = f.pointers.iter().copied().filter(|a| known.contains(a)).collect();
     address_taken.insert(image.entry);
-    Program { blocks, functions, address_taken }
+    let labels = inner.into_iter().filter(|a| !known.contains(a)).collect();
+    Program { blocks, functions, address_taken, labels }
 }
 
 impl Finder<'_> {
@@ -652,8 +657,39 @@ fn writes(insn: &Instruction, reg: Register) -> bool {
     }
 }
 
-/// Cuts functions out of the block graph.
-fn cut_functions(image: &Image, blocks: &BTreeMap<u32, Block>, mut entries: BTreeSet<u32>) -> Vec<Function> {
+/// Of the addresses that something seems to point at, those that lie inside a function: behind the start of an FDE's range, or where code
+/// falls or branches on a condition into them, which compilers do to labels and not to functions.
+fn inner_pointers(
+    image: &Image,
+    blocks: &BTreeMap<u32, Block>,
+    pointers: &BTreeSet<u32>,
+    entries: &BTreeSet<u32>,
+) -> BTreeSet<u32> {
+    let mut reached: HashSet<u32> = HashSet::new();
+    for block in blocks.values() {
+        match block.term {
+            Term::Cond { taken, fall } => reached.extend([taken, fall]),
+            Term::Jump(t) if block.insns.last().is_none_or(|i| i.flow_control() == FlowControl::Next) => {
+                reached.insert(t);
+            }
+            _ => {}
+        }
+    }
+    pointers
+        .iter()
+        .copied()
+        .filter(|a| blocks.contains_key(a) && !entries.contains(a))
+        .filter(|a| reached.contains(a) || image.fde_of(*a).is_some_and(|r| r.start != *a))
+        .collect()
+}
+
+/// Cuts functions out of the block graph. Of `inner`, only what no function reaches becomes one.
+fn cut_functions(
+    image: &Image,
+    blocks: &BTreeMap<u32, Block>,
+    mut entries: BTreeSet<u32>,
+    inner: &BTreeSet<u32>,
+) -> Vec<Function> {
     loop {
         let mut owner: HashMap<u32, u32> = HashMap::new();
         let mut shared: BTreeSet<u32> = BTreeSet::new();
@@ -676,6 +712,10 @@ fn cut_functions(image: &Image, blocks: &BTreeMap<u32, Block>, mut entries: BTre
             if blocks.contains_key(&r.start) && !owner.contains_key(&r.start) {
                 more.insert(r.start);
             }
+        }
+        // One at a time: it may reach the next.
+        if more.is_empty() {
+            more.extend(inner.iter().copied().find(|a| !owner.contains_key(a)));
         }
         // Shared pieces: where a function that does not share its source block enters them, if they are long.
         let mut sizes: HashMap<u32, usize> = HashMap::new();

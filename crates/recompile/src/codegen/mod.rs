@@ -335,7 +335,7 @@ impl<'a> Gen<'a> {
         self.depth = (lowest + 15) & !15;
     }
 
-    /// Decides where the function can be resumed: after calls and at loop headers.
+    /// Decides where the function can be resumed: after calls, at loop headers, and where an indirect jump may lead.
     fn choose_labels(&mut self) {
         if self.m.mode == Mode::Snippet {
             return;
@@ -344,6 +344,9 @@ impl<'a> Gen<'a> {
         let mut cfg = Cfg::default();
         for b in 0..self.graph.addrs.len() {
             cfg.add(Node::User(b));
+            if self.m.program.labels.contains(&self.graph.addrs[b]) {
+                at.insert(b);
+            }
             if let Some(block) = self.block(b) {
                 cfg.succs[b] = self.graph.succs[b].clone();
                 cfg.switch[b] = matches!(block.term, Term::JumpIndirect(_));
