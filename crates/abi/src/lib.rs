@@ -9,12 +9,13 @@
 //! `(rsp: i32, rdi: i64, rsi: i64, rdx: i64) -> (pc: i32, rsp: i32, rax: i64)`.
 //! All other registers travel in wasm globals, one each ([`Global`]).
 //!
-//! * Normal entry: the global [`Global::Label`] is 0, the return address lies at `[rsp]`, and rsp, rdi, rsi, rdx come as parameters.
+//! * Normal entry: the return address lies at `[rsp]`, and rsp, rdi, rsi, rdx come as parameters. The global [`Global::Label`] is 0.
+//! * Entry at a resume label: rsp comes as 0, which makes the function look at [`Global::Label`].
 //! * Normal return (x86 `ret` of the frame's own return address slot): `pc` is the address that was popped, `rsp` the stack pointer after
 //!   the pop, `rax` the value of rax; every other register the function changed and a caller may read is in its global.
 //! * **Unwinding**: `pc == 0`. The complete register state is in the globals, [`Global::Pc`] says where to go on and
 //!   [`Global::Reason`] why ([`Reason`]). Every caller returns `0` as well, up to the trampoline, which
-//!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls the function again: it
+//!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls the function again, with rsp as 0 if there is a label: it
 //!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label. No frame holds guest state after a call.
 //! * The wasm trap `unreachable` in recompiled code is a general protection fault (a misaligned SSE operand, a reserved MXCSR bit).
 //! * A caller that gets back a `pc` other than the return address it pushed writes `pc`, `rsp` and `rax` to the globals
@@ -57,9 +58,10 @@ pub const CODE_LINE_ENTRY: u32 = 16;
 /// What `vkernel.syscall` returns when the caller must unwind (never a valid Linux result).
 pub const UNWIND: i64 = i64::MIN;
 
-/// Guest stack bytes that one host stack may hold frames for. Functions that make calls check
-/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` on entry and unwind with [`Reason::Depth`] otherwise.
-/// The trampoline sets `StackFloor = rsp - STACK_WINDOW + 256` each time it (re)enters code.
+/// Guest stack bytes that one host stack may hold frames for. Every cycle of calls contains a function that checks
+/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` on entry and unwinds with [`Reason::Depth`] otherwise.
+/// The trampoline sets `StackFloor = rsp - STACK_WINDOW + 256` each time it (re)enters code (1 where rsp lies below `STACK_WINDOW`: an
+/// rsp of 0 is always outside of the window).
 pub const STACK_WINDOW: u32 = 0x1_0000;
 
 /// Module name under which an object imports what the linker supplies: `mem`, `map`, `table` and the globals by name.

@@ -78,12 +78,15 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     f.instruction(&I::LocalGet(R)).instruction(&I::I32WrapI64).instruction(&I::LocalSet(FIRST));
     f.instruction(&I::End);
 
-    f.instruction(&I::GlobalGet(gpr(Gpr::Rsp))).instruction(&I::I32WrapI64);
-    f.instruction(&I::I32Const(STACK_WINDOW as i32 - 256)).instruction(&I::I32Sub);
-    f.instruction(&I::GlobalSet(Global::StackFloor as u32));
+    // A stack below what can be mapped: 0 must stay outside of the window.
+    f.instruction(&I::GlobalGet(gpr(Gpr::Rsp))).instruction(&I::I32WrapI64).instruction(&I::LocalTee(RSP));
+    f.instruction(&I::I32Const(STACK_WINDOW as i32 - 256)).instruction(&I::I32Sub).instruction(&I::I32Const(1));
+    f.instruction(&I::LocalGet(RSP)).instruction(&I::I32Const(STACK_WINDOW as i32)).instruction(&I::I32GeU);
+    f.instruction(&I::Select).instruction(&I::GlobalSet(Global::StackFloor as u32));
 
     f.instruction(&I::I32Const(Reason::Null as i32)).instruction(&I::GlobalSet(Global::Reason as u32));
-    f.instruction(&I::GlobalGet(gpr(Gpr::Rsp))).instruction(&I::I32WrapI64);
+    f.instruction(&I::LocalGet(RSP)).instruction(&I::I32Const(0));
+    f.instruction(&I::GlobalGet(Global::Label as u32)).instruction(&I::I32Eqz).instruction(&I::Select);
     for r in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx] {
         f.instruction(&I::GlobalGet(gpr(r)));
     }

@@ -50,6 +50,8 @@ pub struct Analysis {
     /// What any target of an indirect call may read, and change.
     pub unknown_live_in: RegSet,
     pub unknown_mods: RegSet,
+    /// Functions that look at the stack window on entry, so that the host's stack does not grow without bound.
+    pub checks_depth: Vec<bool>,
 }
 
 /// Registers that an unknown callee may read by convention: what carries arguments (System V ABI, section 3.2.3) and what calls preserve. Grows by what the
@@ -355,7 +357,67 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
             }
         }
     }
-    Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods }
+    let checks_depth = checks_depth(program, &graphs);
+    Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods, checks_depth }
+}
+
+/// Longest chain of calls without a check.
+const UNCHECKED_CALLS: u32 = 16;
+
+/// Chooses functions so that no chain of calls longer than [`UNCHECKED_CALLS`] goes without a check: those that call unknown code, one in every cycle, and
+/// some in long chains.
+fn checks_depth(program: &Program, graphs: &[Graph]) -> Vec<bool> {
+    let n = graphs.len();
+    let mut callees: Vec<Vec<usize>> = vec![Vec::new(); n];
+    let mut checks = vec![false; n];
+    for (f, g) in graphs.iter().enumerate() {
+        for (b, a) in g.addrs.iter().enumerate() {
+            // A tail jump adds no frame, but what it leads to may call.
+            callees[f].extend(g.leaves[b].iter().flatten());
+            match program.blocks.get(a).map(|b| &b.term) {
+                Some(Term::Call { .. }) => match g.calls[b] {
+                    Some(t) => callees[f].push(t),
+                    None => checks[f] = true,
+                },
+                Some(Term::CallIndirect { .. } | Term::JumpIndirect(None)) => checks[f] = true,
+                _ => {}
+            }
+        }
+        callees[f].sort_unstable();
+        callees[f].dedup();
+    }
+    // Depth first; a call of a function that is still being looked at closes a cycle. `rank`: unchecked calls below.
+    let mut rank: Vec<Option<u32>> = vec![None; n];
+    let mut open = vec![false; n];
+    for root in 0..n {
+        if rank[root].is_some() {
+            continue;
+        }
+        let mut stack = vec![(root, 0)];
+        open[root] = true;
+        while let Some((f, next)) = stack.last_mut() {
+            let f = *f;
+            if let Some(&t) = callees[f].get(*next) {
+                *next += 1;
+                if open[t] {
+                    checks[t] = true;
+                } else if rank[t].is_none() {
+                    open[t] = true;
+                    stack.push((t, 0));
+                }
+                continue;
+            }
+            let below = |t: &usize| if checks[*t] { 0 } else { rank[*t].map_or(0, |r| r + 1) };
+            let deepest = callees[f].iter().map(below).max().unwrap_or(0);
+            if deepest > UNCHECKED_CALLS {
+                checks[f] = true;
+            }
+            rank[f] = Some(deepest);
+            open[f] = false;
+            stack.pop();
+        }
+    }
+    checks
 }
 
 /// Brings `live_in` and `ret_live` of all functions to their fixed point.

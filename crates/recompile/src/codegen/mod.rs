@@ -84,6 +84,7 @@ use index::Helper;
 const ROOT: usize = usize::MAX;
 const ENTRY: usize = usize::MAX - 1;
 const RESUME_SWITCH: usize = usize::MAX - 2;
+const SLOW_ENTRY: usize = usize::MAX - 3;
 
 /// A generated function.
 pub struct Code {
@@ -145,6 +146,8 @@ struct Gen<'a> {
     kept: RegSet,
     /// Bytes between the frame base local and rsp at entry.
     depth: i32,
+    /// Looks at the stack window on entry.
+    checks_depth: bool,
 
     code: Vec<u8>,
     locals: Vec<ValType>,
@@ -201,6 +204,7 @@ pub fn function(m: &Module, f: usize) -> Code {
         leaves: Vec::new(),
         kept: graph.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs) & (RegSet::DATA - own.mods),
         depth: 0,
+        checks_depth: m.mode == Mode::Program && m.analysis.checks_depth.get(f).copied().unwrap_or(true),
         code: Vec::new(),
         locals: Vec::new(),
         gpr: [None; 16],
@@ -640,13 +644,18 @@ impl<'a> Gen<'a> {
         }
         cfg.succs[root] = vec![entry];
         cfg.succs[entry] = vec![2];
+        let slow = (self.checks_depth || !self.labels.is_empty()).then(|| cfg.add(Node::User(SLOW_ENTRY)));
+        if let Some(slow) = slow {
+            cfg.succs[root].push(slow);
+            cfg.succs[slow] = vec![entry];
+        }
         let base = n + self.leaves.len();
         let mut labels: Vec<(usize, u32)> = self.labels.iter().map(|(&b, &l)| (b, l)).collect();
         labels.sort_by_key(|x| x.1);
-        if !labels.is_empty() {
+        if let Some(slow) = slow.filter(|_| !labels.is_empty()) {
             let switch = cfg.add(Node::User(RESUME_SWITCH));
             cfg.switch[switch] = true;
-            cfg.succs[root] = vec![entry, switch];
+            cfg.succs[slow].push(switch);
             for &(b, l) in &labels {
                 let id = cfg.add(Node::User(base + l as usize));
                 cfg.resume[id] = true;
@@ -1158,7 +1167,18 @@ impl<'a> Gen<'a> {
         self.s().local_set(rax).local_set(rsp).local_tee(pc);
         self.push_pc32(ret);
         self.s().i32_ne().br_if(depth);
-        // Back: fetch what is needed and may have changed.
+        // Back: the returned rsp is worth more than a local that would have to survive the call.
+        match self.state.as_ref().and_then(|s| s.rsp) {
+            Some(c) => {
+                let (fb, d) = (self.frame_base, self.depth + c);
+                self.s().local_get(rsp).i32_const(d).i32_sub().local_set(fb);
+            }
+            None => {
+                let v = self.rsp_value;
+                self.s().local_get(rsp).i64_extend_i32_u().local_set(v);
+            }
+        }
+        // Fetch what is needed and may have changed.
         let reload = self.need_out[b] & (self.callee_mods(term) - RegSet::one(RAX));
         self.fl = [Fl::Local; 6];
         self.load_globals(reload);
@@ -1300,27 +1320,38 @@ impl<'a> Gen<'a> {
                 self.s().local_get(0).i64_extend_i32_u().local_set(v);
             }
         }
-        let calls = (0..self.graph.addrs.len())
-            .any(|b| self.block(b).is_some_and(|x| matches!(x.term, Term::Call { .. } | Term::CallIndirect { .. })));
-        if calls && self.m.mode == Mode::Program {
+        let need = self.need_in.first().copied().unwrap_or_default();
+        self.load_globals(need - RegSet::PARAMS);
+        Exit::Goto(2)
+    }
+
+    /// Pushes whether the entry is not a normal one: the stack window is used up, or rsp is 0, as it is for a resume.
+    fn push_entry_condition(&mut self) {
+        if self.checks_depth {
             self.s()
                 .local_get(0)
                 .global_get(Global::StackFloor as u32)
                 .i32_sub()
                 .i32_const(STACK_WINDOW as i32)
                 .i32_gt_u();
-            self.s().if_(BlockType::Empty);
-            let stores = self.own.live_in & RegSet::PARAMS;
-            self.store_globals(stores);
-            self.s().local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
-            self.push_pc64(self.graph.addrs[0]);
-            self.s().global_set(Global::Pc as u32).i32_const(Reason::Depth as i32).global_set(Global::Reason as u32);
-            self.return_unwound();
-            self.s().end();
+        } else {
+            self.s().local_get(0).i32_eqz();
         }
-        let need = self.need_in.first().copied().unwrap_or_default();
-        self.load_globals(need - RegSet::PARAMS);
-        Exit::Goto(2)
+    }
+
+    /// Behind [`Self::push_entry_condition`], without a label: unwinds, unless rsp happens to be 0.
+    fn emit_slow_entry(&mut self) {
+        if !self.checks_depth {
+            return;
+        }
+        self.s().global_get(Global::Label as u32).i32_eqz().local_get(0).i32_const(0).i32_ne().i32_and();
+        self.s().if_(BlockType::Empty);
+        self.store_globals(self.own.live_in & RegSet::PARAMS);
+        self.s().local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
+        self.push_pc64(self.graph.addrs[0]);
+        self.s().global_set(Global::Pc as u32).i32_const(Reason::Depth as i32).global_set(Global::Reason as u32);
+        self.return_unwound();
+        self.s().end();
     }
 
     fn emit_resume(&mut self, b: usize) {
@@ -1362,6 +1393,12 @@ struct Emitting<'g, 'a> {
     st: &'g Structured,
 }
 
+/// The successor of node `id` that is user node `user`.
+fn user_successor(st: &Structured, id: NodeId, user: usize) -> Option<NodeId> {
+    let is_it = |n: &NodeId| matches!(st.cfg.nodes.get(*n), Some(Node::User(u)) if *u == user);
+    st.cfg.succs.get(id)?.iter().copied().find(is_it)
+}
+
 impl Emit for Emitting<'_, '_> {
     fn code(&mut self) -> &mut Vec<u8> {
         &mut self.g.code
@@ -1374,16 +1411,22 @@ impl Emit for Emitting<'_, '_> {
         let n = g.graph.addrs.len();
         let t = |to: NodeId| self.st.target(id, to);
         match node {
-            Node::User(ROOT) => {
-                if g.labels.is_empty() {
-                    return Exit::Goto(t(1));
+            Node::User(ROOT) => match user_successor(self.st, id, SLOW_ENTRY) {
+                Some(slow) => {
+                    g.push_entry_condition();
+                    Exit::Branch { then: slow, otherwise: t(1) }
                 }
-                g.s().global_get(Global::Label as u32);
-                let switch = self.st.cfg.succs[id]
-                    .iter()
-                    .copied()
-                    .find(|&s| matches!(self.st.cfg.nodes[s], Node::User(RESUME_SWITCH)));
-                Exit::Branch { then: switch.unwrap_or(0), otherwise: t(1) }
+                None => Exit::Goto(t(1)),
+            },
+            Node::User(SLOW_ENTRY) => {
+                g.emit_slow_entry();
+                match user_successor(self.st, id, RESUME_SWITCH) {
+                    Some(switch) => {
+                        g.s().global_get(Global::Label as u32);
+                        Exit::Branch { then: switch, otherwise: t(1) }
+                    }
+                    None => Exit::Goto(t(1)),
+                }
             }
             Node::User(ENTRY) => {
                 g.emit_entry();
