@@ -3,6 +3,12 @@
 //! All sets are fixed points over the whole file. `live_in` and `ret_live` grow from nothing; `mods` (what a normal return may have changed) grows
 //! from nothing too, which makes the assumption "a function preserves rbx" as strong as the code allows: a register counts as preserved when every
 //! return finds in it the value it had at the entry, by way of a stack slot that no other rsp- or rbp-relative access touches.
+//!
+//! Liveness comes in two strengths. A register is *strongly* live when an instruction of the function, or of one that it calls, reads it, and *weakly*
+//! when others may: the target of an indirect call, which may take six arguments or none, or what a callee calls. No value of before a call reaches such code in
+//! a register that the call may change, so weak liveness ends there; and a function counts as returning something in a register that carries no results (or in
+//! the flags) only if most of its callers read it. Without these two rules one indirect call, or one piece of data taken for code, makes
+//! everything live everywhere. The direction flag is clear whenever a function is entered or left (System V ABI, section 3.2.1), so it is followed inside of functions only.
 
 use crate::discover::{Function, Program, Term};
 use crate::regs::*;
@@ -14,7 +20,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub struct Summary {
     /// Registers whose value at entry may matter.
     pub live_in: RegSet,
-    /// Registers that a caller may read after a normal return (rax included).
+    /// Of these, what an instruction of the function itself reads.
+    pub direct_in: RegSet,
+    /// Of `mods` and rax, what a caller may read after a normal return.
     pub ret_live: RegSet,
     /// Registers that a normal return may leave changed.
     pub mods: RegSet,
@@ -29,12 +37,22 @@ pub struct Graph {
     pub succs: Vec<Vec<usize>>,
     pub preds: Vec<Vec<usize>>,
     pub effects: Vec<Vec<Effect>>,
-    /// Per block: what its instructions read before writing it, and what they write.
-    exposed: Vec<Effect>,
+    exposed: Vec<Exposed>,
+    /// Saves all registers that may carry arguments, used or not.
+    saves_arguments: bool,
     /// Per block: functions (or `None`: unknown code) that leaving it by a jump leads to.
     leaves: Vec<Vec<Option<usize>>>,
     /// Per block: the function that its direct call goes to.
     calls: Vec<Option<usize>>,
+}
+
+/// What the instructions of a block read before they write it, and what they write for certain.
+#[derive(Clone, Copy, Default)]
+struct Exposed {
+    uses: RegSet,
+    /// See [`weak_uses`].
+    weak: RegSet,
+    defs: RegSet,
 }
 
 /// Where a call goes.
@@ -58,11 +76,10 @@ pub struct Analysis {
 /// functions of the file whose address is taken really read.
 const UNKNOWN_READS: RegSet = RegSet(0x00ff_ffff & !(1 << RSP) & !(1 << R11));
 
-/// Registers that carry arguments of C functions.
+/// General registers that carry arguments of C functions (rax: how many are in SSE registers).
 pub const ARGUMENTS: RegSet = RegSet(1 << RDI | 1 << RSI | 1 << RDX | 1 << RCX | 1 << R8 | 1 << R9 | 1 << RAX);
-
-/// Registers in which a caller may find something after a call of an unknown function, by convention.
-const UNKNOWN_RETURNS: RegSet = RegSet(1 << RAX | 1 << RDX | 1 << 3 | 1 << RBP | 0xf << 12 | 3 << 16);
+/// SSE registers that carry arguments.
+const SSE_ARGUMENTS: RegSet = RegSet(0xff << 16);
 
 /// Functions that can return. A call of one that cannot (`abort`, `exit`) ends its block for good: what lies behind is often another function.
 pub fn returning(program: &Program) -> Vec<bool> {
@@ -103,8 +120,15 @@ fn may_return(program: &Program, f: &Function, returns: &[bool]) -> bool {
     false
 }
 
-pub fn build_graph(program: &Program, f: &Function, returns: &[bool]) -> Graph {
+pub fn build_graph(program: &Program, f: &Function, returns: &[bool], snippet: bool) -> Graph {
     let mut factory = InstructionInfoFactory::new();
+    // Elsewhere the direction flag is clear.
+    let direction = snippet
+        || f.blocks
+            .iter()
+            .filter_map(|a| program.blocks.get(a))
+            .flat_map(|b| &b.insns)
+            .any(|i| matches!(i.mnemonic(), Mnemonic::Std | Mnemonic::Popfq));
     let index: HashMap<u32, usize> = f.blocks.iter().enumerate().map(|(i, &a)| (a, i)).collect();
     let mut succs = vec![Vec::new(); f.blocks.len()];
     let mut preds = vec![Vec::new(); f.blocks.len()];
@@ -115,7 +139,7 @@ pub fn build_graph(program: &Program, f: &Function, returns: &[bool]) -> Graph {
     for (i, a) in f.blocks.iter().enumerate() {
         let Some(block) = program.blocks.get(a) else {
             effects.push(Vec::new());
-            exposed.push(Effect::default());
+            exposed.push(Exposed::default());
             continue;
         };
         if let Term::Call { target, .. } = block.term {
@@ -142,31 +166,75 @@ pub fn build_graph(program: &Program, f: &Function, returns: &[bool]) -> Graph {
                 }
             }
         }
-        let list: Vec<Effect> = block.insns.iter().map(|i| effect(&mut factory, i)).collect();
-        let mut sum = Effect::default();
-        for e in list.iter().rev() {
-            sum.uses = (sum.uses - e.defs) | e.uses;
-            sum.defs |= e.defs;
+        let mut list: Vec<Effect> = block.insns.iter().map(|i| effect(&mut factory, i)).collect();
+        let mut sum = Exposed::default();
+        for (e, i) in list.iter_mut().zip(&block.insns).rev() {
+            if !direction {
+                e.uses.remove(DF);
+            }
+            let kills = e.defs - e.keeps;
+            let weak = if snippet { RegSet::EMPTY } else { weak_uses(i, e) };
+            sum.uses = (sum.uses - kills) | (e.uses - weak);
+            sum.weak = (sum.weak - kills) | weak;
+            sum.defs |= kills;
         }
         exposed.push(sum);
         effects.push(list);
     }
-    Graph { addrs: f.blocks.clone(), index, succs, preds, effects, exposed, leaves, calls }
+    let saves_arguments = saves_arguments(program, f);
+    Graph { addrs: f.blocks.clone(), index, succs, preds, effects, exposed, saves_arguments, leaves, calls }
 }
 
-/// Full liveness of one function: what matters to anybody, at the start of each block.
+/// Reads that compilers let happen without a meaning: what is pushed to align the stack, and the upper half that scalar conversions and square roots keep.
+fn weak_uses(i: &Instruction, e: &Effect) -> RegSet {
+    use Mnemonic::*;
+    match i.mnemonic() {
+        Push => e.uses - RegSet::PRESERVED,
+        Cvtsi2sd | Cvtsi2ss | Cvtsd2ss | Cvtss2sd | Sqrtsd | Sqrtss if i.op1_register() != i.op0_register() => {
+            number(i.op0_register()).map_or(RegSet::EMPTY, RegSet::one)
+        }
+        _ => RegSet::EMPTY,
+    }
+}
+
+/// Whether a function stores xmm0 to xmm7 to the stack, as those with a variable number of arguments do (System V ABI, section 3.5.7) and those that
+/// look something up before they jump on.
+fn saves_arguments(program: &Program, f: &Function) -> bool {
+    let mut saved = RegSet::EMPTY;
+    for i in f.blocks.iter().filter_map(|a| program.blocks.get(a)).flat_map(|b| &b.insns) {
+        if matches!(i.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxsave64) {
+            return true;
+        }
+        if matches!(i.mnemonic(), Mnemonic::Movaps | Mnemonic::Movups | Mnemonic::Movdqa | Mnemonic::Movdqu)
+            && i.op0_kind() == OpKind::Memory
+            && matches!(i.memory_base(), Register::RSP | Register::RBP | Register::RAX)
+            && let Some(n) = number(i.op1_register())
+        {
+            saved.insert(n);
+        }
+    }
+    (SSE_ARGUMENTS - saved).is_empty()
+}
+
+/// Full liveness of one function: what matters to anybody, at the start and the end of each block.
 pub struct Liveness {
     pub live_in: Vec<RegSet>,
     pub live_out: Vec<RegSet>,
+    /// Of `live_out`, what is strongly live.
+    pub strong_out: Vec<RegSet>,
 }
 
 /// Everything that the end of a block asks for beyond its successors.
 #[derive(Clone, Copy, Default)]
-pub struct TermUse {
+struct TermUse {
     /// Read at the terminator.
-    pub uses: RegSet,
+    uses: RegSet,
+    /// Perhaps read by unknown code.
+    weak: RegSet,
     /// Overwritten by it (before the successors' demands count).
-    pub defs: RegSet,
+    defs: RegSet,
+    /// Left with a value that nobody hands on.
+    ends: RegSet,
 }
 
 pub struct Context<'a> {
@@ -200,6 +268,18 @@ impl Context<'_> {
         }
     }
 
+    /// What no value from before a call can be read from after it.
+    pub fn spent(&self, callee: Callee, summaries: &[Summary]) -> RegSet {
+        if self.snippet {
+            return RegSet::EMPTY;
+        }
+        let mods = match callee {
+            Callee::Direct(t) => summaries.get(t).map_or(RegSet::EMPTY, |s| s.mods),
+            Callee::Unknown => self.unknown_mods,
+        };
+        mods - RegSet::PRESERVED - RegSet::one(RAX)
+    }
+
     /// What the end of block `b` reads and overwrites.
     fn term_use(
         &self,
@@ -212,25 +292,34 @@ impl Context<'_> {
     ) -> TermUse {
         let mut t = TermUse::default();
         for leave in &graph.leaves[b] {
-            t.uses |= match leave.and_then(|f| summaries.get(f)) {
-                Some(s) if !self.snippet => s.live_in | own.ret_live,
-                _ => self.everything(),
-            };
+            match leave.and_then(|f| summaries.get(f)) {
+                // What it may change it returns itself.
+                Some(s) if !self.snippet => {
+                    t.uses |= s.direct_in | (own.ret_live - s.mods);
+                    t.weak |= s.live_in | own.ret_live;
+                }
+                _ => t.weak |= self.everything(),
+            }
         }
         match term {
             Term::Jump(_) | Term::Cond { .. } => {}
             // Another variant of the same function may read any argument.
-            Term::JumpPredicted(_) => t.uses |= ARGUMENTS,
+            Term::JumpPredicted(_) => t.weak |= ARGUMENTS,
             Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live },
-            Term::Call { .. } => match graph.calls[b].and_then(|f| summaries.get(f)) {
-                Some(s) if !self.snippet => {
-                    t.uses = s.live_in;
-                    t.defs.insert(RAX);
+            Term::Call { .. } => {
+                t.defs.insert(RAX);
+                match graph.calls[b].and_then(|f| summaries.get(f).map(|s| (f, s))) {
+                    Some((f, s)) if !self.snippet => {
+                        t.uses = s.direct_in;
+                        t.weak = s.live_in;
+                        t.ends = self.spent(Callee::Direct(f), summaries);
+                    }
+                    _ => t.weak = self.everything(),
                 }
-                _ => t.uses = self.everything(),
-            },
+            }
             Term::CallIndirect { .. } => {
-                t.uses = if self.snippet { self.everything() } else { unknown };
+                t.weak = if self.snippet { self.everything() } else { unknown };
+                t.ends = self.spent(Callee::Unknown, summaries);
                 t.defs.insert(RAX);
             }
             Term::JumpIndirect(_) if self.snippet => t.uses = self.everything(),
@@ -240,20 +329,46 @@ impl Context<'_> {
                     t.uses.insert(n);
                 }
             }
-            Term::JumpIndirect(None) => t.uses = unknown | own.ret_live,
+            Term::JumpIndirect(None) => t.weak = unknown | own.ret_live,
+            // How many arguments it has depends on rax.
             Term::Syscall { .. } => {
-                t.uses = if self.snippet { self.everything() } else { RegSet::of(&[RAX, RDI, RSI, RDX, R10, R8, R9]) };
+                t.uses = if self.snippet { self.everything() } else { RegSet::one(RAX) };
+                t.weak = RegSet::of(&[RDI, RSI, RDX, R10, R8, R9]);
                 t.defs = RegSet::of(&[RAX, RCX, R11]);
             }
             Term::Trap => t.uses = if self.snippet { self.everything() } else { RegSet::EMPTY },
-            Term::Invalid(_) => t.uses = self.everything(),
+            Term::Invalid(_) => t.weak = self.everything(),
         }
         t
     }
 
+    /// What instructions of the function itself read of the values at its entry.
+    fn direct_in(&self, graph: &Graph, summaries: &[Summary]) -> RegSet {
+        let n = graph.addrs.len();
+        let mut read = vec![RegSet::EMPTY; n];
+        let mut work: Vec<usize> = (0..n).collect();
+        while let Some(b) = work.pop() {
+            let ends = match self.program.blocks.get(&graph.addrs[b]).map(|x| &x.term) {
+                Some(Term::Syscall { .. }) => RegSet::of(&[RAX, RCX, R11]),
+                Some(t) => self.callee(t).map_or(RegSet::EMPTY, |c| self.spent(c, summaries) | RegSet::one(RAX)),
+                None => RegSet::EMPTY,
+            };
+            let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | read[t]);
+            let exposed = &graph.exposed[b];
+            let set = (out - ends - exposed.defs) | exposed.uses;
+            if set != read[b] {
+                read[b] = set;
+                work.extend(&graph.preds[b]);
+            }
+        }
+        let all = read.first().copied().unwrap_or_default() - RegSet::one(DF);
+        if graph.saves_arguments { all - ARGUMENTS - SSE_ARGUMENTS } else { all }
+    }
+
     pub fn liveness(&self, graph: &Graph, summaries: &[Summary], unknown: RegSet, own: Summary) -> Liveness {
         let n = graph.addrs.len();
-        let mut l = Liveness { live_in: vec![RegSet::EMPTY; n], live_out: vec![RegSet::EMPTY; n] };
+        let mut strong = (vec![RegSet::EMPTY; n], vec![RegSet::EMPTY; n]);
+        let mut weak = (vec![RegSet::EMPTY; n], vec![RegSet::EMPTY; n]);
         let mut work: Vec<usize> = (0..n).collect();
         let mut queued = vec![true; n];
         let terms: Vec<TermUse> = graph
@@ -270,12 +385,15 @@ impl Context<'_> {
             .collect();
         while let Some(b) = work.pop() {
             queued[b] = false;
-            let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | l.live_in[t]);
-            l.live_out[b] = out;
-            let live = (out - terms[b].defs) | terms[b].uses;
-            let live = (live - graph.exposed[b].defs) | graph.exposed[b].uses;
-            if live != l.live_in[b] {
-                l.live_in[b] = live;
+            let union = |sets: &[RegSet]| graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | sets[t]);
+            (strong.1[b], weak.1[b]) = (union(&strong.0), union(&weak.0));
+            let (term, exposed) = (&terms[b], &graph.exposed[b]);
+            let s = (strong.1[b] - term.defs) | term.uses;
+            let s = (s - exposed.defs) | exposed.uses;
+            let w = (weak.1[b] - term.defs - term.ends) | term.weak;
+            let w = (w - exposed.defs) | exposed.weak;
+            if s != strong.0[b] || w != weak.0[b] {
+                (strong.0[b], weak.0[b]) = (s, w);
                 for &p in &graph.preds[b] {
                     if !queued[p] {
                         queued[p] = true;
@@ -284,17 +402,20 @@ impl Context<'_> {
                 }
             }
         }
-        l
+        let all = |s: &[RegSet], w: &[RegSet]| s.iter().zip(w).map(|(&s, &w)| s | w).collect();
+        Liveness {
+            live_in: all(&strong.0, &weak.0),
+            live_out: all(&strong.1, &weak.1),
+            strong_out: strong.1,
+        }
     }
 }
 
 pub fn analyse(program: &Program, snippet: bool) -> Analysis {
-    let sets_direction =
-        program.blocks.values().flat_map(|b| &b.insns).any(|i| matches!(i.mnemonic(), Mnemonic::Std | Mnemonic::Popfq));
-    let unknown_mods = if sets_direction { RegSet::EVERYTHING } else { RegSet::EVERYTHING - RegSet::one(DF) };
+    let unknown_mods = if snippet { RegSet::EVERYTHING } else { RegSet::EVERYTHING - RegSet::one(DF) };
     let cx = Context { program, snippet, unknown_mods };
     let returns = returning(program);
-    let graphs: Vec<Graph> = program.functions.iter().map(|f| build_graph(program, f, &returns)).collect();
+    let graphs: Vec<Graph> = program.functions.iter().map(|f| build_graph(program, f, &returns, snippet)).collect();
     let n = graphs.len();
     let mut s = vec![Summary::default(); n];
     // Who calls or tail-calls whom, for re-queueing.
@@ -315,6 +436,25 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
             }
         }
     }
+    // What functions may change.
+    let mut queued = vec![true; n];
+    let mut work: Vec<usize> = (0..n).rev().collect();
+    while let Some(f) = work.pop() {
+        queued[f] = false;
+        let frame = frame(&cx, &graphs[f], &s);
+        if !(frame.mods - s[f].mods).is_empty() {
+            s[f].mods |= frame.mods;
+            for &c in &callers[f] {
+                if !queued[c] {
+                    queued[c] = true;
+                    work.push(c);
+                }
+            }
+        }
+    }
+    for (f, g) in graphs.iter().enumerate() {
+        s[f].direct_in = cx.direct_in(g, &s);
+    }
     let mut unknown = UNKNOWN_READS;
     // Blocks that indirect jumps may lead to.
     let labels: Vec<(usize, usize)> = graphs
@@ -323,7 +463,7 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         .flat_map(|(f, g)| program.labels.iter().filter_map(move |a| Some((f, *g.index.get(a)?))))
         .collect();
     loop {
-        settle(&cx, &graphs, &callers, &mut s, unknown);
+        settle_returns(&cx, &graphs, &callers, &mut s, unknown);
         let mut read = program
             .functions
             .iter()
@@ -340,22 +480,6 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
             break;
         }
         unknown |= more;
-    }
-    // What functions may change.
-    let mut queued = vec![true; n];
-    let mut work: Vec<usize> = (0..n).rev().collect();
-    while let Some(f) = work.pop() {
-        queued[f] = false;
-        let frame = frame(&cx, &graphs[f], &s);
-        if !(frame.mods - s[f].mods).is_empty() {
-            s[f].mods |= frame.mods;
-            for &c in &callers[f] {
-                if !queued[c] {
-                    queued[c] = true;
-                    work.push(c);
-                }
-            }
-        }
     }
     let checks_depth = checks_depth(program, &graphs);
     Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods, checks_depth }
@@ -420,10 +544,63 @@ fn checks_depth(program: &Program, graphs: &[Graph]) -> Vec<bool> {
     checks
 }
 
-/// Brings `live_in` and `ret_live` of all functions to their fixed point.
-fn settle(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Summary>, unknown: RegSet) {
+/// Brings `live_in` and `ret_live` of all functions to their fixed point, and lets functions return what most of their callers read.
+fn settle_returns(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Summary>, unknown: RegSet) {
+    let mut unusual = vec![RegSet::EMPTY; s.len()];
+    loop {
+        settle(cx, graphs, callers, s, unknown, &unusual);
+        // Calls of each function, and how many of them are followed by a (strong, any) use of each register.
+        let mut calls = vec![0u32; s.len()];
+        let mut reads: Vec<BTreeMap<u8, (u32, u32)>> = vec![BTreeMap::new(); s.len()];
+        for (f, g) in graphs.iter().enumerate() {
+            let live = cx.liveness(g, s, unknown, s[f]);
+            for (b, callee) in g.calls.iter().enumerate() {
+                let Some(t) = *callee else { continue };
+                calls[t] += 1;
+                for r in (live.live_out[b] & s[t].mods).iter() {
+                    let n = reads[t].entry(r).or_default();
+                    n.0 += u32::from(live.strong_out[b].has(r));
+                    n.1 += 1;
+                }
+            }
+            // A tail jump stands for the calls of its function.
+            for t in g.leaves.iter().flatten().flatten() {
+                calls[*t] += 1;
+                for r in (s[f].ret_live & s[*t].mods).iter() {
+                    let n = reads[*t].entry(r).or_default();
+                    n.0 += 1;
+                    n.1 += 1;
+                }
+            }
+        }
+        let mut changed = false;
+        for (t, reads) in reads.iter().enumerate() {
+            for (&r, &(strong, any)) in reads {
+                let count = if RegSet::RESULTS.has(r) { any } else { strong };
+                if r != DF && 2 * count >= calls[t] && count > 0 && !unusual[t].has(r) {
+                    unusual[t].insert(r);
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// The fixed point of `live_in` and `ret_live`, given what functions return beyond the usual.
+fn settle(
+    cx: &Context,
+    graphs: &[Graph],
+    callers: &[Vec<usize>],
+    s: &mut [Summary],
+    unknown: RegSet,
+    unusual: &[RegSet],
+) {
     let program = cx.program;
     let n = graphs.len();
+    let direction = if cx.snippet { RegSet::EMPTY } else { RegSet::one(DF) };
     let mut indirect_ret = RegSet::EMPTY;
     let mut queued = vec![true; n];
     let mut work: Vec<usize> = (0..n).rev().collect();
@@ -432,13 +609,20 @@ fn settle(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Su
         let g = &graphs[f];
         let live = cx.liveness(g, s, unknown, s[f]);
         let mut requeue = Vec::new();
-        let live_in = live.live_in.first().copied().unwrap_or_default();
+        let live_in = live.live_in.first().copied().unwrap_or_default() - direction;
         if live_in != s[f].live_in {
             s[f].live_in = live_in;
             requeue.extend(callers[f].iter().copied());
         }
         let own_ret = s[f].ret_live;
-        let mut grow = |s: &mut Vec<Summary>, t: usize, set: RegSet| {
+        // What a call is followed by a use of, as far as functions return it.
+        let usual = RegSet::PRESERVED | RegSet::one(RAX);
+        let returned = |b: usize, unusual: RegSet| {
+            (live.live_out[b] & (usual | unusual)) | (live.strong_out[b] & RegSet::RESULTS)
+        };
+        let mut grow = |s: &mut [Summary], t: usize, set: RegSet| {
+            // rax comes back as a result in any case.
+            let set = set & (s[t].mods | RegSet::one(RAX)) - direction;
             if !(set - s[t].ret_live).is_empty() {
                 s[t].ret_live |= set;
                 requeue.push(t);
@@ -448,13 +632,13 @@ fn settle(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Su
         for (i, a) in g.addrs.iter().enumerate() {
             let Some(b) = program.blocks.get(a) else { continue };
             match (&b.term, cx.callee(&b.term)) {
-                (_, Some(Callee::Direct(t))) => grow(s, t, live.live_out[i]),
-                (_, Some(Callee::Unknown)) => indirect |= live.live_out[i],
+                (_, Some(Callee::Direct(t))) => grow(s, t, returned(i, unusual[t])),
+                (_, Some(Callee::Unknown)) => indirect |= returned(i, RegSet::EMPTY),
                 (Term::JumpIndirect(_), _) => indirect |= own_ret,
                 (Term::JumpPredicted(t), _) => {
                     indirect |= own_ret;
                     if let Some(t) = program.function_at(*t) {
-                        grow(s, t, own_ret);
+                        grow(s, t, own_ret & (usual | RegSet::RESULTS | unusual[t]));
                     }
                 }
                 _ => {
@@ -462,14 +646,14 @@ fn settle(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Su
                         if !g.index.contains_key(&t)
                             && let Some(t) = program.function_at(t)
                         {
-                            grow(s, t, own_ret);
+                            grow(s, t, own_ret & (usual | RegSet::RESULTS | unusual[t]));
                         }
                     }
                 }
             }
         }
         // A caller that does not know its callee reads results and what calls preserve.
-        indirect = indirect & UNKNOWN_RETURNS;
+        indirect = indirect & (RegSet::PRESERVED | RegSet::RESULTS | RegSet::one(RAX));
         if !(indirect - indirect_ret).is_empty() {
             indirect_ret |= indirect;
             for (t, func) in program.functions.iter().enumerate() {

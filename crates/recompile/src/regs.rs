@@ -20,6 +20,7 @@ pub const RFLAGS_BIT: [u32; 7] = [0, 2, 4, 6, 7, 11, 10];
 pub const RAX: u8 = 0;
 pub const RCX: u8 = 1;
 pub const RDX: u8 = 2;
+pub const RBX: u8 = 3;
 pub const RSP: u8 = 4;
 pub const RBP: u8 = 5;
 pub const RSI: u8 = 6;
@@ -39,6 +40,10 @@ impl RegSet {
     pub const EVERYTHING: RegSet = RegSet(Self::DATA.0 | Self::FLAGS.0);
     /// Registers that travel as parameters beside rsp.
     pub const PARAMS: RegSet = RegSet(1 << RDI | 1 << RSI | 1 << RDX);
+    /// Registers that calls preserve (System V ABI, section 3.2.1).
+    pub const PRESERVED: RegSet = RegSet(1 << RBX | 1 << RBP | 0xf << 12);
+    /// Registers that carry results of C functions beside rax.
+    pub const RESULTS: RegSet = RegSet(1 << RDX | 3 << 16);
 
     pub const fn one(r: u8) -> RegSet {
         RegSet(1 << r)
@@ -105,8 +110,17 @@ impl Not for RegSet {
 pub struct Effect {
     pub uses: RegSet,
     pub defs: RegSet,
+    /// Of `defs`, what may keep its value: flags of a shift whose count may be 0. If they matter afterwards, they matter before.
+    pub keeps: RegSet,
     /// Reads or writes rsp in any way.
     pub rsp_write: bool,
+}
+
+impl Effect {
+    /// What matters before the instruction, if `after` matters after it.
+    pub fn before(&self, after: RegSet) -> RegSet {
+        (after - (self.defs - self.keeps)) | self.uses
+    }
 }
 
 /// Number of a register in [`RegSet`], if it is tracked there (rsp included, as 4).
@@ -151,11 +165,20 @@ fn writes_whole_xmm(i: &Instruction) -> bool {
     }
 }
 
-/// `xor r,r`, `sub r,r`, `pxor x,x`, `xorps x,x`: the result does not depend on the register.
+/// `xor r,r`, `sub r,r`, `pxor x,x`, `xorps x,x`: the result is 0.
 pub fn is_zero_idiom(i: &Instruction) -> bool {
     use Mnemonic::*;
-    matches!(i.mnemonic(), Xor | Sub | Pxor | Xorps | Xorpd | Psubb | Psubw | Psubd | Psubq)
-        && i.op_count() == 2
+    matches!(i.mnemonic(), Xor | Sub | Pxor | Xorps | Xorpd | Psubb | Psubw | Psubd | Psubq) && is_of_one_register(i)
+}
+
+/// Besides zero idioms, `pcmpeqb x,x` and `sbb r,r`: the result does not depend on the register.
+fn ignores_register(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    is_zero_idiom(i) || matches!(i.mnemonic(), Pcmpeqb | Pcmpeqw | Pcmpeqd | Sbb) && is_of_one_register(i)
+}
+
+fn is_of_one_register(i: &Instruction) -> bool {
+    i.op_count() == 2
         && i.op0_kind() == OpKind::Register
         && i.op1_kind() == OpKind::Register
         && i.op0_register() == i.op1_register()
@@ -167,7 +190,11 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     if matches!(i.mnemonic(), Mnemonic::Nop | Mnemonic::Endbr64 | Mnemonic::Endbr32 | Mnemonic::Pause) {
         return e;
     }
-    let zero = is_zero_idiom(i);
+    if i.code() == Code::Syscall {
+        // A terminator, which says itself what it reads and writes.
+        return e;
+    }
+    let independent = ignores_register(i);
     for u in factory.info(i).used_registers() {
         let Some(n) = number(u.register()) else { continue };
         let (read, write, partial) = match u.access() {
@@ -182,7 +209,7 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
             e.rsp_write |= write;
             continue;
         }
-        if (read || partial) && !zero {
+        if (read || partial) && !independent {
             e.uses.insert(n);
         }
         if write {
@@ -193,7 +220,7 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     e.uses |= flag_set(i.rflags_read());
     e.defs |= written;
     if flags_are_conditional(i) {
-        e.uses |= written;
+        e.keeps |= written;
     }
     match i.mnemonic() {
         Mnemonic::Fxsave | Mnemonic::Fxsave64 => e.uses |= RegSet::XMM,

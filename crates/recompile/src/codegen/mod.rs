@@ -390,8 +390,9 @@ impl<'a> Gen<'a> {
     }
 
     fn callee_mods(&self, term: &Term) -> RegSet {
+        let direction = if self.cx.snippet { RegSet::EMPTY } else { RegSet::one(DF) };
         match self.cx.callee(term) {
-            Some(Callee::Direct(t)) => self.m.analysis.summaries[t].mods | RegSet::one(RAX),
+            Some(Callee::Direct(t)) => (self.m.analysis.summaries[t].mods - direction) | RegSet::one(RAX),
             Some(Callee::Unknown) => self.m.analysis.unknown_mods,
             None => RegSet::EMPTY,
         }
@@ -435,7 +436,9 @@ impl<'a> Gen<'a> {
             }
             Term::Call { .. } | Term::CallIndirect { .. } => {
                 let reads = self.callee_reads(&block.term);
-                let after = out - RegSet::one(RAX);
+                let spent = self.cx.callee(&block.term).map(|c| self.cx.spent(c, &self.m.analysis.summaries));
+                let spent = spent.unwrap_or_default() - self.live.strong_out[b];
+                let after = out - RegSet::one(RAX) - spent;
                 if self.cx.snippet || !self.is_known_or_indirect(&block.term) {
                     return (group(dirty & all, all), RegSet::EMPTY);
                 }
@@ -588,7 +591,7 @@ impl<'a> Gen<'a> {
             self.need_out[b] = out;
             let mut need = self.need_at_term(b, dirty[b]);
             for e in self.graph.effects[b].iter().rev() {
-                need = (need - e.defs) | e.uses;
+                need = e.before(need);
             }
             if self.labels.contains_key(&b) {
                 // The poll's way out stores what is dirty.
@@ -1239,7 +1242,7 @@ impl<'a> Gen<'a> {
         let mut after = vec![RegSet::EMPTY; effects.len()];
         for (k, e) in effects.iter().enumerate().rev() {
             after[k] = need;
-            need = (need - e.defs) | e.uses;
+            need = e.before(need);
         }
         let last = block.insns.len().saturating_sub(1);
         let own_term = !matches!(block.term, Term::Jump(_) | Term::Invalid(_))
@@ -1247,7 +1250,7 @@ impl<'a> Gen<'a> {
         for (k, i) in block.insns.iter().enumerate() {
             let e = &effects[k];
             self.need_after = after[k];
-            self.need_before = (after[k] - e.defs) | e.uses;
+            self.need_before = e.before(after[k]);
             if own_term && k == last {
                 // The terminator itself; its effect on the frame is part of how it is emitted.
                 break;
@@ -1320,8 +1323,10 @@ impl<'a> Gen<'a> {
                 self.s().local_get(0).i64_extend_i32_u().local_set(v);
             }
         }
+        // The direction flag is clear here, and locals start as 0.
+        let direction = if self.cx.snippet { RegSet::EMPTY } else { RegSet::one(DF) };
         let need = self.need_in.first().copied().unwrap_or_default();
-        self.load_globals(need - RegSet::PARAMS);
+        self.load_globals(need - RegSet::PARAMS - direction);
         Exit::Goto(2)
     }
 
