@@ -14,7 +14,7 @@ use crate::signal::{
     SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGTRAP, STOPPING, SigInfo, bit,
 };
 use crate::sys;
-use crate::wait::{WaitQueue, lock};
+use crate::wait::{WaitQueue, Waiter, lock};
 use megalith_abi::{Gpr, Notice, PIE_BASE, Reason};
 use megalith_fpu::{Fpu, MemFault, Memory, Trap};
 use std::os::fd::BorrowedFd;
@@ -88,6 +88,8 @@ pub struct Task {
     fault_frames: Vec<u64>,
     vfork: Vec<Suspended>,
     cpu_base: Option<u64>,
+    /// Leave the trampoline, although the process goes on: see [`Task::parked`].
+    parked: bool,
 }
 
 impl Task {
@@ -124,6 +126,7 @@ impl Task {
             fault_frames: Vec::new(),
             vfork: Vec::new(),
             cpu_base: None,
+            parked: false,
         }
     }
 
@@ -145,6 +148,28 @@ impl Task {
     /// Whether the task is over: nothing of it may run any more.
     pub fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether the trampoline was left because the process waits while its thread has something else to run. [`Task::waiter`] is where it
+    /// waits; [`Task::unpark`], then `_resume` continue it, on any thread.
+    pub fn parked(&self) -> bool {
+        self.parked
+    }
+
+    /// What wakes the running process.
+    pub fn waiter(&self) -> &Arc<Waiter> {
+        &self.process.waiter
+    }
+
+    /// Undoes [`Task::parked`].
+    pub fn unpark(&mut self) {
+        self.parked = false;
+    }
+
+    /// Makes the running call, which must be one that can be restarted and has had no effect so far, wait off the thread: it is to return
+    /// `ERESTARTSYS` and will be made again after a wake-up. Clear the waiter, then look whether there is something to wait for, then call this.
+    pub(crate) fn park(&mut self) {
+        self.parked = true;
     }
 
     /// `vkernel.start`: the initial stack pointer (of [`Start::Program`]).
@@ -199,6 +224,12 @@ impl Task {
         m.set_pc(pc);
         loop {
             if self.ended {
+                return None;
+            }
+            if self.parked {
+                self.account();
+                // The next thread's clock is another.
+                self.cpu_base = None;
                 return None;
             }
             self.slot.poll_word().store(0, Ordering::SeqCst);
@@ -368,6 +399,7 @@ impl Task {
                 drop(s);
                 process.waiter.clear();
                 if lock(&process.signals).stopped {
+                    self.kernel.config.launcher.start_deferred();
                     let _ = process.waiter.wait(None, &[]);
                 }
                 continue;
@@ -604,6 +636,7 @@ impl Task {
             if self.interrupted() {
                 return Err(interrupt);
             }
+            self.kernel.config.launcher.start_deferred();
             waiter.wait(deadline, host)?;
         }
     }
@@ -645,6 +678,7 @@ impl Task {
         self.ended = true;
         self.account();
         let process = Arc::clone(&self.process);
+        self.kernel.config.launcher.ending();
         self.kernel.exit_process(&process, status);
         while let Some(p) = self.vfork.pop() {
             self.kernel.exit_process(&p.process, SIGKILL);
@@ -777,7 +811,8 @@ impl Drop for Task {
             self.exit(SIGKILL);
         }
         debug_assert!(self.process.pid >= INIT);
-        self.kernel.tasks.fetch_sub(1, Ordering::AcqRel);
-        self.kernel.ended.wake();
+        if self.kernel.tasks.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.kernel.finished.wake();
+        }
     }
 }
