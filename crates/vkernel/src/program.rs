@@ -6,7 +6,7 @@ use megalith_vfs::MapSource;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// SHA-256 of a file's bytes.
 pub type Hash = [u8; 32];
@@ -28,6 +28,8 @@ pub struct Program {
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
+    /// Its memory after exec, from the last start that made it.
+    pub(crate) image: Mutex<Option<Arc<crate::mm::StartImage>>>,
 }
 
 impl Program {
@@ -41,7 +43,7 @@ impl Program {
         source: MapSource,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        Program { hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new() }
+        Program { hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new(), image: Mutex::default() }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

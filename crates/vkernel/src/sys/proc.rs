@@ -105,10 +105,8 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     let space = if vm {
         None
     } else {
-        let mut space =
-            c.space().fork(&c.task.kernel.slots).map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?;
-        space.map_code(c.task.base(), c.task.program())?;
-        Some(space)
+        let space = c.space().fork(&c.task.kernel.slots, c.task.base(), c.task.program());
+        Some(space.map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?)
     };
     let mut signals = lock(&parent.signals).for_fork();
     if flags & CLONE_CLEAR_SIGHAND != 0 {
