@@ -17,10 +17,16 @@ use crate::sys;
 use crate::wait::{WaitQueue, Waiter, lock};
 use megalith_abi::{Gpr, Notice, PIE_BASE, Reason};
 use megalith_fpu::{Fpu, MemFault, Memory, Trap};
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+thread_local! {
+    /// CPU nanoseconds of this thread at the last time they were added to a process.
+    static ACCOUNTED: Cell<u64> = const { Cell::new(0) };
+}
 
 /// How a task begins.
 pub enum Start {
@@ -180,13 +186,15 @@ impl Task {
 
     fn enter(&mut self) {
         if self.cpu_base.is_none() {
-            self.cpu_base = Some(thread_cpu_ns());
+            // What the thread has done since was for this task, and while it slept its clock stood still.
+            self.cpu_base = Some(ACCOUNTED.get());
         }
     }
 
     /// Adds the CPU time since the last call to the process.
     pub(crate) fn account(&mut self) {
         let now = thread_cpu_ns();
+        ACCOUNTED.set(now);
         let base = self.cpu_base.replace(now).unwrap_or(now);
         self.process.cpu_ns.fetch_add(now.saturating_sub(base), Ordering::Relaxed);
     }

@@ -150,7 +150,11 @@ pub(super) fn restore(raw: &Raw, left: &Remains) -> Option<Arc<StartImage>> {
     }
     let mut pages = 0;
     let mut replace: Vec<Range<u64>> = Vec::new();
-    scan::private_pages(host(0)..host(u64::from(megalith_abi::ADDR_LIMIT)), |found| {
+    // Where the guest can have written, at some time or other.
+    let written = image.areas.iter().map(|(&s, v)| (s..v.end, v)).filter(|(r, v)| v.prot.has(Prot::WRITE) || changes.protect.overlap(r));
+    let mut looked: Vec<Range<u64>> = written.map(|(r, _)| r).chain(changes.anon.0.iter().cloned()).collect();
+    looked.sort_unstable_by_key(|r| r.start);
+    scan::private_pages_of(looked.into_iter().map(|r| host(r.start)..host(r.end)), |found| {
         let (mut at, end) = ((found.start - raw.memory0) as u64, (found.end - raw.memory0) as u64);
         while at < end {
             let (stop, area) = match image.find(at) {

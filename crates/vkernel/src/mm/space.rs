@@ -921,21 +921,39 @@ impl AddressSpace {
             limit_as: self.limit_as,
             limit_data: self.limit_data,
             // The child's slot will differ from the image as this one does.
-            changes: if warm { self.changes.clone() } else { Changes::default() },
+            changes: self.changes.clone(),
             code_mapped: warm,
         };
         // One look at the page tables for all areas; the ranges come in ascending order.
         let mut dirty = Vec::new();
-        let scanned = scan::private_pages(self.host(0)..self.host(LIMIT), |r| {
+        let scanned = scan::private_pages_of(self.written().map(|r| self.host(r.start)..self.host(r.end)), |r| {
             dirty.push(r);
             Ok(())
         });
-        let copied = scanned.and_then(|()| self.areas().try_for_each(|(start, v)| child.copy_from(self, start, v, &dirty)));
+        let copied = scanned.and_then(|()| {
+            self.areas().try_for_each(|(start, v)| {
+                if warm {
+                    child.copy_from(self, start, v, &dirty)
+                } else {
+                    copy_area(child.slot.memory0() as usize, self, v, start, start, v.end - start, &dirty)
+                }
+            })
+        });
         if let Err(e) = copied.and_then(|()| child.map_code(base, program)) {
             child.changes.give_up();
             return Err(e);
         }
         Ok(child)
+    }
+
+    /// Where the process can have private pages that differ from what is mapped there.
+    fn written(&self) -> impl Iterator<Item = Range<u64>> {
+        let unchanged = |start: u64, v: &Vma| {
+            let r = start..v.end;
+            self.changes.image.as_ref().is_some_and(|i| i.find(start).is_some_and(|(_, i)| v.end <= i.end && !i.prot.has(Prot::WRITE)))
+                && ![&self.changes.anon, &self.changes.other, &self.changes.protect].iter().any(|c| c.overlap(&r))
+        };
+        self.areas().filter(move |(s, v)| !v.shared() && !unchanged(*s, v)).map(|(s, v)| s..v.end)
     }
 
     /// Gives a fork child the area `v` of its parent.
