@@ -109,13 +109,7 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
 }
 
 /// The start image of a program, on a slot that has it already if there is one. Returns one past the last byte of the stack, too.
-fn map(
-    k: &Kernel,
-    program: &Program,
-    base: u64,
-    exe: &Location,
-    limits: &Rlimits,
-) -> Result<(AddressSpace, u64)> {
+fn map(k: &Kernel, program: &Program, base: u64, exe: &Location, limits: &Rlimits) -> Result<(AddressSpace, u64)> {
     let (limit_as, limit_data) = (limits[9].0, limits[2].0);
     let stack = AddressSpace::stack_size(limits[3].0.min(8 << 20));
     let (path, ino) = (exe.path(None), exe.inode().id().ino);

@@ -43,7 +43,17 @@ impl Program {
         source: MapSource,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        Program { hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new(), image: Mutex::default() }
+        Program {
+            hash,
+            size,
+            entry_point,
+            meta,
+            table_base,
+            source,
+            engine,
+            lines: OnceLock::new(),
+            image: Mutex::default(),
+        }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

@@ -17,8 +17,8 @@ mod registers;
 mod tests;
 
 use std::cell::RefCell;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use megalith_vkernel::{FaultInfo, Launcher, Machine, Parked, Program, Start, Task, Waiter};
 use wasmtime::{Engine, Instance, Linker, Store, Trap, TypedFunc};
@@ -53,7 +53,7 @@ struct Inner {
 }
 
 /// A task, and how it begins.
-type Launch = (Task, Start);
+type Launch = (Box<Task>, Start);
 
 thread_local! {
     /// An exec on this thread: what to run when the old instance has been left.
@@ -103,13 +103,13 @@ impl Runtime {
 
 impl Launcher for Runtime {
     fn launch(&self, task: Task, start: Start) {
-        if let Some(launch) = self.0.deferrals.put((task, start)) {
+        if let Some(launch) = self.0.deferrals.put((Box::new(task), start)) {
             self.0.spawn(Work::New(launch));
         }
     }
 
     fn replace(&self, task: Task, start: Start) {
-        NEXT.set(Some((task, start)));
+        NEXT.set(Some((Box::new(task), start)));
     }
 
     fn has_deferred(&self) -> bool {
@@ -222,8 +222,8 @@ impl Inner {
             task.unpark();
             Arc::clone(task.waiter())
         })?;
-        let sleeper_box = Box::new(Sleeper { running, inner: Arc::clone(self), waiter: Arc::downgrade(&waiter) });
-        if let Some(back) = waiter.park(sleeper_box) {
+        let parked = Sleeper { running, inner: Arc::clone(self), waiter: Arc::downgrade(&waiter) };
+        if let Some(back) = waiter.park(Box::new(parked)) {
             return sleeper(back).map(Work::Resume);
         }
         local::push(waiter);
@@ -231,11 +231,11 @@ impl Inner {
     }
 
     /// A new instance for `task`, until its trampoline is left.
-    fn start(&self, task: Task, start: Start) -> Result<Left, String> {
+    fn start(&self, task: Box<Task>, start: Start) -> Result<Left, String> {
         let program = Arc::clone(task.program());
         let bases = SlotBases { mem: task.slot().memory0(), map: task.slot().memory1() };
         let loaded = self.loaded(&program)?;
-        let guest = Guest { task: Some(Box::new(task)), registers: None };
+        let guest = Guest { task: Some(task), registers: None };
         let mut store = Store::new(&self.engine, guest);
         fault::watch(&mut store, bases);
         let failed = |e: wasmtime::Error| format!("cannot start {}: {e:#}", program.entry_point);

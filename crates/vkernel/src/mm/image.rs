@@ -116,6 +116,10 @@ impl Changes {
             self.give_up();
         }
     }
+    /// The image, if all of it is still mapped, at most with other rights.
+    pub(super) fn whole(&self) -> Option<&Arc<StartImage>> {
+        self.image.as_ref().filter(|i| !self.anon.0.iter().chain(&self.other.0).any(|r| i.overlaps(r)))
+    }
     /// The slot must be mapped over.
     pub(super) fn give_up(&mut self) {
         *self = Changes::default();
@@ -131,10 +135,7 @@ pub(super) struct Remains {
 /// Makes the slot hold its start image again, and nothing else. `None`: it must be mapped over. Nobody may use the slot any more.
 pub(super) fn restore(raw: &Raw, left: &Remains) -> Option<Arc<StartImage>> {
     let changes = &left.changes;
-    let image = changes.image.as_ref()?;
-    if changes.anon.0.iter().chain(&changes.other.0).any(|r| image.overlaps(r)) {
-        return None;
-    }
+    let image = changes.whole()?;
     let host = |addr: u64| raw.memory0 + addr as usize;
     for r in &changes.other.0 {
         reserve(host(r.start), (r.end - r.start) as usize, libc::PROT_NONE).ok()?;
@@ -151,7 +152,11 @@ pub(super) fn restore(raw: &Raw, left: &Remains) -> Option<Arc<StartImage>> {
     let mut pages = 0;
     let mut replace: Vec<Range<u64>> = Vec::new();
     // Where the guest can have written, at some time or other.
-    let written = image.areas.iter().map(|(&s, v)| (s..v.end, v)).filter(|(r, v)| v.prot.has(Prot::WRITE) || changes.protect.overlap(r));
+    let written = image
+        .areas
+        .iter()
+        .map(|(&s, v)| (s..v.end, v))
+        .filter(|(r, v)| v.prot.has(Prot::WRITE) || changes.protect.overlap(r));
     let mut looked: Vec<Range<u64>> = written.map(|(r, _)| r).chain(changes.anon.0.iter().cloned()).collect();
     looked.sort_unstable_by_key(|r| r.start);
     scan::private_pages_of(looked.into_iter().map(|r| host(r.start)..host(r.end)), |found| {
@@ -211,7 +216,9 @@ impl Remains {
         let mut at = r.start;
         while at < r.end {
             match self.areas.range(..=at).next_back() {
-                Some((_, v)) if at < v.end && v.prot.has(Prot::WRITE) && matches!(v.backing, Backing::Anon) => at = v.end,
+                Some((_, v)) if at < v.end && v.prot.has(Prot::WRITE) && matches!(v.backing, Backing::Anon) => {
+                    at = v.end
+                }
                 _ => return false,
             }
         }

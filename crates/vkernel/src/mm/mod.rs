@@ -4,6 +4,8 @@ mod image;
 mod scan;
 mod slot;
 mod space;
+#[cfg(test)]
+mod tests;
 
 pub use image::{StartImage, remembered};
 pub use scan::prepare;

@@ -41,7 +41,13 @@ pub struct SlotPool {
 impl SlotPool {
     /// A pool that hands out at most `max_live` slots at a time and keeps at most `max_free` unused ones.
     pub fn new(max_live: usize, max_free: usize) -> Arc<SlotPool> {
-        Arc::new(SlotPool { free: Mutex::default(), warm: Mutex::default(), live: AtomicUsize::new(0), max_live, max_free })
+        Arc::new(SlotPool {
+            free: Mutex::default(),
+            warm: Mutex::default(),
+            live: AtomicUsize::new(0),
+            max_live,
+            max_free,
+        })
     }
 
     /// A clean slot: memory 0 inaccessible, memory 1 zero. `EAGAIN` when too many are live, `ENOMEM` when the host has no room.
@@ -99,6 +105,12 @@ impl SlotPool {
         } else {
             raw.release();
         }
+    }
+
+    /// Slots that hold a start image and wait for the next start.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Slots in use.

@@ -905,7 +905,7 @@ impl AddressSpace {
 
     /// The address space of a fork child: the same areas on another slot, with the dirty pages copied, and `program`'s text at `base` in its code map.
     pub fn fork(&self, pool: &Arc<SlotPool>, base: u64, program: &Program) -> Result<AddressSpace> {
-        let ready = match &self.changes.image {
+        let ready = match self.changes.whole() {
             Some(image) => pool.warm(image)?,
             None => None,
         };
@@ -950,7 +950,10 @@ impl AddressSpace {
     fn written(&self) -> impl Iterator<Item = Range<u64>> {
         let unchanged = |start: u64, v: &Vma| {
             let r = start..v.end;
-            self.changes.image.as_ref().is_some_and(|i| i.find(start).is_some_and(|(_, i)| v.end <= i.end && !i.prot.has(Prot::WRITE)))
+            self.changes
+                .image
+                .as_ref()
+                .is_some_and(|i| i.find(start).is_some_and(|(_, i)| v.end <= i.end && !i.prot.has(Prot::WRITE)))
                 && ![&self.changes.anon, &self.changes.other, &self.changes.protect].iter().any(|c| c.overlap(&r))
         };
         self.areas().filter(move |(s, v)| !v.shared() && !unchanged(*s, v)).map(|(s, v)| s..v.end)
@@ -962,7 +965,9 @@ impl AddressSpace {
             copy_area(child.slot.memory0() as usize, parent, v, start, start, v.end - start, dirty)
         };
         let host = v.prot.host();
-        let Some(image) = self.changes.image.as_ref().filter(|_| host != libc::PROT_NONE) else { return copy_all(self) };
+        let Some(image) = self.changes.image.as_ref().filter(|_| host != libc::PROT_NONE) else {
+            return copy_all(self);
+        };
         let range = start..v.end;
         let (here, len) = (self.host(start), (v.end - start) as usize);
         let known = match image.find(start) {
@@ -996,7 +1001,9 @@ impl AddressSpace {
                 if i.end >= v.end
                     && i.prot == v.prot
                     && i.advanced(start - s).same_bytes(v)
-                    && ![&self.changes.other, &self.changes.anon, &self.changes.protect].iter().any(|c| c.overlap(&range)) =>
+                    && ![&self.changes.other, &self.changes.anon, &self.changes.protect]
+                        .iter()
+                        .any(|c| c.overlap(&range)) =>
             {
                 Ok(())
             }
