@@ -87,7 +87,11 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
         argv.extend(q.argv.iter().skip(1).cloned());
     }
     let program = passed.program;
-    let base = if program.meta.fixed { 0 } else { u64::from(PIE_BASE) };
+    let meta = program.meta().map_err(|why| {
+        k.audit(why);
+        Errno::EIO
+    })?;
+    let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
     let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
     let mut random = [0u8; 16];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -129,7 +133,7 @@ fn map(k: &Kernel, program: &Program, base: u64, exe: &Location, limits: &Rlimit
 
 /// Maps the segments and enters the text into the code map.
 fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc<[u8]>, ino: u64) -> Result<()> {
-    let meta = &program.meta;
+    let meta = program.known_meta()?;
     let source = MapSource {
         fd: Arc::clone(&program.source.fd),
         base: program.source.offset,
@@ -231,7 +235,7 @@ fn build_stack(
     space.write(platform_at, b"x86_64\0")?;
     let random_at = platform_at - 16;
     space.write(random_at, &random)?;
-    let meta = &program.meta;
+    let meta = program.known_meta()?;
     let (phdr, phent, phnum) = meta.phdr;
     let mut aux: Vec<(u64, u64)> = Vec::new();
     if phdr != 0 {

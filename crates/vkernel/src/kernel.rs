@@ -268,6 +268,8 @@ impl Kernel {
         let loaded = exec::load(self, &fs, &ids, &limits, &request).map_err(|e| match e {
             Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(format!("{shown}: not found in the container")),
             Errno::EACCES => StartError::Refused(format!("{shown}: not a program of this bundle, or not executable")),
+            // Already reported: files of the bundle are damaged.
+            Errno::EIO => StartError::Internal(format!("{shown}: {}", Errno::EIO.message())),
             e => StartError::Refused(format!("{shown}: {}", e.message())),
         })?;
         let mut fds = FdTable::default();

@@ -278,12 +278,12 @@ impl Task {
 
     /// Load base of the running program.
     pub(crate) fn base(&self) -> u64 {
-        if self.program.meta.fixed { 0 } else { u64::from(PIE_BASE) }
+        if self.program.known_meta().is_ok_and(|m| m.fixed) { 0 } else { u64::from(PIE_BASE) }
     }
 
     /// The place in the program's code for a guest address, if its text is mapped there.
     fn lookup(&self, pc: u64) -> Option<(u32, u32)> {
-        let (function, label) = self.program.meta.resolve(pc.checked_sub(self.base())?)?;
+        let (function, label) = self.program.known_meta().ok()?.resolve(pc.checked_sub(self.base())?)?;
         lock(&self.space).find(pc).filter(|(_, v)| v.text)?;
         Some((self.program.table_base.checked_add(function)?, label))
     }

@@ -121,7 +121,7 @@ fn program(seed: u8) -> Program {
         Sha256::digest(&bytes).into(),
         bytes.len() as u64,
         format!("p{seed}_start"),
-        Arc::new(meta()),
+        Box::new(|| Ok(meta())),
         1,
         source,
         Arc::new(()),

@@ -95,6 +95,18 @@ impl Runtime {
 }
 
 impl Runtime {
+    /// Begins to check and load the code of `program` on a thread of its own, for a start that comes soon. What is wrong with it shows then.
+    pub fn prepare(&self, program: &Arc<Program>) {
+        let (inner, program) = (Arc::clone(&self.0), Arc::clone(program));
+        let load = move || {
+            if let Some(code) = program.engine.downcast_ref::<ProgramCode>() {
+                let _ = code.loaded(&inner.engine, &inner.linker);
+            }
+        };
+        // Without a thread for it, the start does it.
+        let _ = self.0.threads.run(Box::new(load));
+    }
+
     /// Whether some program did not start because its code failed its check; that process looks killed.
     pub fn refused(&self) -> bool {
         self.0.refused.load(Ordering::Acquire)

@@ -1019,7 +1019,7 @@ impl AddressSpace {
             return Ok(());
         }
         self.code_mapped = true;
-        let meta = &program.meta;
+        let meta = program.known_meta()?;
         let lines_len = meta.code_lines.len() as u64;
         let start = meta.text.0.checked_add(base).ok_or(Errno::ENOEXEC)?;
         let end = meta.text.1.checked_add(base).ok_or(Errno::ENOEXEC)?;
