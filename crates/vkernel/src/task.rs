@@ -658,11 +658,11 @@ impl Task {
 
     /// Ends the running process; a vfork parent goes on in this task.
     pub(crate) fn exit_or_resume(&mut self, m: &mut dyn Machine, status: i32) {
-        self.account();
         let process = Arc::clone(&self.process);
         match self.vfork.pop() {
             None => self.exit(status),
             Some(parent) => {
+                self.account();
                 // The child's memory is the parent's: only the child's references go.
                 self.resume_parent(m, parent);
                 self.kernel.exit_process(&process, status);

@@ -21,6 +21,9 @@ const MIN: u64 = MMAP_MIN_ADDR as u64;
 const LIMIT: u64 = ADDR_LIMIT as u64;
 /// Unmapped bytes kept below the stack (Linux: `stack_guard_gap`, 256 pages).
 const STACK_GAP: u64 = 256 * PAGE;
+/// Bytes and ranges that are kept when they are unmapped.
+const KEEP_MAX: u64 = 64 * PAGE;
+const KEEP_RANGES: usize = 8;
 /// Areas a process may have (Linux: `vm.max_map_count`; lower, because all processes share the host's).
 const MAX_AREAS: usize = 8192;
 
@@ -222,6 +225,8 @@ pub struct AddressSpace {
     changes: Changes,
     /// The code map has the program's text.
     code_mapped: bool,
+    /// Unmapped ranges whose pages the host has kept ([`Self::host_close`]).
+    kept: Vec<Range<u64>>,
 }
 
 /// How many of the first `len` bytes of a mapping have a page of the file behind them (all, unless the file is sealed and ends before).
@@ -254,6 +259,7 @@ impl AddressSpace {
             limit_data: u64::MAX,
             changes: Changes::default(),
             code_mapped: false,
+            kept: Vec::new(),
         })
     }
 
@@ -281,6 +287,7 @@ impl AddressSpace {
             limit_data: limits.1,
             changes: Changes { image: Some(Arc::clone(image)), ..Changes::default() },
             code_mapped: true,
+            kept: Vec::new(),
         }))
     }
 
@@ -439,6 +446,7 @@ impl AddressSpace {
             return Err(Errno::ENOMEM);
         }
         self.changes.note(Change::Anon, start..end);
+        self.kept.retain(|k| k.start < start || end < k.end);
         let r = match prot.host() {
             libc::PROT_NONE => Ok(()),
             host => image::protect(self.host(start), (end - start) as usize, host),
@@ -447,6 +455,30 @@ impl AddressSpace {
             self.changes.give_up();
         }
         r
+    }
+
+    /// Takes a small range of ordinary memory away, but keeps its pages, as zeros, for the next mapping there: a stack for each child, say.
+    /// False when it is for [`Self::host_unmap`] to do.
+    fn host_close(&mut self, start: u64, v: &Vma) -> Result<bool> {
+        let len = v.end - start;
+        let kept: u64 = self.kept.iter().map(|r| r.end - r.start).sum();
+        if !matches!(v.backing, Backing::Anon)
+            || v.prot.host() != libc::PROT_READ | libc::PROT_WRITE
+            || kept + len > KEEP_MAX
+            || self.kept.len() >= KEEP_RANGES
+        {
+            return Ok(false);
+        }
+        self.changes.note(Change::Anon, start..v.end);
+        let (from, to) = (self.host(start), self.host(v.end));
+        scan::private_pages(from..to, |r| {
+            // SAFETY: private pages of an area that is mapped read-write and that nobody else uses: the process's thread is in this call.
+            unsafe { std::ptr::write_bytes(r.start as *mut u8, 0, r.end - r.start) };
+            Ok(())
+        })?;
+        image::protect(from, to - from, libc::PROT_NONE)?;
+        self.kept.push(start..v.end);
+        Ok(true)
     }
 
     fn host_map_unnoted(&mut self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
@@ -568,7 +600,9 @@ impl AddressSpace {
         }
         for (s, v) in self.cut(addr..addr + len) {
             self.forget_code(s, &v);
-            self.host_unmap(s, v.end)?;
+            if !self.host_close(s, &v).unwrap_or(false) {
+                self.host_unmap(s, v.end)?;
+            }
         }
         Ok(())
     }
@@ -923,6 +957,7 @@ impl AddressSpace {
             // The child's slot will differ from the image as this one does.
             changes: self.changes.clone(),
             code_mapped: warm,
+            kept: Vec::new(),
         };
         // One look at the page tables for all areas; the ranges come in ascending order.
         let mut dirty = Vec::new();
