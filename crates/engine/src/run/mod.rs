@@ -180,6 +180,17 @@ impl Parked for Sleeper {
     }
 }
 
+/// When a panic ends the thread's work, what is parked there goes on elsewhere.
+struct Elsewhere<'a>(&'a Arc<Inner>);
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        while let Some(running) = local::resumable(unpark) {
+            self.0.spawn(Work::Resume(running));
+        }
+    }
+}
+
 /// Takes back what this module parked on `waiter`.
 fn unpark(waiter: &Waiter) -> Option<Running> {
     sleeper(waiter.unpark()?)
@@ -203,6 +214,7 @@ impl Inner {
     /// Runs `work`, what it execs, and what of its children is put off or parked on this thread, until nothing is left.
     fn run(self: &Arc<Self>, work: Work) {
         let _here = deferred::enter(&self.deferrals);
+        let _elsewhere = Elsewhere(self);
         let mut work = Some(work);
         while let Some(w) = work.take() {
             let left = match w {
