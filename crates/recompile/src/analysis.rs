@@ -403,11 +403,7 @@ impl Context<'_> {
             }
         }
         let all = |s: &[RegSet], w: &[RegSet]| s.iter().zip(w).map(|(&s, &w)| s | w).collect();
-        Liveness {
-            live_in: all(&strong.0, &weak.0),
-            live_out: all(&strong.1, &weak.1),
-            strong_out: strong.1,
-        }
+        Liveness { live_in: all(&strong.0, &weak.0), live_out: all(&strong.1, &weak.1), strong_out: strong.1 }
     }
 }
 
@@ -617,9 +613,8 @@ fn settle(
         let own_ret = s[f].ret_live;
         // What a call is followed by a use of, as far as functions return it.
         let usual = RegSet::PRESERVED | RegSet::one(RAX);
-        let returned = |b: usize, unusual: RegSet| {
-            (live.live_out[b] & (usual | unusual)) | (live.strong_out[b] & RegSet::RESULTS)
-        };
+        let returned =
+            |b: usize, unusual: RegSet| (live.live_out[b] & (usual | unusual)) | (live.strong_out[b] & RegSet::RESULTS);
         let mut grow = |s: &mut [Summary], t: usize, set: RegSet| {
             // rax comes back as a result in any case.
             let set = set & (s[t].mods | RegSet::one(RAX)) - direction;

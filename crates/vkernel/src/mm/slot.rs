@@ -25,7 +25,8 @@ pub(super) struct Raw {
     memory1: usize,
 }
 
-/// Slots that still hold a start image and are kept for the next start of the same program.
+/// Slots that still hold a start image and are kept for the next start of the same program. Each keeps the pages that were put back, which belong to
+/// no process: 256 KiB of zeros at most, and the program's writable data.
 const MAX_WARM: usize = 16;
 
 /// Slots for reuse. Cheap to share; slots go back by being dropped.
