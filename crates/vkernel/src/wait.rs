@@ -171,3 +171,50 @@ impl Drop for Registration<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    /// Counts how often it is resumed; says of itself whether its thread will take it back.
+    struct Sleeper {
+        here: Arc<AtomicBool>,
+        resumed: Arc<AtomicUsize>,
+    }
+
+    impl Parked for Sleeper {
+        fn resumes_here(&self) -> bool {
+            self.here.load(Ordering::Relaxed)
+        }
+        fn resume(self: Box<Self>) {
+            self.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_parked_task_is_resumed_once_by_whoever_comes_first() {
+        let (here, resumed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let sleeper = || Box::new(Sleeper { here: Arc::clone(&here), resumed: Arc::clone(&resumed) });
+        let w = Waiter::new();
+        // Woken between the look and the parking: it must look again.
+        w.clear();
+        w.wake();
+        assert!(w.park(sleeper()).is_some());
+        assert!(w.unpark().is_none());
+        // Woken while parked.
+        w.clear();
+        assert!(w.park(sleeper()).is_none());
+        w.wake();
+        w.wake();
+        assert_eq!(resumed.load(Ordering::Relaxed), 1);
+        assert!(w.unpark().is_none(), "it runs elsewhere");
+        // Its own thread comes back to it: a wake-up leaves it there.
+        w.clear();
+        assert!(w.park(sleeper()).is_none());
+        here.store(true, Ordering::Relaxed);
+        w.wake();
+        assert_eq!(resumed.load(Ordering::Relaxed), 1);
+        assert!(w.unpark().is_some());
+    }
+}
