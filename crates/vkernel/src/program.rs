@@ -1,15 +1,18 @@
 //! The programs that may start: one per recompiled file, found by hash.
 
-use crate::errno::Result;
+use crate::errno::{self, Errno};
 use megalith_abi::FileMeta;
 use megalith_vfs::MapSource;
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// SHA-256 of a file's bytes.
 pub type Hash = [u8; 32];
+
+/// Checks and decodes what recompilation recorded of a file; the error is one line that names what is damaged.
+pub type MetaReader = Box<dyn Fn() -> Result<FileMeta, String> + Send + Sync>;
 
 /// One recompiled ELF file.
 pub struct Program {
@@ -19,8 +22,8 @@ pub struct Program {
     pub size: u64,
     /// Name of its entry point, e.g. `ls_start`.
     pub entry_point: String,
-    /// What recompilation recorded.
-    pub meta: Arc<FileMeta>,
+    meta: OnceLock<Result<FileMeta, String>>,
+    read_meta: MetaReader,
     /// Index of the file's first function in the table of the instance that runs it (1 in a projection).
     pub table_base: u32,
     /// The sealed bytes of the file, to map its segments from.
@@ -28,20 +31,46 @@ pub struct Program {
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
+    /// Its memory after exec, from the last start that made it.
+    pub(crate) image: Mutex<Option<Arc<crate::mm::StartImage>>>,
 }
 
 impl Program {
-    /// Describes a program; `engine` is handed back with each [`crate::Task`] that runs it.
+    /// Describes a program. `read_meta` is called at its first start; `engine` is handed back with each [`crate::Task`] that runs it.
     pub fn new(
         hash: Hash,
         size: u64,
         entry_point: String,
-        meta: Arc<FileMeta>,
+        read_meta: MetaReader,
         table_base: u32,
         source: MapSource,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        Program { hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new() }
+        Program {
+            hash,
+            size,
+            entry_point,
+            meta: OnceLock::new(),
+            read_meta,
+            table_base,
+            source,
+            engine,
+            lines: OnceLock::new(),
+            image: Mutex::default(),
+        }
+    }
+
+    /// What recompilation recorded. The first call reads it.
+    ///
+    /// # Errors
+    /// What [`MetaReader`] said.
+    pub fn meta(&self) -> Result<&FileMeta, &str> {
+        self.meta.get_or_init(|| (self.read_meta)()).as_ref().map_err(String::as_str)
+    }
+
+    /// The same of a program that has been started.
+    pub(crate) fn known_meta(&self) -> errno::Result<&FileMeta> {
+        self.meta().map_err(|_| Errno::EIO)
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.
@@ -54,12 +83,12 @@ impl Program {
     }
 
     /// A memfd with the code lines, made at first use, to be mapped into each code map.
-    pub(crate) fn code_lines(&self) -> Result<BorrowedFd<'_>> {
+    pub(crate) fn code_lines(&self) -> errno::Result<BorrowedFd<'_>> {
         if let Some(fd) = self.lines.get() {
             return Ok(fd.as_fd());
         }
         let fd = rustix::fs::memfd_create("code-lines", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut rest: &[u8] = &self.meta.code_lines;
+        let mut rest: &[u8] = &self.known_meta()?.code_lines;
         while !rest.is_empty() {
             let n = rustix::io::write(&fd, rest)?;
             rest = rest.get(n..).unwrap_or_default();

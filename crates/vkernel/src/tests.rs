@@ -52,7 +52,7 @@ impl Machine for Fake {
 
 /// Keeps what it is to launch.
 #[derive(Default)]
-struct Collect(Mutex<Vec<(Task, Start)>>);
+pub(crate) struct Collect(Mutex<Vec<(Task, Start)>>);
 
 impl Launcher for Collect {
     fn launch(&self, task: Task, start: Start) {
@@ -97,9 +97,9 @@ fn meta() -> FileMeta {
 
 const BUF: u64 = 0x40_1800;
 
-struct World {
-    kernel: Arc<Kernel>,
-    launcher: Arc<Collect>,
+pub(crate) struct World {
+    pub(crate) kernel: Arc<Kernel>,
+    pub(crate) launcher: Arc<Collect>,
     audit: Arc<Mutex<Vec<String>>>,
     /// The host's end of standard output.
     out: OwnedFd,
@@ -121,7 +121,7 @@ fn program(seed: u8) -> Program {
         Sha256::digest(&bytes).into(),
         bytes.len() as u64,
         format!("p{seed}_start"),
-        Arc::new(meta()),
+        Box::new(|| Ok(meta())),
         1,
         source,
         Arc::new(()),
@@ -145,7 +145,7 @@ fn put_file(vfs: &Vfs, path: &str, bytes: &[u8], mode: u32) -> Location {
     o.location
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     world_on(None)
 }
 
