@@ -136,6 +136,8 @@ struct Gen<'a> {
     live: Liveness,
     frames: Frames,
     dirty_in: Vec<DirtyState>,
+    /// Per block: what it stores at its end, because a successor takes it from the global.
+    settle: Vec<RegSet>,
     need_in: Vec<RegSet>,
     need_out: Vec<RegSet>,
     single: BTreeMap<NodeId, NodeId>,
@@ -198,6 +200,7 @@ pub fn function(m: &Module, f: usize) -> Code {
         live,
         frames,
         dirty_in: vec![DirtyState::default(); n],
+        settle: vec![RegSet::EMPTY; n],
         need_in: vec![RegSet::EMPTY; n],
         need_out: vec![RegSet::EMPTY; n],
         single: BTreeMap::new(),
@@ -479,6 +482,11 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// Terminators with something behind them: what they change is changed before the successors run.
+    fn comes_back(term: &Term) -> bool {
+        matches!(term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Syscall { .. })
+    }
+
     fn is_known_or_indirect(&self, term: &Term) -> bool {
         match term {
             Term::Call { target, .. } => self.m.program.function_at(*target).is_some(),
@@ -518,48 +526,127 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// Registers that code of this function reads from their locals, at the start of each block. What else is live there is wanted in its global only.
+    fn read_locally(&self) -> Vec<RegSet> {
+        let n = self.graph.addrs.len();
+        let mut read = vec![RegSet::EMPTY; n];
+        let mut work: Vec<usize> = (0..n).collect();
+        while let Some(b) = work.pop() {
+            let out = self.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | read[t]);
+            let mut set = match self.block(b).map(|x| &x.term) {
+                Some(Term::Call { .. } | Term::CallIndirect { .. })
+                    if self.graph.succs[b].iter().any(|&t| self.fetches[t]) =>
+                {
+                    RegSet::EMPTY
+                }
+                Some(t @ (Term::Call { .. } | Term::CallIndirect { .. })) => {
+                    out - self.callee_mods(t) - RegSet::one(RAX)
+                }
+                Some(Term::Syscall { .. }) => out - RegSet::of(&[RAX, RCX, R11]),
+                Some(Term::JumpIndirect(Some(t))) => number(t.index).map_or(out, |r| out | RegSet::one(r)),
+                _ => out,
+            };
+            set |= self.term_stores(b, RegSet::EMPTY).1;
+            for e in self.graph.effects[b].iter().rev() {
+                set = e.before(set);
+            }
+            if set != read[b] {
+                read[b] = set;
+                work.extend(&self.graph.preds[b]);
+            }
+        }
+        read
+    }
+
+    /// A `loop` instruction changes rcx after everything else that a block stores.
+    fn keep_counters(&self, mut local: Vec<RegSet>) -> Vec<RegSet> {
+        for b in 0..local.len() {
+            if self.block(b).and_then(|x| x.insns.last()).is_some_and(|i| i.is_loop() || i.is_loopcc()) {
+                for &t in &self.graph.succs[b] {
+                    local[t].insert(RCX);
+                }
+            }
+        }
+        local
+    }
+
+    /// What is dirty at the end of block `b`, given what is at its start.
+    fn dirty_out(&self, b: usize) -> Option<DirtyState> {
+        let mut d = self.dirty_in[b];
+        let (mut state, block) = (self.frames.at[b].clone()?, self.block(b)?);
+        for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
+            Self::after_insn(&mut state, &mut d, i, e);
+        }
+        self.after_term(b, &mut d);
+        Some(d)
+    }
+
+    /// Finds what may be dirty at the start of each block. A register that is dirty on some ways to a block only counts as dirty if the block wants
+    /// its local; otherwise those ways store it ([`Self::settle`]), lest the others have to load it first.
     fn find_dirty(&mut self) {
         let n = self.graph.addrs.len();
-        let params = if self.m.mode == Mode::Snippet { RegSet::PARAMS } else { RegSet::PARAMS & self.own.live_in };
+        let snippet = self.m.mode == Mode::Snippet;
+        let params = if snippet { RegSet::PARAMS } else { RegSet::PARAMS & self.own.live_in };
         let mut seen = vec![false; n];
         if n == 0 {
             return;
         }
+        let local: Vec<RegSet> = if snippet {
+            vec![RegSet::EVERYTHING; n]
+        } else {
+            self.read_locally().into_iter().map(|l| l | RegSet::FLAGS).collect()
+        };
+        let local = self.keep_counters(local);
         self.dirty_in[0] = DirtyState { dirty: params, global_entry: RegSet::EVERYTHING - RegSet::PARAMS };
         seen[0] = true;
         // Where only a resume leads, everything is in the globals.
         let mut work = self.graph.inner_entries(self.m.program);
+        let roots = work.clone();
         for &b in &work {
             seen[b] = true;
         }
         work.push(0);
         while let Some(b) = work.pop() {
-            let mut d = self.dirty_in[b];
             if self.labels.contains_key(&b)
                 && let Some(state) = &self.frames.at[b]
             {
-                d.global_entry = d.global_entry & state.entry;
-                self.dirty_in[b] = d;
+                self.dirty_in[b].global_entry = self.dirty_in[b].global_entry & state.entry;
             }
-            let (Some(mut state), Some(block)) = (self.frames.at[b].clone(), self.block(b)) else { continue };
-            for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
-                Self::after_insn(&mut state, &mut d, i, e);
-            }
-            self.after_term(b, &mut d);
+            let Some(mut d) = self.dirty_out(b) else { continue };
+            // What is stored at the end overwrites the entry value, whichever way it goes on.
+            d.global_entry = d.global_entry - self.stale(b, d.dirty, &seen);
             for &t in &self.graph.succs[b] {
                 let old = self.dirty_in[t];
                 let new = if seen[t] {
-                    DirtyState { dirty: old.dirty | d.dirty, global_entry: old.global_entry & d.global_entry }
+                    let any = old.dirty | d.dirty;
+                    // The function's entry and other roots have ways in that are not seen here.
+                    let all = if t == 0 || roots.contains(&t) { any } else { old.dirty & d.dirty };
+                    let dirty = (any & local[t]) | all;
+                    DirtyState { dirty, global_entry: old.global_entry & d.global_entry }
                 } else {
                     d
                 };
                 if !seen[t] || new != old {
+                    // Who leads here may have more to store now.
+                    work.extend(self.graph.preds[t].iter().filter(|&&p| p != b && seen[p] && new.dirty != old.dirty));
                     seen[t] = true;
                     self.dirty_in[t] = new;
                     work.push(t);
                 }
             }
+            if !(self.stale(b, d.dirty, &seen) & d.global_entry).is_empty() {
+                work.push(b);
+            }
         }
+        seen.fill(true);
+        self.settle =
+            (0..n).map(|b| self.dirty_out(b).map_or(RegSet::EMPTY, |d| self.stale(b, d.dirty, &seen))).collect();
+    }
+
+    /// Of `dirty` at the end of block `b`, what a successor (as far as seen) takes from the global.
+    fn stale(&self, b: usize, dirty: RegSet, seen: &[bool]) -> RegSet {
+        let of = |t: usize| dirty & self.live.live_in[t] & (RegSet::DATA - self.dirty_in[t].dirty);
+        self.graph.succs[b].iter().filter(|&&t| seen[t]).fold(RegSet::EMPTY, |s, &t| s | of(t))
     }
 
     /// What block `b` needs at its end, before its terminator does anything.
@@ -599,7 +686,7 @@ impl<'a> Gen<'a> {
         let mut work: Vec<usize> = (0..n).collect();
         while let Some(b) = work.pop() {
             queued[b] = false;
-            let out = self.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | self.need_in[t]);
+            let out = self.graph.succs[b].iter().fold(self.settle[b], |s, &t| s | self.need_in[t]);
             self.need_out[b] = out;
             let mut need = self.need_at_term(b, dirty[b]);
             for e in self.graph.effects[b].iter().rev() {
@@ -1042,6 +1129,7 @@ impl<'a> Gen<'a> {
     /// Continues at the return site, if it is in this function.
     fn after_call(&mut self, st: &Structured, id: NodeId, b: usize, ret: u32) -> Exit {
         if let Some(&t) = self.graph.index.get(&ret).filter(|t| self.graph.succs[b].contains(t)) {
+            self.store_globals(self.settle[b]);
             self.settle_flags(st, id, b);
             Exit::Goto(st.target(id, t + 2))
         } else {
@@ -1296,6 +1384,9 @@ impl<'a> Gen<'a> {
             let v = self.rsp_value;
             self.push_rsp64();
             self.s().local_set(v);
+        }
+        if !Self::comes_back(&block.term) {
+            self.store_globals(self.settle[b]);
         }
         let exit = self.block_exit(st, id, b, block);
         self.end_flags.insert(id, self.fl);
