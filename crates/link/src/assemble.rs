@@ -2,7 +2,7 @@
 
 use crate::layout::{Part, Span};
 use crate::module::Module;
-use crate::{Error, MAX_MODULE};
+use crate::{Error, MAX_MODULE, code};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasm_encoder::reencode::{Error as ReError, Reencode};
 use wasm_encoder::{
@@ -57,6 +57,17 @@ pub struct Maps {
     pub data: Space,
     /// A global of the source whose reads become this constant.
     pub constant: Option<(u32, i32)>,
+    /// Polls to put into the functions.
+    pub poll: Option<Poll>,
+}
+
+/// Where code looks for something to do, and what it then calls; output indices.
+#[derive(Clone, Copy, Debug)]
+pub struct Poll {
+    /// The memory with the poll word at `MAP_POLL`.
+    pub memory: u32,
+    /// A function `() -> ()`.
+    pub function: u32,
 }
 
 impl Maps {
@@ -71,6 +82,7 @@ impl Maps {
             elements: space(part.elements),
             data: space(part.data),
             constant: None,
+            poll: None,
         }
     }
 }
@@ -174,6 +186,51 @@ impl Reencode for Remap<'_> {
         }
         wasm_encoder::reencode::utils::instruction(self, op)
     }
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: wasmparser::FunctionBody<'_>,
+    ) -> Result<(), ReError<Unmapped>> {
+        let Some(poll) = self.maps.poll else {
+            return wasm_encoder::reencode::utils::parse_function_body(self, code, body);
+        };
+        let mut f = self.new_function_with_parsed_locals(&body)?;
+        // What runs for ever loops or calls for ever; a function that makes no call can only loop.
+        if makes_calls(&body)? {
+            code::poll(&mut f, poll);
+        }
+        let mut ops = body.get_operators_reader()?;
+        while !ops.eof() {
+            let op = ops.read()?;
+            let head = matches!(op, Operator::Loop { .. });
+            f.instruction(&self.instruction(op)?);
+            if head {
+                code::poll(&mut f, poll);
+            }
+        }
+        code.function(&f);
+        Ok(())
+    }
+}
+
+/// Whether a function calls others.
+fn makes_calls(body: &wasmparser::FunctionBody<'_>) -> Result<bool, wasmparser::BinaryReaderError> {
+    let mut ops = body.get_operators_reader()?;
+    while !ops.eof() {
+        use Operator::{Call, CallIndirect, CallRef, ReturnCall, ReturnCallIndirect, ReturnCallRef};
+        if matches!(
+            ops.read()?,
+            Call { .. }
+                | CallIndirect { .. }
+                | CallRef { .. }
+                | ReturnCall { .. }
+                | ReturnCallIndirect { .. }
+                | ReturnCallRef { .. }
+        ) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The module under construction. Indices are handed out in call order; all imports come first.

@@ -19,7 +19,8 @@
 //!
 //! A projection of an object exports the same, with its own entry point and hashes only, and `base` for an ET_DYN file; its table base is 1. It has no data and no `init`:
 //! a new process starts from the start image. A projection of a WASI module exports `_dispatch`, the entry point, and
-//! what the module exported (but `_start`); its data segments come along as passive segments, which the entry point copies in.
+//! what the module exported (but `_start`); its data segments come along as passive segments, which the entry point copies in. It has the code map's memory before
+//! its own, of which it reads the poll word, and imports `vkernel.poll` for when that is set.
 //!
 //! # Custom sections of the megabinary, in this order
 //!
@@ -59,8 +60,7 @@ pub const FS_SECTION: &str = "megalith.fs";
 pub const PAD_SECTION: &str = "megalith.pad";
 /// Name of the custom section that says where each file's part lies ([`Units`], postcard).
 pub const UNITS_SECTION: &str = "megalith.units";
-/// The only module that WASI modules may import from.
-pub const WASI_MODULE: &str = "wasi_snapshot_preview1";
+pub use megalith_abi::WASI_MODULE;
 /// What `_dispatch` returns for a hash it does not know: -EACCES.
 pub const EACCES: i32 = -13;
 /// Engines refuse modules larger than this (1 GiB).

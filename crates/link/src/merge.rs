@@ -216,17 +216,15 @@ fn import_all(asm: &mut Assembler, objects: &[CheckedObject<'_>], wasi: &[Checke
     Ok(imports)
 }
 
+/// A memory of `pages` pages that does not grow.
+pub fn fixed_memory(pages: u64) -> MemoryType {
+    MemoryType { minimum: pages, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None }
+}
+
 /// Declares the memories and register globals of the object unit. They get the indices that the contract gives them, so call this first.
 pub fn declare_object_unit(asm: &mut Assembler) -> Result<(), Error> {
-    let memory = |pages| MemoryType {
-        minimum: pages,
-        maximum: Some(pages),
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    };
-    let mem = asm.memory(memory(MEM_PAGES), "memory");
-    let map = asm.memory(memory(MAP_PAGES), "map");
+    let mem = asm.memory(fixed_memory(MEM_PAGES), "memory");
+    let map = asm.memory(fixed_memory(MAP_PAGES), "map");
     asm.export("memory", ExportKind::Memory, mem)?;
     asm.export("map", ExportKind::Memory, map)?;
     for i in 0..GLOBALS {
@@ -481,6 +479,16 @@ pub fn check_wasi_module(name: &str, module: &Module<'_>) -> Result<(), Error> {
                 format!("imports {}.{}; only functions of {WASI_MODULE} are there", import.module, import.name),
             ));
         }
+    }
+    for (i, import) in (0..).zip(&module.imports) {
+        let want = code::wasi_type(import.name);
+        if want.is_none() || want.as_ref() != module.function_type(i) {
+            let why = if want.is_none() { "is not a function of WASI preview 1" } else { "has another type there" };
+            return Err(Error::contract(name, format!("imports {}.{}, which {why}", import.module, import.name)));
+        }
+    }
+    if module.memories.len() > 1 {
+        return Err(Error::contract(name, "has more than one memory; WASI preview 1 knows one"));
     }
     if module.memories.iter().any(|m| m.shared) {
         return Err(Error::contract(name, "has a shared memory; threads are not supported"));

@@ -1,11 +1,11 @@
 //! Cutting one file's part out of a megabinary.
 
-use crate::assemble::{Assembler, Maps};
+use crate::assemble::{Assembler, Maps, Poll};
 use crate::layout::{ObjectUnit, Part, Span, Units, WasiUnit};
-use crate::merge::{declare_base, declare_object_unit, declare_table, share_object_unit, trampoline};
+use crate::merge::{declare_base, declare_object_unit, declare_table, fixed_memory, share_object_unit, trampoline};
 use crate::module::Module;
 use crate::{Error, FS_SECTION, FileHash, UNITS_SECTION, code, features, hex};
-use megalith_abi::{FileMeta, VKERNEL_MODULE};
+use megalith_abi::{FileMeta, MAP_PAGES, VKERNEL_MODULE, WASI_POLL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wasm_encoder::ExportKind;
@@ -182,6 +182,9 @@ impl<'a> Megabinary<'a> {
         let mut asm = Assembler::default();
         let mut maps = Maps::of(&unit.part);
         maps.functions.fixed = self.import(&mut asm, &unit.imports.iter().copied().collect())?.0;
+        // The engine counts on the order: the code map's memory first, then the module's own.
+        let function = asm.import(VKERNEL_MODULE, WASI_POLL, &code::unit_type())?;
+        maps.poll = Some(Poll { memory: asm.memory(fixed_memory(MAP_PAGES), "map"), function });
         let (_, _, maps) = asm.place(&unit.entry_point, &self.module, maps, false)?;
         let entry = maps.functions.map(last).ok_or_else(damaged)?;
         asm.export(&unit.entry_point, ExportKind::Func, entry)?;

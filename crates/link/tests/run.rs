@@ -69,6 +69,7 @@ fn linker(engine: &Engine) -> Linker<Kernel> {
         },
     )
     .expect("defined");
+    l.func_wrap("vkernel", "poll", || ()).expect("defined");
     l.func_wrap("wasi_snapshot_preview1", "proc_exit", |mut c: Caller<'_, Kernel>, status: i32| {
         c.data_mut().status = Some(status)
     })

@@ -8,7 +8,7 @@ use crate::gate;
 use crate::kernel::Kernel;
 use crate::mm::{AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
 use crate::process::{FsState, Ids, Image, Rlimits};
-use crate::program::Program;
+use crate::program::{Abi, Program};
 use megalith_abi::PIE_BASE;
 use megalith_vfs::{Access, At, Cred, Location, WalkFlags};
 use std::sync::Arc;
@@ -90,12 +90,21 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
     let mut space = AddressSpace::new(&k.slots, &k.budget)?;
     space.limit_as = limits[9].0;
     space.limit_data = limits[2].0;
-    let base = if program.meta.fixed { 0 } else { u64::from(PIE_BASE) };
-    map_program(&mut space, &program, base, &passed.location)?;
-    let top = space.map_stack(limits[3].0.min(8 << 20))?;
-    let mut random = [0u8; 16];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let stack = build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?;
+    let stack = match program.abi {
+        Abi::Linux => {
+            let base = if program.meta.fixed { 0 } else { u64::from(PIE_BASE) };
+            map_program(&mut space, &program, base, &passed.location)?;
+            let top = space.map_stack(limits[3].0.min(8 << 20))?;
+            let mut random = [0u8; 16];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+            build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?
+        }
+        // Its memory comes with its instance, and it asks for arguments and environment.
+        Abi::Wasi => {
+            check_size(&argv, &q.envp)?;
+            Stack { rsp: 0, auxv: Vec::new() }
+        }
+    };
     let name = q.path.rsplit(|&c| c == b'/').next().unwrap_or_default();
     let join = |v: &[Vec<u8>]| -> Arc<[u8]> { v.iter().flat_map(|s| s.iter().copied().chain([0])).collect() };
     let image = Image {
@@ -172,6 +181,18 @@ fn map_program(space: &mut AddressSpace, program: &Program, base: u64, exe: &Loc
     }
     space.set_brk_start(brk);
     space.map_code(base, program)
+}
+
+/// `E2BIG` when arguments and variables are too long.
+fn check_size(argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<()> {
+    let mut total = 0;
+    for s in argv.iter().chain(envp) {
+        total += s.len() + 9;
+        if s.len() >= ARG_MAX_ONE || total > ARG_MAX {
+            return Err(Errno::E2BIG);
+        }
+    }
+    Ok(())
 }
 
 struct Stack {

@@ -11,15 +11,25 @@ use std::sync::{Arc, OnceLock};
 /// SHA-256 of a file's bytes.
 pub type Hash = [u8; 32];
 
-/// One recompiled ELF file.
+/// What a program expects of the kernel: which of its doors it uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Abi {
+    /// x86-64 Linux system calls, from recompiled code ([`crate::Task::syscall`]).
+    Linux,
+    /// WASI preview 1 ([`crate::Task::wasi_call`]).
+    Wasi,
+}
+
+/// One recompiled ELF file, or one WASI module.
 pub struct Program {
+    pub abi: Abi,
     /// SHA-256 of the file.
     pub hash: Hash,
     /// Size of the file in bytes.
     pub size: u64,
     /// Name of its entry point, e.g. `ls_start`.
     pub entry_point: String,
-    /// What recompilation recorded.
+    /// What recompilation recorded; empty for a WASI module.
     pub meta: Arc<FileMeta>,
     /// Index of the file's first function in the table of the instance that runs it (1 in a projection).
     pub table_base: u32,
@@ -31,7 +41,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Describes a program; `engine` is handed back with each [`crate::Task`] that runs it.
+    /// Describes a recompiled program; `engine` is handed back with each [`crate::Task`] that runs it.
     pub fn new(
         hash: Hash,
         size: u64,
@@ -41,7 +51,19 @@ impl Program {
         source: MapSource,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        Program { hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new() }
+        let abi = Abi::Linux;
+        Program { abi, hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new() }
+    }
+
+    /// Describes a WASI module.
+    pub fn wasi(
+        hash: Hash,
+        size: u64,
+        entry_point: String,
+        source: MapSource,
+        engine: Arc<dyn Any + Send + Sync>,
+    ) -> Program {
+        Program { abi: Abi::Wasi, ..Program::new(hash, size, entry_point, Arc::default(), 0, source, engine) }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

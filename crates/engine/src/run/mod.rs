@@ -12,16 +12,18 @@ mod program;
 mod registers;
 #[cfg(all(test, feature = "compile"))]
 mod tests;
+mod wasi;
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use megalith_vkernel::{FaultInfo, Launcher, Machine, Start, Task};
 use wasmtime::{Engine, Instance, Linker, Store, Trap, TypedFunc};
 
 pub use code::CodeFile;
 pub use program::ProgramCode;
+pub use wasi::WasiCode;
 
 use memory::SlotBases;
 use registers::{Handles, Registers};
@@ -46,6 +48,15 @@ struct Inner {
     threads: Arc<pool::Threads>,
     report: Report,
     refused: AtomicBool,
+    /// Made when the first WASI program is added.
+    wasi: OnceLock<Result<wasi::WasiEngine, String>>,
+}
+
+/// The run side's configuration, but for the size of stacks.
+fn config() -> wasmtime::Config {
+    let mut c = crate::config::config();
+    c.with_host_memory(Arc::new(memory::Memories)).with_custom_code_memory(Some(Arc::new(code::Published)));
+    c
 }
 
 thread_local! {
@@ -59,11 +70,8 @@ impl Runtime {
     /// # Errors
     /// When wasmtime refuses its configuration on this host.
     pub fn new(report: Report) -> anyhow::Result<Runtime> {
-        let mut c = crate::config::config();
-        c.max_wasm_stack(pool::WASM_STACK)
-            .async_stack_size(pool::WASM_STACK)
-            .with_host_memory(Arc::new(memory::Memories))
-            .with_custom_code_memory(Some(Arc::new(code::Published)));
+        let mut c = config();
+        c.max_wasm_stack(pool::WASM_STACK).async_stack_size(pool::WASM_STACK);
         let engine = Engine::new(&c).map_err(|e| anyhow::anyhow!("cannot set up wasmtime: {e:#}"))?;
         fault::install().map_err(|e| anyhow::anyhow!("cannot take SIGBUS over: {e}"))?;
         let mut linker = Linker::new(&engine);
@@ -74,11 +82,20 @@ impl Runtime {
             threads: Arc::default(),
             report,
             refused: AtomicBool::new(false),
+            wasi: OnceLock::new(),
         })))
     }
 }
 
 impl Runtime {
+    /// Makes what WASI programs need. To be called before the first one runs, while everything is still allowed; costs nothing the second time.
+    ///
+    /// # Errors
+    /// When wasmtime refuses its configuration on this host.
+    pub fn prepare_wasi(&self) -> anyhow::Result<()> {
+        self.0.wasi().map(drop).map_err(anyhow::Error::msg)
+    }
+
     /// Whether some program did not start because its code failed its check; that process looks killed.
     pub fn refused(&self) -> bool {
         self.0.refused.load(Ordering::Acquire)
@@ -116,6 +133,9 @@ impl Inner {
     /// One instance, until its trampoline is left. The task is dropped after the instance.
     fn run(&self, task: Task, start: Start) -> Result<(), String> {
         let program = Arc::clone(task.program());
+        if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
+            return self.run_wasi(task, code, &start);
+        }
         let slot = Arc::clone(task.slot());
         let code = program
             .engine

@@ -3,6 +3,8 @@
 //! Guest pages are host pages. The host never gets PROT_EXEC: recompiled code lives elsewhere, so executable is a
 //! property of the tree alone.
 
+mod linear;
+
 use super::scan;
 use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
 use crate::errno::{Errno, Result, last};
