@@ -17,8 +17,19 @@ const READ: u64 = 1 << 1;
 /// fd_write, fd_allocate, fd_filestat_set_size.
 const WRITE: u64 = 1 << 6 | 1 << 8 | 1 << 22;
 
-const APPEND: u32 = 1;
-const NONBLOCK: u32 = 4;
+/// `fdflags` and the status flags of open(2) that they stand for. rsync is more than Linux has; sync is the nearest.
+const FD_FLAGS: [(u32, u32); 5] =
+    [(1, OpenFlags::O_APPEND), (2, O_DSYNC), (4, OpenFlags::O_NONBLOCK), (8, O_SYNC), (16, O_SYNC)];
+const O_DSYNC: u32 = 0o10000;
+const O_SYNC: u32 = 0o4_010_000;
+
+/// Status flags of `fdflags`; `EINVAL` for unknown ones.
+pub(super) fn status_flags(fdflags: u32) -> Result<u32> {
+    if fdflags > 0x1f {
+        return Err(Errno::EINVAL);
+    }
+    Ok(FD_FLAGS.iter().filter(|f| fdflags & f.0 != 0).fold(0, |s, f| s | f.1))
+}
 
 /// Vectors of one call (`IOV_MAX`).
 const VECTORS: u32 = 1024;
@@ -103,7 +114,12 @@ pub(super) fn sync(c: &mut Call<'_, '_>) -> Result<()> {
 
 fn rights(f: &OpenFile) -> u64 {
     let mut r = ALL_RIGHTS;
-    if matches!(&f.object, Object::Stream(s) if s.seek(0, 1).is_err()) {
+    let seekable = match &f.object {
+        Object::Stream(s) => s.seek(0, 1).is_ok(),
+        Object::Inode(i) => i.file_type() != FileType::Directory,
+        Object::Path => false,
+    };
+    if !seekable {
         r &= !SEEKING;
     }
     if !f.readable() {
@@ -118,21 +134,23 @@ pub(super) fn fdstat_get(c: &mut Call<'_, '_>) -> Result<()> {
     let f = c.file(0)?;
     let mut b = [0u8; 24];
     b[0] = filetype(f.stat()?.file_type());
-    let flags =
-        if f.flags() & OpenFlags::O_APPEND != 0 { APPEND } else { 0 } | if f.nonblocking() { NONBLOCK } else { 0 };
-    b[2..4].copy_from_slice(&(flags as u16).to_le_bytes());
+    let has = |flag: u32| f.flags() & flag == flag;
+    let flags = u16::from(has(OpenFlags::O_APPEND))
+        | u16::from(has(O_DSYNC) && !has(O_SYNC)) << 1
+        | u16::from(f.nonblocking()) << 2
+        | u16::from(has(O_SYNC)) << 4;
+    b[2..4].copy_from_slice(&flags.to_le_bytes());
     b[8..16].copy_from_slice(&rights(&f).to_le_bytes());
     b[16..24].copy_from_slice(&ALL_RIGHTS.to_le_bytes());
     c.c.put(c.ptr(1), &b)
 }
 pub(super) fn fdstat_set_flags(c: &mut Call<'_, '_>) -> Result<()> {
     let f = c.file(0)?;
-    let flags = c.u32(1);
-    if flags & !(APPEND | NONBLOCK) != 0 {
+    let new = status_flags(c.u32(1))?;
+    // As F_SETFL: how writes are made durable is decided when a file is opened.
+    if new & !(OpenFlags::O_APPEND | OpenFlags::O_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
-    let new = if flags & APPEND != 0 { OpenFlags::O_APPEND } else { 0 }
-        | if flags & NONBLOCK != 0 { OpenFlags::O_NONBLOCK } else { 0 };
     let old = f.flags();
     f.flags.store(old & !(OpenFlags::O_APPEND | OpenFlags::O_NONBLOCK) | new, Ordering::Relaxed);
     Ok(())
@@ -268,6 +286,9 @@ pub(super) fn renumber(c: &mut Call<'_, '_>) -> Result<()> {
 fn seek_to(c: &mut Call<'_, '_>, offset: u64, whence: u32, result: u64) -> Result<()> {
     if whence > 2 {
         return Err(Errno::EINVAL);
+    }
+    if matches!(&c.file(0)?.object, Object::Inode(i) if i.file_type() == FileType::Directory) {
+        return Err(Errno::EISDIR);
     }
     c.room(result, 8)?;
     let a = [int(c.fd(0)), offset, whence.into(), 0, 0, 0];

@@ -5,7 +5,7 @@
 //! `/etc/passwd` and `etc/passwd` arrive as the same call. [`place`] tells them apart as well as can be done.
 
 use super::Call;
-use super::fd::{filestat_bytes, set_times_args};
+use super::fd::{filestat_bytes, set_times_args, status_flags};
 use crate::errno::{Errno, Result};
 use crate::file::Object;
 use crate::sys::fs::{
@@ -25,8 +25,8 @@ const TRUNC: u32 = 8;
 
 /// `rights` that ask for reading: fd_read, fd_readdir.
 const READING: u64 = 1 << 1 | 1 << 14;
-/// Those that ask for writing: fd_datasync, fd_write, fd_allocate, fd_filestat_set_size.
-const WRITING: u64 = 1 | 1 << 6 | 1 << 8 | 1 << 22;
+/// Those that ask for writing: fd_write, fd_allocate, fd_filestat_set_size.
+const WRITING: u64 = 1 << 6 | 1 << 8 | 1 << 22;
 
 /// What to walk for descriptor argument `dir` and path argument `path`: a descriptor and a path as Linux's `*at` calls take them.
 fn place(c: &Call<'_, '_>, dir: usize, path: usize) -> Result<(i32, Vec<u8>)> {
@@ -142,7 +142,8 @@ pub(super) fn readlink(c: &mut Call<'_, '_>) -> Result<()> {
 
 pub(super) fn open(c: &mut Call<'_, '_>) -> Result<()> {
     let (oflags, rights, fdflags) = (c.u32(4), c.u64(5), c.u32(7));
-    if oflags & !(CREAT | DIRECTORY | EXCL | TRUNC) != 0 || fdflags & !0x1f != 0 {
+    let status = status_flags(fdflags)?;
+    if oflags & !(CREAT | DIRECTORY | EXCL | TRUNC) != 0 {
         return Err(Errno::EINVAL);
     }
     if oflags & (CREAT | DIRECTORY) == CREAT | DIRECTORY {
@@ -164,8 +165,7 @@ pub(super) fn open(c: &mut Call<'_, '_>) -> Result<()> {
     set(oflags & EXCL != 0, OpenFlags::O_EXCL);
     set(oflags & TRUNC != 0, OpenFlags::O_TRUNC);
     set(c.u32(1) & FOLLOW == 0, OpenFlags::O_NOFOLLOW);
-    set(fdflags & 1 != 0, OpenFlags::O_APPEND);
-    set(fdflags & 4 != 0, OpenFlags::O_NONBLOCK);
+    flags |= status;
     let fd = open_common(c.c, dir, &path, flags, 0o666, WalkFlags::FOLLOW)?;
     c.c.put_u32(result, fd as u32)
 }
