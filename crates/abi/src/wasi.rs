@@ -1,5 +1,7 @@
 //! What the linker, the engine and the vkernel agree on about ready-made WASI modules.
 
+use crate::{ADDR_LIMIT, PAGE_SIZE};
+
 /// The only module that WASI modules may import from.
 pub const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
@@ -60,9 +62,61 @@ pub const WASI_IMPORTS: &[(&str, &str, &str)] = &[
 /// Parameters that a function of [`WASI_IMPORTS`] has at most.
 pub const WASI_MAX_ARGS: usize = 9;
 
+/// The linear memory that a WASI program starts with, as far as its data segments fill it: what `aot/<target>/*.meta` holds for one.
+///
+/// The file has one page of header ([`StartImage::MAGIC`], then the address as a little-endian u64, then zeros), and the bytes follow, so that they can be
+/// mapped from it. A program without static data has the header alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StartImage {
+    /// Where the bytes go in the linear memory: a multiple of the page size.
+    pub address: u64,
+    /// A multiple of the page size of them.
+    pub bytes: Vec<u8>,
+}
+
+impl StartImage {
+    /// First bytes of the file.
+    pub const MAGIC: &[u8; 16] = b"megalith-image/1";
+    /// Bytes before the image's own.
+    pub const HEADER: usize = PAGE_SIZE as usize;
+
+    /// The file's contents.
+    pub fn to_file(&self) -> Vec<u8> {
+        let mut file = Self::MAGIC.to_vec();
+        file.extend_from_slice(&self.address.to_le_bytes());
+        file.resize(Self::HEADER, 0);
+        file.extend_from_slice(&self.bytes);
+        file
+    }
+
+    /// Address and length of the image in a file of `size` bytes that begins with `header`; `None` when it is no such file, or the image would not
+    /// lie in a linear memory.
+    pub fn place(header: &[u8], size: u64) -> Option<(u64, u64)> {
+        let address = header.strip_prefix(Self::MAGIC)?.get(..8)?;
+        let address = u64::from_le_bytes(address.try_into().ok()?);
+        let len = size.checked_sub(Self::HEADER as u64)?;
+        let page = u64::from(PAGE_SIZE);
+        let fits = address.checked_add(len).is_some_and(|end| end <= u64::from(ADDR_LIMIT));
+        (address % page == 0 && len % page == 0 && fits).then_some((address, len))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn image_files_say_where_they_go() {
+        let image = StartImage { address: 0x3000, bytes: vec![7; 0x2000] };
+        let file = image.to_file();
+        assert_eq!(StartImage::place(&file, file.len() as u64), Some((0x3000, 0x2000)));
+        assert_eq!(file[StartImage::HEADER..], image.bytes);
+        assert_eq!(StartImage::place(&file, file.len() as u64 - 1), None);
+        assert_eq!(StartImage::place(&file, 10), None);
+        assert_eq!(StartImage::place(b"megalith-image/2", 4096), None);
+        let high = StartImage { address: 0xffff_f000, bytes: vec![0; 4096] }.to_file();
+        assert_eq!(StartImage::place(&high, high.len() as u64), None);
+    }
 
     #[test]
     fn the_list_is_whole() {

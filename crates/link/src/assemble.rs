@@ -59,6 +59,8 @@ pub struct Maps {
     pub constant: Option<(u32, i32)>,
     /// Polls to put into the functions.
     pub poll: Option<Poll>,
+    /// Data segments of the source that are left without bytes.
+    pub emptied: BTreeSet<u32>,
 }
 
 /// Where code looks for something to do, and what it then calls; output indices.
@@ -83,6 +85,7 @@ impl Maps {
             data: space(part.data),
             constant: None,
             poll: None,
+            emptied: BTreeSet::new(),
         }
     }
 }
@@ -376,7 +379,12 @@ impl Assembler {
                 _ => remap.parse_element(&mut self.elements, element.clone()).map_err(err)?,
             }
         }
-        for data in slice(&source.data, 0, maps.data.range).ok_or_else(|| space("data segments"))? {
+        let segments = slice(&source.data, 0, maps.data.range).ok_or_else(|| space("data segments"))?;
+        for (index, data) in (maps.data.range.first..).zip(segments) {
+            if maps.emptied.contains(&index) {
+                self.data.passive([]);
+                continue;
+            }
             self.data_bytes += data.data.len();
             if let (true, wasmparser::DataKind::Active { memory_index, offset_expr }) = (defer, &data.kind) {
                 out.data.push(Deferred {
@@ -490,6 +498,16 @@ fn item_count(element: &wasmparser::Element<'_>) -> u32 {
     match &element.items {
         wasmparser::ElementItems::Functions(items) => items.count(),
         wasmparser::ElementItems::Expressions(_, items) => items.count(),
+    }
+}
+
+/// Where an active data segment goes, when its offset is a plain constant.
+pub fn constant_offset(data: &wasmparser::Data<'_>) -> Option<u32> {
+    let wasmparser::DataKind::Active { offset_expr, .. } = &data.kind else { return None };
+    let mut ops = offset_expr.get_operators_reader();
+    match (ops.read(), ops.read()) {
+        (Ok(Operator::I32Const { value }), Ok(Operator::End)) => Some(value as u32),
+        _ => None,
     }
 }
 

@@ -134,16 +134,23 @@ pub fn resume(run: u32) -> Function {
     f
 }
 
-/// The entry point of a WASI module: what instantiation would have done, then its start function and `_start`.
-pub fn wasi_entry(segments: &DeferredSegments, start: Option<u32>, main: u32) -> Function {
+/// The entry point of a WASI module: what instantiation would have done, then its start function and `_start`. Data are only copied where the global `filled`,
+/// if there is one, reads as 0.
+pub fn wasi_entry(segments: &DeferredSegments, filled: Option<u32>, start: Option<u32>, main: u32) -> Function {
     let mut f = Function::new([]);
     for s in &segments.elements {
         f.raw(s.offset.iter().copied()).instruction(&I::I32Const(0)).instruction(&I::I32Const(s.len as i32));
         f.instruction(&I::TableInit { elem_index: s.segment, table: s.target }).instruction(&I::ElemDrop(s.segment));
     }
+    if let Some(filled) = filled {
+        f.instruction(&I::GlobalGet(filled)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
+    }
     for s in &segments.data {
         f.raw(s.offset.iter().copied()).instruction(&I::I32Const(0)).instruction(&I::I32Const(s.len as i32));
         f.instruction(&I::MemoryInit { mem: s.target, data_index: s.segment }).instruction(&I::DataDrop(s.segment));
+    }
+    if filled.is_some() {
+        f.instruction(&I::End);
     }
     if let Some(start) = start {
         f.instruction(&I::Call(start));

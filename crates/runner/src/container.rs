@@ -10,7 +10,7 @@ use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind};
 use megalith_run::options::{RunOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{Policy, Program, ProgramTable};
+use megalith_vkernel::{ImageFile, Policy, Program, ProgramTable};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -54,7 +54,8 @@ fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Progra
     let code = CodeFile::map(&file, aot.code_size, aot.code_hash.0).map_err(bad)?;
     if binary.kind == Kind::Wasi {
         let engine = Arc::new(WasiCode::new(&binary.entry_point, code));
-        return Ok(Program::wasi(binary.hash.0, binary.size, binary.entry_point.clone(), source, engine));
+        let image = ImageFile::new(bundle.aot_file(&aot.meta)?.into(), aot.meta_size, aot.meta_hash.0);
+        return Ok(Program::wasi(binary.hash.0, binary.size, binary.entry_point.clone(), source, image, engine));
     }
     let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
     let meta = Arc::new(meta(bundle, aot)?);

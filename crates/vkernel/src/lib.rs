@@ -35,7 +35,7 @@ mod tests;
 
 pub use gate::Policy;
 pub use kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};
-pub use program::{Abi, Hash, Program, ProgramTable};
+pub use program::{Abi, Hash, ImageFile, Program, ProgramTable};
 pub use regs::{Machine, Regs};
 pub use sys::{Support, SyscallEntry, docs_markdown, table};
 pub use task::{FaultInfo, Outcome, Start, Task};

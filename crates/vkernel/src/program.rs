@@ -1,8 +1,10 @@
 //! The programs that may start: one per recompiled file, found by hash.
 
-use crate::errno::Result;
-use megalith_abi::FileMeta;
+use crate::errno::{Errno, Result};
+use crate::mm::MapSource as MappedFile;
+use megalith_abi::{FileMeta, StartImage};
 use megalith_vfs::MapSource;
+use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,6 +40,53 @@ pub struct Program {
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
+    image: Option<ImageFile>,
+}
+
+/// File with the start image of a WASI module ([`StartImage`]).
+pub struct ImageFile {
+    fd: Arc<OwnedFd>,
+    size: u64,
+    hash: Hash,
+    checked: OnceLock<Option<(MappedFile, u64)>>,
+}
+
+impl ImageFile {
+    /// A file of `size` bytes that nobody changes. `hash` is what its bytes must have; they are checked at first use.
+    pub fn new(fd: OwnedFd, size: u64, hash: Hash) -> ImageFile {
+        ImageFile { fd: Arc::new(fd), size, hash, checked: OnceLock::new() }
+    }
+
+    /// What to map, and where.
+    fn check(&self) -> Option<(MappedFile, u64)> {
+        let mut digest = Sha256::new();
+        let mut header = Vec::new();
+        let mut buf = vec![0u8; 256 << 10];
+        let mut at = 0;
+        while at < self.size {
+            let n = rustix::io::pread(&*self.fd, &mut buf, at).ok().filter(|&n| n > 0)?;
+            let bytes = buf.get(..n)?;
+            if at == 0 {
+                header.extend_from_slice(bytes.get(..64)?);
+            }
+            digest.update(bytes);
+            at += n as u64;
+        }
+        let (address, len) = StartImage::place(&header, self.size)?;
+        if at != self.size || <Hash>::from(digest.finalize()) != self.hash {
+            return None;
+        }
+        let source = MappedFile {
+            fd: Arc::clone(&self.fd),
+            base: StartImage::HEADER as u64,
+            size: len,
+            sealed: false,
+            truncatable: false,
+            path: Arc::from(&b"[start image]"[..]),
+            ino: 0,
+        };
+        Some((source, address))
+    }
 }
 
 impl Program {
@@ -52,7 +101,7 @@ impl Program {
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
         let abi = Abi::Linux;
-        Program { abi, hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new() }
+        Program { abi, hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new(), image: None }
     }
 
     /// Describes a WASI module.
@@ -61,9 +110,20 @@ impl Program {
         size: u64,
         entry_point: String,
         source: MapSource,
+        image: ImageFile,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        Program { abi: Abi::Wasi, ..Program::new(hash, size, entry_point, Arc::default(), 0, source, engine) }
+        let p = Program::new(hash, size, entry_point, Arc::default(), 0, source, engine);
+        Program { abi: Abi::Wasi, image: Some(image), ..p }
+    }
+
+    /// The start image of a WASI module: what to map where. `EIO` when the file is not what it must be.
+    pub(crate) fn start_image(&self) -> Result<Option<(&MappedFile, u64)>> {
+        let Some(image) = &self.image else { return Ok(None) };
+        match image.checked.get_or_init(|| image.check()) {
+            Some((source, address)) => Ok(Some((source, *address))),
+            None => Err(Errno::EIO),
+        }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

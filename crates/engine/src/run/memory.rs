@@ -134,9 +134,8 @@ unsafe impl MemoryCreator for Memories {
                 Ok(Box::new(SlotMemory { base: s.map, bytes: MAP_BYTES }))
             }
             (Current::WasiLinear(memory), minimum, _) => {
-                let mut area = LinearArea { memory, bytes: 0 };
-                area.grow_to(minimum).map_err(|e| format!("its memory of {minimum} bytes: {e}"))?;
-                Ok(Box::new(area))
+                memory.begin(minimum).map_err(|e| format!("its memory of {minimum} bytes: {e}"))?;
+                Ok(Box::new(LinearArea { memory, bytes: minimum }))
             }
             (Current::Wasi(..) | Current::None, ..) => Err("a memory that nobody asked for".into()),
         }

@@ -17,6 +17,7 @@ pub use table::{WasiEntry, docs_markdown, table};
 use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
 use crate::file::{Object, OpenFile};
 use crate::mm::{AddressSpace, Prot, Slot};
+use crate::program::Program;
 use crate::regs::{Machine, Regs};
 use crate::signal::SIGSEGV;
 use crate::sys::Ctx;
@@ -111,16 +112,23 @@ impl Machine for NoRegisters {
 }
 
 /// The linear memory of a WASI process, for the engine.
-#[derive(Clone)]
 pub struct WasiMemory {
     slot: Arc<Slot>,
     space: Arc<Mutex<AddressSpace>>,
+    program: Arc<Program>,
 }
 
 impl WasiMemory {
     /// Where it begins. [`crate::mm::RESERVED`] bytes are the slot's; those behind the end of the memory are inaccessible.
     pub fn base(&self) -> *mut u8 {
         self.slot.memory0()
+    }
+    /// Makes it, `size` bytes large (a page multiple), with the program's start image.
+    ///
+    /// # Errors
+    /// `ENOMEM` past a limit, `EIO` when the start image is damaged, `ENOEXEC` when it does not fit.
+    pub fn begin(&self, size: usize) -> Result<()> {
+        lock(&self.space).map_linear(size as u64, self.program.start_image()?)
     }
     /// Makes it larger: `from` bytes, the size now, become `to`. Both are page multiples.
     ///
@@ -135,7 +143,8 @@ impl WasiMemory {
 impl Task {
     /// The memory to make an instance with.
     pub fn wasi_memory(&self) -> WasiMemory {
-        WasiMemory { slot: Arc::clone(self.slot()), space: Arc::clone(&self.space) }
+        let (slot, program) = (Arc::clone(self.slot()), Arc::clone(self.program()));
+        WasiMemory { slot, space: Arc::clone(&self.space), program }
     }
 
     /// To be called once, before the program starts. False: the process was killed already.

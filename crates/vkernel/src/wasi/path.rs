@@ -152,9 +152,7 @@ pub(super) fn open(c: &mut Call<'_, '_>) -> Result<()> {
     let result = c.ptr(8);
     c.room(result, 4)?;
     let (dir, path) = place(c, 0, 2)?;
-    // A directory is only ever read, whatever rights come along.
-    let write = rights & WRITING != 0 && oflags & DIRECTORY == 0;
-    let mut flags = match (write, rights & READING != 0) {
+    let mut flags = match (rights & WRITING != 0, rights & READING != 0) {
         (true, true) => OpenFlags::O_RDWR,
         (true, false) => OpenFlags::O_WRONLY,
         (false, _) => OpenFlags::O_RDONLY,

@@ -1,9 +1,26 @@
 //! The linear memory of a WASI module: one area from address 0 on, which grows at its end.
 
-use super::{AddressSpace, Backing, LIMIT, Label, PAGE, Prot, Vma};
+use super::{AddressSpace, Backing, LIMIT, Label, MapSource, PAGE, Prot, Vma};
 use crate::errno::{Errno, Result};
 
 impl AddressSpace {
+    /// Makes a linear memory of `size` bytes (a page multiple), zeros but for the pages of `image`: (file, address). Its size is the image's length.
+    pub fn map_linear(&mut self, size: u64, image: Option<(&MapSource, u64)>) -> Result<()> {
+        let Some((source, at)) = image.filter(|(source, _)| source.size > 0) else { return self.grow_linear(0, size) };
+        let end = at.checked_add(source.size).filter(|&end| end <= size).ok_or(Errno::ENOEXEC)?;
+        if !at.is_multiple_of(PAGE) || !end.is_multiple_of(PAGE) || size > LIMIT {
+            return Err(Errno::ENOEXEC);
+        }
+        self.grow_linear(0, at)?;
+        if self.total.saturating_add(source.size) > self.limit_as || self.budget.refuses(source.size) {
+            return Err(Errno::ENOMEM);
+        }
+        let backing = Backing::File { source: source.clone(), offset: 0, shared: false };
+        self.host_map(at, end, Prot::RW, &backing)?;
+        self.insert(at, Vma { end, prot: Prot::RW, backing, label: Label::None, text: false, may_write: true });
+        self.grow_linear(end, size)
+    }
+
     /// Makes the bytes from `from` to `to` (both page multiples) readable and writable zeros; `from` is where the linear memory ends now.
     /// `ENOMEM` past the limits of the process (RLIMIT_AS) or the container (`--memory`), or of the address space.
     pub fn grow_linear(&mut self, from: u64, to: u64) -> Result<()> {
