@@ -175,9 +175,17 @@ fn an_unwound_program_goes_on_at_its_label() {
 fn a_wasi_module_runs_through_the_same_gate() {
     let engine = Engine::default();
     let mega = megabinary();
-    let projection = Megabinary::parse(&mega).expect("parses").project(&hash(4)).expect("projects");
-    for wasm in [&mega, &projection] {
+    let parsed = Megabinary::parse(&mega).expect("parses");
+    let projection = parsed.project(&hash(4)).expect("projects");
+    let image = parsed.start_image(&hash(4)).expect("is whole").expect("there");
+    assert_eq!((image.address, image.bytes.len()), (0, 4096));
+    assert_eq!(&image.bytes[1024..1039], b"hello from wasi");
+    for (wasm, image) in [(&mega, None), (&projection, Some(&image))] {
         let (mut store, instance) = start(&engine, wasm, Kernel::default());
+        if let Some(image) = image {
+            let memory = instance.get_memory(&mut store, "memory").expect("there");
+            memory.write(&mut store, image.address as usize, &image.bytes).expect("fits");
+        }
         assert_eq!(dispatch(&mut store, &instance, &hash(4)), 0);
         assert_eq!(String::from_utf8_lossy(&store.data().out), "hello from wasi\n");
         assert_eq!(store.data().status, Some(3));

@@ -134,7 +134,8 @@ impl Inner {
     fn run(&self, task: Task, start: Start) -> Result<(), String> {
         let program = Arc::clone(task.program());
         if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
-            return self.run_wasi(task, code, &start);
+            self.run_wasi(task, code, &start);
+            return Ok(());
         }
         let slot = Arc::clone(task.slot());
         let code = program

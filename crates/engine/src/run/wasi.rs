@@ -3,7 +3,8 @@
 //! They have a wasmtime engine of their own, configured alike but for the host stack: code that was not recompiled by us sheds no
 //! frames, and must not fill a guest thread's whole stack with them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, bail};
 use megalith_abi::{VKERNEL_MODULE, WASI_IMPORTS, WASI_MAX_ARGS, WASI_MODULE, WASI_POLL};
@@ -163,38 +164,56 @@ impl Inner {
         self.wasi.get_or_init(|| WasiEngine::new().map_err(|e| format!("{e:#}"))).as_ref().map_err(Clone::clone)
     }
 
-    /// One WASI process, from start to end.
-    pub(super) fn run_wasi(&self, mut task: Task, code: &WasiCode, start: &Start) -> Result<(), String> {
-        let wasi = self.wasi()?;
-        let loaded =
-            code.loaded(wasi).inspect_err(|_| self.refused.store(true, std::sync::atomic::Ordering::Release))?;
-        let Start::Program { hash, .. } = start else {
-            return Err(format!("{}: a WASI program cannot be resumed", code.name));
-        };
-        if !task.wasi_start() {
-            return Ok(());
+    /// One WASI process, from start to end. What keeps it from starting is reported before the process is gone, and with it perhaps the container.
+    pub(super) fn run_wasi(&self, mut task: Task, code: &WasiCode, start: &Start) {
+        match (self.load_wasi(&task, code), start) {
+            (Ok((wasi, loaded)), Start::Program { hash, .. }) => {
+                if task.wasi_start() {
+                    self.drive_wasi(task, code, wasi, loaded, hash);
+                }
+            }
+            (Ok(_), Start::Resume(_)) => (self.report)(&format!("{}: a WASI program cannot be resumed", code.name)),
+            (Err(e), _) => {
+                self.refused.store(true, Ordering::Release);
+                (self.report)(&e);
+            }
         }
-        let slot = Arc::clone(task.slot());
-        let bases = SlotBases { mem: slot.memory0(), map: slot.memory1() };
+    }
+
+    /// Engine and module, both checked.
+    fn load_wasi<'a>(&'a self, task: &Task, code: &'a WasiCode) -> Result<(&'a WasiEngine, &'a Loaded), String> {
+        let wasi = self.wasi()?;
+        let image = |e| format!("start image of {}: {e}; rebuild it with `megalith compile`", code.name);
+        task.wasi_memory().check().map_err(image)?;
+        Ok((wasi, code.loaded(wasi)?))
+    }
+
+    fn drive_wasi(&self, task: Task, code: &WasiCode, wasi: &WasiEngine, loaded: &Loaded, hash: &[u64; 4]) {
+        let bases = SlotBases { mem: task.slot().memory0(), map: task.slot().memory1() };
         let linear = task.wasi_memory();
-        let mut store =
-            Store::new(&wasi.engine, WasiGuest { task: Box::new(task), tables: Tables { left: TABLE_ENTRIES } });
+        let guest = WasiGuest { task: Box::new(task), tables: Tables { left: TABLE_ENTRIES } };
+        let mut store = Store::new(&wasi.engine, guest);
         store.limiter(|g| &mut g.tables);
         fault::watch(&mut store, bases);
-        let instance = memory::with_wasi(bases, linear, || loaded.pre.instantiate(&mut store))
-            .map_err(|e| format!("cannot start {}: {e:#}", code.name))?;
-        let dispatch: TypedFunc<(i64, i64, i64, i64), i32> = instance
-            .get_module_export(&mut store, &loaded.dispatch)
-            .and_then(|e| e.into_func())
-            .and_then(|f| f.typed(&store).ok())
-            .ok_or_else(|| format!("{}: _dispatch has the wrong type", code.name))?;
-        let h = hash.map(|w| w as i64);
-        let result = dispatch.call(&mut store, (h[0], h[1], h[2], h[3]));
+        let started = memory::with_wasi(bases, linear, || loaded.pre.instantiate(&mut store))
+            .map_err(|e| format!("cannot start {}: {e:#}", code.name))
+            .and_then(|instance| {
+                let dispatch = instance.get_module_export(&mut store, &loaded.dispatch).and_then(|e| e.into_func());
+                dispatch
+                    .and_then(|f| f.typed(&store).ok())
+                    .ok_or_else(|| format!("{}: _dispatch has the wrong type", code.name))
+            });
+        let dispatch: TypedFunc<(i64, i64, i64, i64), i32> = match started {
+            Ok(f) => f,
+            Err(e) => return (self.report)(&e),
+        };
+        let [a, b, c, d] = hash.map(|w| w as i64);
+        let result = dispatch.call(&mut store, (a, b, c, d));
         let task = &mut store.data_mut().task;
         match result {
+            _ if task.ended() => {}
             Ok(0) => task.wasi_returned(),
-            Ok(e) => return Err(format!("{}: the module does not know its own hash ({e})", code.name)),
-            Err(_) if task.ended() => {}
+            Ok(e) => (self.report)(&format!("{}: the module does not know its own hash ({e})", code.name)),
             Err(e) => {
                 let (signal, what) = describe(&e);
                 task.wasi_trap(signal, &what);
@@ -202,8 +221,6 @@ impl Inner {
         }
         // The instance first, then the task: its slot may be reused at once.
         drop(store.into_data());
-        drop(slot);
-        Ok(())
     }
 }
 

@@ -123,6 +123,13 @@ impl WasiMemory {
     pub fn base(&self) -> *mut u8 {
         self.slot.memory0()
     }
+    /// Checks the program's start image, once for all its processes.
+    ///
+    /// # Errors
+    /// `EIO` when it is not what was built.
+    pub fn check(&self) -> Result<()> {
+        self.program.start_image().map(drop)
+    }
     /// Makes it, `size` bytes large (a page multiple), with the program's start image.
     ///
     /// # Errors
