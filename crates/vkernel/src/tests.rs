@@ -52,7 +52,7 @@ impl Machine for Fake {
 
 /// Keeps what it is to launch.
 #[derive(Default)]
-struct Collect(Mutex<Vec<(Task, Start)>>);
+pub(crate) struct Collect(pub(crate) Mutex<Vec<(Task, Start)>>);
 
 impl Launcher for Collect {
     fn launch(&self, task: Task, start: Start) {
@@ -128,7 +128,7 @@ fn program(seed: u8) -> Program {
     )
 }
 
-fn put_file(vfs: &Vfs, path: &str, bytes: &[u8], mode: u32) -> Location {
+pub(crate) fn put_file(vfs: &Vfs, path: &str, bytes: &[u8], mode: u32) -> Location {
     let root = vfs.root();
     let cred = Cred::root();
     let at = At { root: &root, base: &root, cred: &cred };

@@ -21,7 +21,7 @@ use super::{Inner, fault};
 /// Host stack that wasm frames of a WASI program may use.
 const STACK: usize = 16 << 20;
 /// Entries that all tables of a program may have together; they are host memory.
-const TABLE_ENTRIES: usize = 4 << 20;
+const TABLE_ENTRIES: usize = 1 << 20;
 
 /// wasmtime's data of one instance.
 pub(super) struct WasiGuest {

@@ -11,6 +11,8 @@ mod misc;
 mod path;
 mod poll;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use table::{WasiEntry, docs_markdown, table};
 

@@ -157,8 +157,11 @@ const SCRIPTS: &[Script] = &[
     ("fuzz", &[], "/opt/w/fuzz.wasm < /dev/null > /dev/null; echo $?", 0, "42\n", ""),
 ];
 
-/// Name, options, program, status, a part of stderr: programs that are the first process.
-const FIRST: &[(&str, &[&str], &[&str], i32, &str)] = &[
+/// Name, options, program, status, a part of stderr.
+type First = (&'static str, &'static [&'static str], &'static [&'static str], i32, &'static str);
+
+/// Programs that are the first process.
+const FIRST: &[First] = &[
     ("hello", &[], &["/opt/w/hello.wasm"], 0, ""),
     ("first-status", &[], &["/opt/w/args.wasm", "a"], 2, ""),
     ("timeout", &["--timeout", "1"], &["/opt/w/loop.wasm"], 124, ""),
