@@ -167,10 +167,14 @@ pub fn validate(wasm: &[u8]) -> Result<(), Error> {
 }
 
 /// Checks that `wasm` is a WASI preview 1 command that [`link`] takes: valid with [`features`], importing functions of [`WASI_MODULE`]
-/// only, exporting `_start`. `name` stands in the error.
-pub fn check_wasi(name: &str, wasm: &[u8]) -> Result<(), Error> {
+/// only, with the types of preview 1, with at most one memory, exporting `_start`. `name` stands in the error.
+///
+/// Returns how many memories and tables it has: what the WASI modules of a megabinary have together, 2 memories and 1 table for the objects included, may not
+/// be more than [`MAX_MEMORIES`].
+pub fn check_wasi(name: &str, wasm: &[u8]) -> Result<(usize, usize), Error> {
     let module = module::Module::parse_input(name, wasm)?;
-    merge::check_wasi_module(name, &module)
+    merge::check_wasi_module(name, &module)?;
+    Ok((module.memories.len(), module.tables.len()))
 }
 
 /// Lower-case hex digits of `bytes`.
