@@ -245,3 +245,48 @@ fn describe(e: &wasmtime::Error) -> (i32, String) {
     };
     (signal, format!("{trap}{place}"))
 }
+
+#[cfg(all(test, feature = "compile"))]
+mod tests {
+    use super::*;
+    use crate::compile::Compiler;
+    use sha2::{Digest, Sha256};
+    use std::io::Write;
+
+    const DISPATCH: &str = "(func (export \"_dispatch\") (param i64 i64 i64 i64) (result i32) (i32.const 0))";
+
+    fn load(body: &str) -> Result<Loaded> {
+        let wasi = WasiEngine::new()?;
+        let code = Compiler::new(crate::TARGET)?.compile(&wat::parse_str(format!("(module {body})"))?)?;
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&code)?;
+        let module = CodeFile::map(&file, code.len() as u64, Sha256::digest(&code).into())?.module(&wasi.engine)?;
+        Loaded::new(&module, &wasi.linker)
+    }
+
+    #[test]
+    fn imports_are_wasi_s_and_the_poll_alone() {
+        let fine =
+            "(import \"vkernel\" \"poll\" (func)) (import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i32)))";
+        load(&format!("{fine} {DISPATCH}")).unwrap();
+        for (import, why) in [
+            ("(import \"vkernel\" \"syscall\" (func))", "vkernel.syscall"),
+            ("(import \"env\" \"poll\" (func))", "env.poll"),
+            ("(import \"wasi_snapshot_preview1\" \"no_such\" (func))", "no_such"),
+            ("(import \"wasi_snapshot_preview1\" \"proc_exit\" (func (param i64)))", "proc_exit"),
+        ] {
+            let e = load(&format!("{import} {DISPATCH}")).err().expect("refused").to_string();
+            assert!(e.contains(why), "{e}");
+        }
+        assert!(load(fine).err().expect("refused").to_string().contains("_dispatch"));
+    }
+
+    #[test]
+    fn tables_are_bounded() {
+        let mut t = Tables { left: 100 };
+        assert!(t.table_growing(0, 60, None).unwrap());
+        assert!(!t.table_growing(60, 101, None).unwrap());
+        assert!(t.table_growing(60, 100, Some(100)).unwrap());
+        assert!(!t.table_growing(100, 101, Some(100)).unwrap());
+    }
+}
