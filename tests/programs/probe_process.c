@@ -305,6 +305,135 @@ static int descriptors(int argc, char **argv) {
     return 0;
 }
 
+static volatile int *flags;
+static volatile sig_atomic_t calls;
+
+static void answer(int sig) {
+    (void)sig;
+    calls++;
+    flags[1] = 1;
+}
+
+static void until(volatile int *flag) {
+    while (!*flag)
+        ;
+}
+
+static long cpu_ms(const struct rusage *u) {
+    return (u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1000 + (u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1000;
+}
+
+/* Parents that do something else than wait for their child, or have something to do while they wait. */
+static int waits(int argc, char **argv) {
+    (void)argc, (void)argv;
+    setvbuf(stdout, 0, _IONBF, 0);
+    flags = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        flags[0] = 1;
+        _exit(1);
+    }
+    until(&flags[0]);
+    printf("a child runs while its parent computes: %d\n", waitpid(pid, &status, 0) == pid);
+
+    for (int restart = 0; restart < 2; restart++) {
+        struct sigaction sa = {.sa_handler = answer, .sa_flags = restart ? SA_RESTART : 0};
+        sigaction(SIGUSR1, &sa, 0);
+        flags[1] = calls = 0;
+        pid = fork();
+        if (pid == 0) {
+            usleep(2000);
+            kill(getppid(), SIGUSR1);
+            until(&flags[1]);
+            _exit(3);
+        }
+        pid_t got = waitpid(pid, &status, 0);
+        if (!restart) {
+            printf("interrupted: %d\n", got == -1 && errno == EINTR);
+            got = waitpid(pid, &status, 0);
+        }
+        printf("a handler ran while its process waited: %d, waited %d, status %d\n", (int)calls, got == pid, WEXITSTATUS(status));
+    }
+
+    int p[2];
+    if (pipe(p))
+        return 1;
+    pid = fork();
+    if (pid == 0) {
+        if (fork() == 0) {
+            until(&flags[2]);
+            _exit(write(p[1], "grandchild", 10) != 10);
+        }
+        _exit(4);
+    }
+    waitpid(pid, &status, 0);
+    flags[2] = 1;
+    char text[11] = {0};
+    printf("the child is gone with %d, ", WEXITSTATUS(status));
+    printf("%zd bytes from the %s\n", read(p[0], text, 10), text);
+
+    pid = fork();
+    if (pid == 0) {
+        if (fork() == 0) {
+            usleep(2000);
+            kill(getppid(), SIGKILL);
+            until(&flags[3]);
+            flags[4] = 1;
+            _exit(0);
+        }
+        wait(0);
+        _exit(5);
+    }
+    waitpid(pid, &status, 0);
+    flags[3] = 1;
+    until(&flags[4]);
+    printf("killed while it waited: %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : -1);
+
+    pid = fork();
+    if (pid == 0) {
+        pid_t child = fork();
+        if (child == 0) {
+            usleep(2000);
+            kill(getppid(), SIGSTOP);
+            until(&flags[5]);
+            _exit(6);
+        }
+        waitpid(child, &status, 0);
+        _exit(WEXITSTATUS(status) + 1);
+    }
+    waitpid(pid, &status, WUNTRACED);
+    printf("stopped while it waited: %d", WIFSTOPPED(status));
+    flags[5] = 1;
+    kill(pid, SIGCONT);
+    waitpid(pid, &status, 0);
+    printf(", went on to exit with %d\n", WEXITSTATUS(status));
+
+    pid_t pids[10];
+    for (int i = 0; i < 10; i++)
+        if ((pids[i] = fork()) == 0)
+            _exit(i);
+    int sum = 0;
+    for (int i = 0; i < 10; i++) {
+        while (waitpid(pids[i], &status, WNOHANG) == 0)
+            ;
+        sum += WEXITSTATUS(status);
+    }
+    printf("ten at once, asked for without waiting: %d\n", sum);
+
+    struct rusage child, self;
+    pid = fork();
+    if (pid == 0) {
+        while (clock() < CLOCKS_PER_SEC / 10)
+            ;
+        _exit(0);
+    }
+    wait4(pid, &status, 0, &child);
+    getrusage(RUSAGE_SELF, &self);
+    printf("CPU time is the child's: %d %d\n", cpu_ms(&child) >= 90, cpu_ms(&self) < 90);
+    return 0;
+}
+
 /* Leaves names open that a syscall of a later kernel may use: ENOSYS, never a crash. */
 static int unknown_calls(int argc, char **argv) {
     (void)argc, (void)argv;
@@ -316,5 +445,5 @@ static int unknown_calls(int argc, char **argv) {
 }
 
 const struct probe process_probes[] = {
-    {"fork", forks}, {"vfork", vforks}, {"spawn", spawns}, {"exec", doors}, {"swap-race", swap_race}, {"statuses", statuses}, {"descriptors", descriptors}, {"unknown-calls", unknown_calls}, {0, 0},
+    {"fork", forks}, {"vfork", vforks}, {"spawn", spawns}, {"waits", waits}, {"exec", doors}, {"swap-race", swap_race}, {"statuses", statuses}, {"descriptors", descriptors}, {"unknown-calls", unknown_calls}, {0, 0},
 };

@@ -1,6 +1,8 @@
 //! Per-file metadata that `recompile` writes beside the code and the running side reads back.
 
+use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Everything the running side must know of one recompiled ELF file. Carried as custom section
 /// [`FileMeta::SECTION`] of an object and, per file, in the megabinary; encoded with postcard.
@@ -19,6 +21,7 @@ pub struct FileMeta {
     /// Start and end of the executable range that `code_lines` describes; the start is page aligned.
     pub text: (u64, u64),
     /// Code lines of `text` ([`crate::CODE_LINE`]), ready to be copied into memory 1.
+    #[serde(deserialize_with = "bytes")]
     pub code_lines: Vec<u8>,
     /// Functions in order of their file-local index (table index minus the file's table base).
     pub functions: Vec<FunctionMeta>,
@@ -26,6 +29,21 @@ pub struct FileMeta {
     pub resume: Vec<ResumePoint>,
     /// What was not recompiled, sorted by address.
     pub uncovered: Vec<Uncovered>,
+}
+
+/// Bytes in one go: in postcard they are encoded as a sequence of `u8` is, but serde would read that one by one.
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    struct Bytes;
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+        fn visit_bytes<E>(self, v: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(v.to_vec())
+        }
+    }
+    deserializer.deserialize_bytes(Bytes)
 }
 
 impl FileMeta {

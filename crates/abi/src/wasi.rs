@@ -64,17 +64,17 @@ pub const WASI_MAX_ARGS: usize = 9;
 
 /// The linear memory that a WASI program starts with, as far as its data segments fill it: what `aot/<target>/*.meta` holds for one.
 ///
-/// The file has one page of header ([`StartImage::MAGIC`], then the address as a little-endian u64, then zeros), and the bytes follow, so that they can be
+/// The file has one page of header ([`DataImage::MAGIC`], then the address as a little-endian u64, then zeros), and the bytes follow, so that they can be
 /// mapped from it. A program without static data has the header alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StartImage {
+pub struct DataImage {
     /// Where the bytes go in the linear memory: a multiple of the page size.
     pub address: u64,
     /// A multiple of the page size of them.
     pub bytes: Vec<u8>,
 }
 
-impl StartImage {
+impl DataImage {
     /// First bytes of the file.
     pub const MAGIC: &[u8; 16] = b"megalith-image/1";
     /// Bytes before the image's own.
@@ -107,15 +107,15 @@ mod tests {
 
     #[test]
     fn image_files_say_where_they_go() {
-        let image = StartImage { address: 0x3000, bytes: vec![7; 0x2000] };
+        let image = DataImage { address: 0x3000, bytes: vec![7; 0x2000] };
         let file = image.to_file();
-        assert_eq!(StartImage::place(&file, file.len() as u64), Some((0x3000, 0x2000)));
-        assert_eq!(file[StartImage::HEADER..], image.bytes);
-        assert_eq!(StartImage::place(&file, file.len() as u64 - 1), None);
-        assert_eq!(StartImage::place(&file, 10), None);
-        assert_eq!(StartImage::place(b"megalith-image/2", 4096), None);
-        let high = StartImage { address: 0xffff_f000, bytes: vec![0; 4096] }.to_file();
-        assert_eq!(StartImage::place(&high, high.len() as u64), None);
+        assert_eq!(DataImage::place(&file, file.len() as u64), Some((0x3000, 0x2000)));
+        assert_eq!(file[DataImage::HEADER..], image.bytes);
+        assert_eq!(DataImage::place(&file, file.len() as u64 - 1), None);
+        assert_eq!(DataImage::place(&file, 10), None);
+        assert_eq!(DataImage::place(b"megalith-image/2", 4096), None);
+        let high = DataImage { address: 0xffff_f000, bytes: vec![0; 4096] }.to_file();
+        assert_eq!(DataImage::place(&high, high.len() as u64), None);
     }
 
     #[test]

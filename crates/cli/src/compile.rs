@@ -114,7 +114,7 @@ pub fn write_aot(
         })?;
         let meta = match mega.file_meta_bytes(&hash.0) {
             Some(bytes) => bytes.to_vec(),
-            None => mega.start_image(&hash.0)?.unwrap_or_default().to_file(),
+            None => mega.data_image(&hash.0)?.unwrap_or_default().to_file(),
         };
         let file = AotFile {
             code: format!("{}.cwasm", hash.hex()),

@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use anyhow::{Context, Result, bail};
-use megalith_abi::{FileMeta, StartImage};
+use megalith_abi::{DataImage, FileMeta};
 use megalith_engine::compile::Compiler;
 use megalith_engine::{TARGET, WASMTIME};
 use megalith_image::FileType;
@@ -134,7 +134,7 @@ fn check_aot(bundle: &Bundle) -> Result<Vec<String>> {
                 Ok(map) if map.len() as u64 != size || FileHash::of(&map) != hash => {
                     Some(format!("{relative} is not what the index says"))
                 }
-                Ok(map) if map.starts_with(StartImage::MAGIC) => StartImage::place(&map, size)
+                Ok(map) if map.starts_with(DataImage::MAGIC) => DataImage::place(&map, size)
                     .is_none()
                     .then(|| format!("{relative}: it does not fit a linear memory")),
                 Ok(map) if name.ends_with(".meta") => {

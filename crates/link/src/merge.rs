@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wasm_encoder::{ConstExpr, ExportKind, GlobalType, MemoryType, RefType, TableType, ValType};
 use wasmparser::{ElementKind, ExternalKind, FuncType, TypeRef, Validator};
 
-/// Bytes of holes that a start image may have in any case.
+/// Bytes of holes that a data image may have in any case.
 const MAX_HOLES: u64 = 1 << 20;
 
 /// A linked module, still without its file system.
@@ -502,7 +502,7 @@ pub fn check_wasi_module(name: &str, module: &Module<'_>) -> Result<(), Error> {
     }
 }
 
-/// The start image of a module: its active data segments, in order, and where they go. Empty when not all of them have plain places inside of the
+/// The data image of a module: its active data segments, in order, and where they go. Empty when not all of them have plain places inside of the
 /// memory's first size, or when they lie so far apart that the image would be mostly holes.
 fn image(m: &Module<'_>) -> Vec<(u32, u32)> {
     let size = m.memories.first().map_or(0, |memory| memory.initial.saturating_mul(65536));

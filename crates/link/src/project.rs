@@ -5,7 +5,7 @@ use crate::layout::{ObjectUnit, Part, Span, Units, WasiUnit};
 use crate::merge::{declare_base, declare_object_unit, declare_table, fixed_memory, share_object_unit, trampoline};
 use crate::module::Module;
 use crate::{Error, FS_SECTION, FileHash, MAX_MODULE, UNITS_SECTION, code, features, hex};
-use megalith_abi::{FileMeta, MAP_PAGES, PAGE_SIZE, StartImage, VKERNEL_MODULE, WASI_POLL};
+use megalith_abi::{DataImage, FileMeta, MAP_PAGES, PAGE_SIZE, VKERNEL_MODULE, WASI_POLL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wasm_encoder::ExportKind;
@@ -70,13 +70,13 @@ impl<'a> Megabinary<'a> {
         Some((functions.count, bodies.iter().map(|b| b.range().len() as u64).sum()))
     }
 
-    /// The start image of the WASI module with that hash; `None` for other programs.
+    /// The data image of the WASI module with that hash; `None` for other programs.
     ///
     /// # Errors
     /// [`Error::NotMegabinary`] when the segments that it is made of are not as the linker leaves them.
-    pub fn start_image(&self, hash: &FileHash) -> Result<Option<StartImage>, Error> {
+    pub fn data_image(&self, hash: &FileHash) -> Result<Option<DataImage>, Error> {
         let Some(unit) = self.units.wasi.iter().find(|w| w.hash == *hash) else { return Ok(None) };
-        let damaged = || Error::NotMegabinary(format!("{}: its start image", unit.entry_point));
+        let damaged = || Error::NotMegabinary(format!("{}: its data image", unit.entry_point));
         let memory = self.module.memories.get(unit.part.memories.first as usize).map_or(0, |m| m.initial << 16);
         let segment = |&(i, to): &(u32, u32)| {
             let data = self.module.data.get(i as usize)?.data;
@@ -91,7 +91,7 @@ impl<'a> Megabinary<'a> {
         if len as u64 > MAX_MODULE {
             return Err(damaged());
         }
-        let mut image = StartImage { address: low, bytes: vec![0; len] };
+        let mut image = DataImage { address: low, bytes: vec![0; len] };
         for (to, end, data) in segments {
             let place = image.bytes.get_mut((to - low) as usize..(end - low) as usize).ok_or_else(damaged)?;
             place.copy_from_slice(data);
@@ -214,7 +214,7 @@ impl<'a> Megabinary<'a> {
         // The engine counts on the order: the code map's memory first, then the module's own.
         let function = asm.import(VKERNEL_MODULE, WASI_POLL, &code::unit_type())?;
         maps.poll = Some(Poll { memory: asm.memory(fixed_memory(MAP_PAGES), "map"), function });
-        // A new process starts from the start image.
+        // A new process starts from the data image.
         maps.constant = unit.filled.map(|global| (global, 1));
         maps.emptied = unit.image.iter().map(|s| s.0).collect();
         let (_, _, maps) = asm.place(&unit.entry_point, &self.module, maps, false)?;

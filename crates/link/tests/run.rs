@@ -90,7 +90,7 @@ fn dispatch(store: &mut Store<Kernel>, instance: &Instance, hash: &[u8; 32]) -> 
     f.call(&mut *store, (word(0), word(1), word(2), word(3))).expect("runs")
 }
 
-/// The start image of a projection: what `init` would have written.
+/// The data image of a projection: what `init` would have written.
 fn load(store: &mut Store<Kernel>, instance: &Instance, program: Program) {
     let memory = instance.get_memory(&mut *store, "memory").expect("there");
     memory.write(&mut *store, (program.base() + MESSAGE) as usize, program.message.as_bytes()).expect("fits");
@@ -177,7 +177,7 @@ fn a_wasi_module_runs_through_the_same_gate() {
     let mega = megabinary();
     let parsed = Megabinary::parse(&mega).expect("parses");
     let projection = parsed.project(&hash(4)).expect("projects");
-    let image = parsed.start_image(&hash(4)).expect("is whole").expect("there");
+    let image = parsed.data_image(&hash(4)).expect("is whole").expect("there");
     assert_eq!((image.address, image.bytes.len()), (0, 4096));
     assert_eq!(&image.bytes[1024..1039], b"hello from wasi");
     for (wasm, image) in [(&mega, None), (&projection, Some(&image))] {

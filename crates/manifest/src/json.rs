@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 /// Largest file that is parsed at all. A manifest with 100,000 programs takes about 25 MB.
 const MAX_BYTES: usize = 128 << 20;
 
-/// Parses `bytes`, whose key `schema` must be `schema`; that key is looked at first, so that a file of another
+/// Parses `bytes`, whose key `schema` must be `schema` (the caller checks that of what is returned); a file of another
 /// version is reported as such and not by the first key that differs.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], schema: &str) -> Result<T, Error> {
     #[derive(Deserialize)]
@@ -21,11 +21,12 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], schema: &str) -> Result<T, Error
     if bytes.len() > MAX_BYTES {
         return Err(Error::new(format_args!("{} bytes are too many: at most {MAX_BYTES}", bytes.len())));
     }
-    let found = serde_json::from_slice::<Probe>(bytes).map_err(Error::new)?.schema;
-    if found != schema {
-        return Err(Error::new(format_args!("schema {} is not known here: only '{schema}' is", excerpt(&found))));
-    }
-    serde_json::from_slice(bytes).map_err(Error::new)
+    serde_json::from_slice(bytes).map_err(|e| match serde_json::from_slice::<Probe>(bytes) {
+        Ok(Probe { schema: found }) if found != schema => {
+            Error::new(format_args!("schema {} is not known here: only '{schema}' is", excerpt(&found)))
+        }
+        _ => Error::new(e),
+    })
 }
 
 /// Two-space indented JSON in the order of declaration, maps in key order, and a newline at the end.

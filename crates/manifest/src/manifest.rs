@@ -1,5 +1,6 @@
 use crate::error::excerpt;
 use crate::{Error, FileHash, GuestPath, json, names};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 /// Keys that this version does not know are refused: they may be restrictions.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct Manifest<N = Vec<NotRecompiled>> {
     /// Always [`Manifest::SCHEMA`].
     pub schema: String,
     /// The image's identity: digest of the image config, or of the root file system's tree where there is no config.
@@ -33,7 +34,40 @@ pub struct Manifest {
     pub scripts: Scripts,
     /// What could not be recompiled: whole files, and places in files.
     #[serde(default)]
-    pub not_recompiled: Vec<NotRecompiled>,
+    pub not_recompiled: N,
+}
+
+/// What a manifest's `not_recompiled` is read into.
+pub trait Omissions: Default + DeserializeOwned {
+    /// Checks the list.
+    fn check(&self) -> Result<(), Error>;
+}
+
+/// Takes the place of the list where nobody wants to know it: it is only seen to be JSON. It is most of a manifest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Skipped;
+
+impl<'de> Deserialize<'de> for Skipped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Skipped, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Skipped)
+    }
+}
+
+impl Omissions for Skipped {
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl Omissions for Vec<NotRecompiled> {
+    fn check(&self) -> Result<(), Error> {
+        for NotRecompiled { path, bytes, .. } in self {
+            if bytes.as_ref().is_some_and(|b| !b.bytes().all(|b| b.is_ascii_hexdigit())) {
+                return Err(Error::new(format_args!("not_recompiled: '{path}': bytes are not hexadecimal digits")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One program at one path.
@@ -142,15 +176,22 @@ impl Manifest {
 
     /// Parses and checks a manifest ([`Manifest::check`]).
     pub fn from_json(bytes: &[u8]) -> Result<Manifest, Error> {
-        let manifest: Manifest = json::parse(bytes, Manifest::SCHEMA)?;
-        manifest.check()?;
-        Ok(manifest)
+        Manifest::parse(bytes)
     }
 
     /// Checks the manifest and writes it as JSON. Equal manifests give equal bytes.
     pub fn to_json(&self) -> Result<Vec<u8>, Error> {
         self.check()?;
         json::write(self)
+    }
+}
+
+impl<N: Omissions> Manifest<N> {
+    /// [`Manifest::from_json`], with what the caller wants to know of the list of omissions.
+    pub fn parse(bytes: &[u8]) -> Result<Manifest<N>, Error> {
+        let manifest: Manifest<N> = json::parse(bytes, Manifest::SCHEMA)?;
+        manifest.check()?;
+        Ok(manifest)
     }
 
     /// Checks that the parts agree with one another:
@@ -191,12 +232,7 @@ impl Manifest {
         if self.fs.offset.checked_add(self.fs.size).is_none_or(|end| i64::try_from(end).is_err()) {
             return Err(Error::new("fs: offset and size exceed 2^63"));
         }
-        for NotRecompiled { path, bytes, .. } in &self.not_recompiled {
-            if bytes.as_ref().is_some_and(|b| !b.bytes().all(|b| b.is_ascii_hexdigit())) {
-                return Err(Error::new(format_args!("not_recompiled: '{path}': bytes are not hexadecimal digits")));
-            }
-        }
-        Ok(())
+        self.not_recompiled.check()
     }
 
     fn check_binaries(&self) -> Result<BTreeMap<FileHash, &Binary>, Error> {

@@ -26,6 +26,8 @@ pub struct Summary {
     pub ret_live: RegSet,
     /// Registers that a normal return may leave changed.
     pub mods: RegSet,
+    /// Registers that it changes and puts back: callers rely on their globals as well.
+    pub kept: RegSet,
 }
 
 /// A control flow graph with effects, the input of liveness and code generation.
@@ -44,6 +46,25 @@ pub struct Graph {
     leaves: Vec<Vec<Option<usize>>>,
     /// Per block: the function that its direct call goes to.
     calls: Vec<Option<usize>>,
+}
+
+impl Graph {
+    /// Blocks that only an indirect jump can lead to: labels that nothing in the function reaches from its entry.
+    pub fn inner_entries(&self, program: &Program) -> Vec<usize> {
+        let labels: Vec<usize> = program.labels.iter().filter_map(|a| self.index.get(a).copied()).collect();
+        if labels.is_empty() {
+            return labels;
+        }
+        let mut seen = vec![false; self.addrs.len()];
+        let mut work = vec![0];
+        while let Some(b) = work.pop() {
+            if seen.get(b).is_some_and(|s| !s) {
+                seen[b] = true;
+                work.extend(&self.succs[b]);
+            }
+        }
+        labels.into_iter().filter(|&b| !seen[b]).collect()
+    }
 }
 
 /// What the instructions of a block read before they write it, and what they write for certain.
@@ -295,7 +316,7 @@ impl Context<'_> {
             match leave.and_then(|f| summaries.get(f)) {
                 // What it may change it returns itself.
                 Some(s) if !self.snippet => {
-                    t.uses |= s.direct_in | (own.ret_live - s.mods);
+                    t.uses |= s.direct_in | (own.ret_live - s.mods) | own.kept;
                     t.weak |= s.live_in | own.ret_live;
                 }
                 _ => t.weak |= self.everything(),
@@ -304,8 +325,8 @@ impl Context<'_> {
         match term {
             Term::Jump(_) | Term::Cond { .. } => {}
             // Another variant of the same function may read any argument.
-            Term::JumpPredicted(_) => t.weak |= ARGUMENTS,
-            Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live },
+            Term::JumpPredicted(_) => t.weak |= ARGUMENTS | own.kept,
+            Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live | own.kept },
             Term::Call { .. } => {
                 t.defs.insert(RAX);
                 match graph.calls[b].and_then(|f| summaries.get(f).map(|s| (f, s))) {
@@ -403,11 +424,7 @@ impl Context<'_> {
             }
         }
         let all = |s: &[RegSet], w: &[RegSet]| s.iter().zip(w).map(|(&s, &w)| s | w).collect();
-        Liveness {
-            live_in: all(&strong.0, &weak.0),
-            live_out: all(&strong.1, &weak.1),
-            strong_out: strong.1,
-        }
+        Liveness { live_in: all(&strong.0, &weak.0), live_out: all(&strong.1, &weak.1), strong_out: strong.1 }
     }
 }
 
@@ -454,6 +471,7 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
     }
     for (f, g) in graphs.iter().enumerate() {
         s[f].direct_in = cx.direct_in(g, &s);
+        s[f].kept = g.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs) & (RegSet::DATA - s[f].mods);
     }
     let mut unknown = UNKNOWN_READS;
     // Blocks that indirect jumps may lead to.
@@ -617,9 +635,8 @@ fn settle(
         let own_ret = s[f].ret_live;
         // What a call is followed by a use of, as far as functions return it.
         let usual = RegSet::PRESERVED | RegSet::one(RAX);
-        let returned = |b: usize, unusual: RegSet| {
-            (live.live_out[b] & (usual | unusual)) | (live.strong_out[b] & RegSet::RESULTS)
-        };
+        let returned =
+            |b: usize, unusual: RegSet| (live.live_out[b] & (usual | unusual)) | (live.strong_out[b] & RegSet::RESULTS);
         let mut grow = |s: &mut [Summary], t: usize, set: RegSet| {
             // rax comes back as a result in any case.
             let set = set & (s[t].mods | RegSet::one(RAX)) - direction;
@@ -853,6 +870,12 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
     if let Some(first) = at.first_mut() {
         *first = Some(FrameState::start(!cx.snippet));
         work.push(0);
+    }
+    if !cx.snippet {
+        for b in graph.inner_entries(cx.program) {
+            at[b] = Some(FrameState { entry: RegSet::EMPTY, ..FrameState::start(false) });
+            work.push(b);
+        }
     }
     let mut changed = RegSet::EMPTY;
     let mut exits: Vec<RegSet> = Vec::new();

@@ -47,12 +47,15 @@ pub struct JumpTable {
 pub struct Block {
     pub insns: Vec<Instruction>,
     pub term: Term,
+    /// Ends in a call behind which its function is over: it does not return.
+    pub ends: bool,
 }
 
 impl Block {
     /// Addresses this block may go on at inside its function or by a tail jump; the return site for calls.
     pub fn successors(&self) -> Vec<u32> {
         match &self.term {
+            _ if self.ends => vec![],
             Term::Jump(t) => vec![*t],
             Term::Cond { taken, fall } => vec![*taken, *fall],
             Term::Call { ret, .. } | Term::CallIndirect { ret } => vec![*ret],
@@ -487,16 +490,17 @@ impl Finder<'_> {
                 let next = insn.next_ip() as u32;
                 insns.push(insn);
                 if let Some(t) = self.terminator(&insn, addr, next) {
-                    for s in (Block { insns: Vec::new(), term: t.clone() }).successors() {
-                        if !out.contains_key(&s) && self.image.is_code(s) {
-                            work.push(s);
-                        }
-                    }
                     break t;
                 }
                 addr = next;
             };
-            out.insert(start, Block { insns, term });
+            let ends = match term {
+                Term::Call { ret, .. } | Term::CallIndirect { ret } => self.ends_function(addr, ret),
+                _ => false,
+            };
+            let block = Block { insns, term, ends };
+            work.extend(block.successors().into_iter().filter(|s| !out.contains_key(s) && self.image.is_code(*s)));
+            out.insert(start, block);
         }
         out
     }
@@ -657,7 +661,7 @@ fn writes(insn: &Instruction, reg: Register) -> bool {
     }
 }
 
-/// Of the addresses that something seems to point at, those that lie inside a function: behind the start of an FDE's range, or where code
+/// Of the addresses that something seems to point at, those that lie inside a function: behind the start of an FDE's range, or, without FDEs, where code
 /// falls or branches on a condition into them, which compilers do to labels and not to functions.
 fn inner_pointers(
     image: &Image,
@@ -679,7 +683,7 @@ fn inner_pointers(
         .iter()
         .copied()
         .filter(|a| blocks.contains_key(a) && !entries.contains(a))
-        .filter(|a| reached.contains(a) || image.fde_of(*a).is_some_and(|r| r.start != *a))
+        .filter(|a| image.fde_of(*a).map_or(reached.contains(a), |r| r.start != *a))
         .collect()
 }
 

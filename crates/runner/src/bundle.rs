@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use megalith_engine::TARGET;
-use megalith_manifest::{AotIndex, FsPlace, Manifest};
+use megalith_manifest::{AotIndex, FsPlace, Manifest, Skipped};
 use memmap2::Mmap;
 use rustix::fs::{Mode, OFlags, openat};
 
@@ -21,7 +21,7 @@ const MAX_JSON: u64 = 256 << 20;
 /// An open bundle.
 pub struct Bundle {
     pub path: PathBuf,
-    pub manifest: Manifest,
+    pub manifest: Manifest<Skipped>,
     pub index: AotIndex,
     /// The directory `aot/<target>`.
     aot: OwnedFd,
@@ -48,7 +48,7 @@ impl Bundle {
             })?;
         let json = read(&dir, Manifest::FILE_NAME, &at(Manifest::FILE_NAME))?;
         let manifest =
-            Manifest::from_json(&json).map_err(|e| fail(format!("{}: {e}", at(Manifest::FILE_NAME).display())))?;
+            Manifest::parse(&json).map_err(|e| fail(format!("{}: {e}", at(Manifest::FILE_NAME).display())))?;
         let files = match manifest.fs.place {
             FsPlace::Section => open(&dir, &manifest.megabinary, &at(&manifest.megabinary))?,
             FsPlace::FilesImg => open(&dir, Manifest::FILES_IMG, &at(Manifest::FILES_IMG))?,

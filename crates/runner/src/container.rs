@@ -5,12 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use megalith_abi::FileMeta;
 use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
-use megalith_manifest::{AotFile, Binary, FileHash, Kind};
+use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{RunOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{ImageFile, Policy, Program, ProgramTable};
+use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -54,26 +53,29 @@ fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Progra
     let code = CodeFile::map(&file, aot.code_size, aot.code_hash.0).map_err(bad)?;
     if binary.kind == Kind::Wasi {
         let engine = Arc::new(WasiCode::new(&binary.entry_point, code));
-        let image = ImageFile::new(bundle.aot_file(&aot.meta)?.into(), aot.meta_size, aot.meta_hash.0);
-        return Ok(Program::wasi(binary.hash.0, binary.size, binary.entry_point.clone(), source, image, engine));
+        let data = DataFile::new(bundle.aot_file(&aot.meta)?.into(), aot.meta_size, aot.meta_hash.0);
+        return Ok(Program::wasi(binary.hash.0, binary.size, binary.entry_point.clone(), source, data, engine));
     }
     let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
-    let meta = Arc::new(meta(bundle, aot)?);
+    let meta = meta(bundle, aot)?;
     Ok(Program::new(binary.hash.0, binary.size, binary.entry_point.clone(), meta, TABLE_BASE, source, engine))
 }
 
-/// The metadata of a program, checked by hash.
-fn meta(bundle: &Bundle, aot: &AotFile) -> Result<FileMeta> {
+/// The metadata of a program: mapped now, checked by hash and decoded when the program is first started.
+fn meta(bundle: &Bundle, aot: &AotFile) -> Result<MetaReader> {
     let path = bundle.aot_path(&aot.meta);
-    let bad =
-        |why: String| fail(format!("{}: {why}; run 'megalith compile {}'", path.display(), bundle.path.display()));
+    let compile = format!("run 'megalith compile {}'", bundle.path.display());
+    let bad = move |why: String| format!("{}: {why}; {compile}", path.display());
     let file = bundle.aot_file(&aot.meta)?;
     // SAFETY: a private read-only mapping of a file that only its owner and root can write; its bytes are hashed before use.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| bad(e.to_string()))?;
-    if map.len() as u64 != aot.meta_size || FileHash(Sha256::digest(&map).into()) != aot.meta_hash {
-        return Err(bad("its bytes do not match the hash in the index".into()));
-    }
-    postcard::from_bytes(&map).map_err(|e| bad(e.to_string()))
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| fail(bad(e.to_string())))?;
+    let (size, hash) = (aot.meta_size, aot.meta_hash);
+    Ok(Box::new(move || {
+        if map.len() as u64 != size || FileHash(Sha256::digest(&map).into()) != hash {
+            return Err(bad("its bytes do not match the hash in the index".into()));
+        }
+        postcard::from_bytes(&map).map_err(|e| bad(e.to_string()))
+    }))
 }
 
 /// The file system tree: the image's files below a private layer, /tmp, and the volumes.
@@ -111,6 +113,28 @@ pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, options: &RunOptions) -> Result<A
         mount(&vfs, v, &secret)?;
     }
     Ok(Arc::new(vfs))
+}
+
+/// Which program the command most likely starts. A guess, as the gate and the file modes are not asked: good enough to load its code beforehand.
+pub fn likely<'a>(
+    manifest: &Manifest<Skipped>,
+    programs: &'a ProgramTable,
+    vfs: &Vfs,
+    argv: &[Vec<u8>],
+    env: &[Vec<u8>],
+) -> Option<&'a Arc<Program>> {
+    let (root, cred) = (vfs.root(), Cred::root());
+    let at = At { root: &root, base: &root, cred: &cred };
+    let name = argv.first()?;
+    let path = env.iter().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or_default();
+    let dirs: Vec<&[u8]> = if name.contains(&b'/') { vec![b""] } else { path.split(|&c| c == b':').collect() };
+    let file = dirs.into_iter().find_map(|dir| {
+        let path = if dir.is_empty() { name.clone() } else { [dir, b"/", name].concat() };
+        vfs.lookup(&at, &path, WalkFlags::FOLLOW).ok()
+    })?;
+    let file = file.path(None);
+    let (_, binary) = manifest.binaries.iter().find(|(path, _)| path.as_bytes() == file)?;
+    programs.get(&binary.hash.0)
 }
 
 /// Mounts one volume.

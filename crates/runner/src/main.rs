@@ -75,6 +75,9 @@ fn run(options: &RunOptions) -> Result<i32> {
     let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
     let env = command::environment(config, options, &home)?;
     let cwd = command::workdir(config, options)?;
+    if let Some(program) = container::likely(&bundle.manifest, &programs, &vfs, &argv, &env) {
+        runtime.prepare(program);
+    }
     let stdio = Stdio { fds: stdio()?, tty: options.tty };
     let strace: LineSink = Arc::new(move |line: &str| say(&format!("{line}{line_end}")));
     let kernel = Kernel::new(KernelConfig {

@@ -6,7 +6,7 @@ use crate::cpuid;
 use crate::errno::{Errno, Result};
 use crate::gate;
 use crate::kernel::Kernel;
-use crate::mm::{AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
+use crate::mm::{self, AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
 use crate::process::{FsState, Ids, Image, Rlimits};
 use crate::program::{Abi, Program};
 use megalith_abi::PIE_BASE;
@@ -87,22 +87,23 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
         argv.extend(q.argv.iter().skip(1).cloned());
     }
     let program = passed.program;
-    let mut space = AddressSpace::new(&k.slots, &k.budget)?;
-    space.limit_as = limits[9].0;
-    space.limit_data = limits[2].0;
-    let stack = match program.abi {
+    let (space, stack) = match program.abi {
         Abi::Linux => {
-            let base = if program.meta.fixed { 0 } else { u64::from(PIE_BASE) };
-            map_program(&mut space, &program, base, &passed.location)?;
-            let top = space.map_stack(limits[3].0.min(8 << 20))?;
+            let meta = program.meta().map_err(|why| {
+                k.audit(why);
+                Errno::EIO
+            })?;
+            let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
+            let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
             let mut random = [0u8; 16];
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-            build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?
+            let stack = build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?;
+            (space, stack)
         }
         // Its memory comes with its instance, and it asks for arguments and environment.
         Abi::Wasi => {
             check_size(&argv, &q.envp)?;
-            Stack { rsp: 0, auxv: Vec::new() }
+            (empty(k, limits)?, Stack { rsp: 0, auxv: Vec::new() })
         }
     };
     let name = q.path.rsplit(|&c| c == b'/').next().unwrap_or_default();
@@ -121,17 +122,41 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
     Ok(Loaded { program, space, rsp: stack.rsp, image })
 }
 
+/// The start image of a program, on a slot that has it already if there is one. Returns one past the last byte of the stack, too.
+fn map(k: &Kernel, program: &Program, base: u64, exe: &Location, limits: &Rlimits) -> Result<(AddressSpace, u64)> {
+    let stack = AddressSpace::stack_size(limits[3].0.min(8 << 20));
+    let (path, ino) = (exe.path(None), exe.inode().id().ino);
+    if let Some(image) = mm::remembered(program, &path, ino, stack)
+        && let Some(space) = AddressSpace::warm(&k.slots, &k.budget, &image, (limits[9].0, limits[2].0))?
+    {
+        return Ok((space, u64::from(megalith_abi::ADDR_LIMIT)));
+    }
+    let mut space = empty(k, limits)?;
+    map_program(&mut space, program, base, path.into(), ino)?;
+    let top = space.map_stack(stack)?;
+    space.record_image(program);
+    Ok((space, top))
+}
+
+/// An address space in which nothing is mapped yet.
+fn empty(k: &Kernel, limits: &Rlimits) -> Result<AddressSpace> {
+    let mut space = AddressSpace::new(&k.slots, &k.budget)?;
+    space.limit_as = limits[9].0;
+    space.limit_data = limits[2].0;
+    Ok(space)
+}
+
 /// Maps the segments and enters the text into the code map.
-fn map_program(space: &mut AddressSpace, program: &Program, base: u64, exe: &Location) -> Result<()> {
-    let meta = &program.meta;
+fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc<[u8]>, ino: u64) -> Result<()> {
+    let meta = program.known_meta()?;
     let source = MapSource {
         fd: Arc::clone(&program.source.fd),
         base: program.source.offset,
         size: program.source.len,
         sealed: true,
         truncatable: false,
-        path: exe.path(None).into(),
-        ino: exe.inode().id().ino,
+        path,
+        ino,
     };
     let mut brk = 0;
     for s in &meta.segments {
@@ -237,7 +262,7 @@ fn build_stack(
     space.write(platform_at, b"x86_64\0")?;
     let random_at = platform_at - 16;
     space.write(random_at, &random)?;
-    let meta = &program.meta;
+    let meta = program.known_meta()?;
     let (phdr, phent, phnum) = meta.phdr;
     let mut aux: Vec<(u64, u64)> = Vec::new();
     if phdr != 0 {

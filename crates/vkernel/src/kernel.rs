@@ -20,10 +20,24 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 /// Runs tasks on host threads. Implemented by the engine.
+///
+/// A thread that runs a task may put off what it is told to launch, for a few milliseconds at most: most parents soon do nothing but wait for
+/// their child, which then runs on the parent's own thread, without a hand-off between threads.
 pub trait Launcher: Send + Sync {
     /// Runs `task` on a host thread: makes an instance of `task.program()` on the memories of `task.slot()`, starts it
-    /// as `start` says, and drops the task when the trampoline has been left. Must not block on the new task.
+    /// as `start` says, and drops the task when the trampoline has been left and [`Task::parked`] is false. Must not block on the new task.
     fn launch(&self, task: Task, start: Start);
+
+    /// Whether the calling thread has put a task off, and would run it if its current task were parked.
+    fn has_deferred(&self) -> bool {
+        false
+    }
+
+    /// The calling thread is about to block, or at least has nothing better to do: what it has put off must start elsewhere.
+    fn start_deferred(&self) {}
+
+    /// The task of the calling thread is about to end: what is parked on this thread goes on there at once.
+    fn ending(&self) {}
 
     /// The same for an exec: called on the thread of a process whose own task has just ended, so that the engine may run `task` on
     /// this very thread once the old instance has been left.
@@ -163,8 +177,10 @@ pub struct Kernel {
     pub(crate) hostname: Mutex<Vec<u8>>,
     pub(crate) domainname: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
-    /// Woken when a process ends.
+    /// Woken when a process ends or execs.
     pub(crate) ended: WaitQueue,
+    /// Woken when the first process has ended, and when the last task has.
+    pub(crate) finished: WaitQueue,
     status: Mutex<Option<WaitStatus>>,
     timed_out: AtomicBool,
     out_of_memory: AtomicBool,
@@ -200,6 +216,7 @@ impl Kernel {
             domainname: Mutex::new(b"(none)".to_vec()),
             started: Instant::now(),
             ended: WaitQueue::default(),
+            finished: WaitQueue::default(),
             status: Mutex::new(None),
             timed_out: AtomicBool::new(false),
             out_of_memory: AtomicBool::new(false),
@@ -251,6 +268,8 @@ impl Kernel {
         let loaded = exec::load(self, &fs, &ids, &limits, &request).map_err(|e| match e {
             Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(format!("{shown}: not found in the container")),
             Errno::EACCES => StartError::Refused(format!("{shown}: not a program of this bundle, or not executable")),
+            // Already reported: files of the bundle are damaged.
+            Errno::EIO => StartError::Internal(format!("{shown}: {}", Errno::EIO.message())),
             e => StartError::Refused(format!("{shown}: {}", e.message())),
         })?;
         let mut fds = FdTable::default();
@@ -399,13 +418,13 @@ impl Kernel {
         };
         *lock(&self.status) = Some(s);
         self.kill_all(false);
-        self.ended.wake();
+        self.finished.wake();
     }
 
     /// Waits until the first process is gone, kills all others, and tells how it ended.
     pub fn wait(&self) -> WaitStatus {
         let waiter = Waiter::new();
-        let _r = self.ended.register(&waiter);
+        let _r = self.finished.register(&waiter);
         let status = loop {
             waiter.clear();
             if let Some(s) = *lock(&self.status) {

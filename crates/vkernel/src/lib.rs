@@ -2,7 +2,7 @@
 //! terminals, /proc, the exec gate and the syscall table. It knows nothing of WebAssembly engines: an engine implements
 //! [`Machine`] (registers) and [`Launcher`] (threads and instances) and calls [`Task`].
 //!
-//! One host thread runs one guest process. Locks: the process tree first, then one process's own state (signals, descriptors,
+//! One host thread runs one guest process at a time. Locks: the process tree first, then one process's own state (signals, descriptors,
 //! memory), then a file object; no lock is held while a process waits.
 
 mod cpuid;
@@ -35,8 +35,9 @@ mod tests;
 
 pub use gate::Policy;
 pub use kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};
-pub use program::{Abi, Hash, ImageFile, Program, ProgramTable};
+pub use program::{Abi, DataFile, Hash, MetaReader, Program, ProgramTable};
 pub use regs::{Machine, Regs};
 pub use sys::{Support, SyscallEntry, docs_markdown, table};
 pub use task::{FaultInfo, Outcome, Start, Task};
+pub use wait::{Parked, Waiter};
 pub use wasi::{WasiEntry, WasiMemory, docs_markdown as wasi_docs_markdown, table as wasi_table};

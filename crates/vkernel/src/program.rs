@@ -1,14 +1,14 @@
 //! The programs that may start: one per recompiled file, found by hash.
 
-use crate::errno::{Errno, Result};
-use crate::mm::MapSource as MappedFile;
-use megalith_abi::{FileMeta, StartImage};
+use crate::errno::{self, Errno};
+use crate::mm::{MapSource as MappedFile, StartImage};
+use megalith_abi::{DataImage, FileMeta};
 use megalith_vfs::MapSource;
 use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// SHA-256 of a file's bytes.
 pub type Hash = [u8; 32];
@@ -22,6 +22,9 @@ pub enum Abi {
     Wasi,
 }
 
+/// Checks and decodes what recompilation recorded of a file; the error is one line that names what is damaged.
+pub type MetaReader = Box<dyn Fn() -> Result<FileMeta, String> + Send + Sync>;
+
 /// One recompiled ELF file, or one WASI module.
 pub struct Program {
     pub abi: Abi,
@@ -31,8 +34,8 @@ pub struct Program {
     pub size: u64,
     /// Name of its entry point, e.g. `ls_start`.
     pub entry_point: String,
-    /// What recompilation recorded; empty for a WASI module.
-    pub meta: Arc<FileMeta>,
+    meta: OnceLock<Result<FileMeta, String>>,
+    read_meta: MetaReader,
     /// Index of the file's first function in the table of the instance that runs it (1 in a projection).
     pub table_base: u32,
     /// The sealed bytes of the file, to map its segments from.
@@ -40,21 +43,23 @@ pub struct Program {
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
-    image: Option<ImageFile>,
+    /// Its memory after exec, from the last start that made it. WASI modules have none: their processes start on empty slots.
+    pub(crate) start_image: Mutex<Option<Arc<StartImage>>>,
+    data: Option<DataFile>,
 }
 
-/// File with the start image of a WASI module ([`StartImage`]).
-pub struct ImageFile {
+/// File with the data image of a WASI module ([`DataImage`]).
+pub struct DataFile {
     fd: Arc<OwnedFd>,
     size: u64,
     hash: Hash,
     checked: OnceLock<Option<(MappedFile, u64)>>,
 }
 
-impl ImageFile {
+impl DataFile {
     /// A file of `size` bytes that nobody changes. `hash` is what its bytes must have; they are checked at first use.
-    pub fn new(fd: OwnedFd, size: u64, hash: Hash) -> ImageFile {
-        ImageFile { fd: Arc::new(fd), size, hash, checked: OnceLock::new() }
+    pub fn new(fd: OwnedFd, size: u64, hash: Hash) -> DataFile {
+        DataFile { fd: Arc::new(fd), size, hash, checked: OnceLock::new() }
     }
 
     /// What to map, and where.
@@ -72,17 +77,17 @@ impl ImageFile {
             digest.update(bytes);
             at += n as u64;
         }
-        let (address, len) = StartImage::place(&header, self.size)?;
+        let (address, len) = DataImage::place(&header, self.size)?;
         if at != self.size || <Hash>::from(digest.finalize()) != self.hash {
             return None;
         }
         let source = MappedFile {
             fd: Arc::clone(&self.fd),
-            base: StartImage::HEADER as u64,
+            base: DataImage::HEADER as u64,
             size: len,
             sealed: false,
             truncatable: false,
-            path: Arc::from(&b"[start image]"[..]),
+            path: Arc::from(&b"[data image]"[..]),
             ino: 0,
         };
         Some((source, address))
@@ -90,18 +95,30 @@ impl ImageFile {
 }
 
 impl Program {
-    /// Describes a recompiled program; `engine` is handed back with each [`crate::Task`] that runs it.
+    /// Describes a recompiled program. `read_meta` is called at its first start; `engine` is handed back with each [`crate::Task`] that runs it.
     pub fn new(
         hash: Hash,
         size: u64,
         entry_point: String,
-        meta: Arc<FileMeta>,
+        read_meta: MetaReader,
         table_base: u32,
         source: MapSource,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        let abi = Abi::Linux;
-        Program { abi, hash, size, entry_point, meta, table_base, source, engine, lines: OnceLock::new(), image: None }
+        Program {
+            abi: Abi::Linux,
+            hash,
+            size,
+            entry_point,
+            meta: OnceLock::new(),
+            read_meta,
+            table_base,
+            source,
+            engine,
+            lines: OnceLock::new(),
+            start_image: Mutex::default(),
+            data: None,
+        }
     }
 
     /// Describes a WASI module.
@@ -110,17 +127,38 @@ impl Program {
         size: u64,
         entry_point: String,
         source: MapSource,
-        image: ImageFile,
+        data: DataFile,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        let p = Program::new(hash, size, entry_point, Arc::default(), 0, source, engine);
-        Program { abi: Abi::Wasi, image: Some(image), ..p }
+        let p = Program::new(hash, size, entry_point, Box::new(|| Ok(FileMeta::default())), 0, source, engine);
+        Program { abi: Abi::Wasi, data: Some(data), ..p }
     }
 
-    /// The start image of a WASI module: what to map where. `EIO` when the file is not what it must be.
-    pub(crate) fn start_image(&self) -> Result<Option<(&MappedFile, u64)>> {
-        let Some(image) = &self.image else { return Ok(None) };
-        match image.checked.get_or_init(|| image.check()) {
+    /// What recompilation recorded; empty for a WASI module. The first call reads it.
+    ///
+    /// # Errors
+    /// What [`MetaReader`] said.
+    pub fn meta(&self) -> Result<&FileMeta, &str> {
+        self.meta.get_or_init(|| (self.read_meta)()).as_ref().map_err(String::as_str)
+    }
+
+    /// The same of a program that has been started.
+    pub(crate) fn known_meta(&self) -> errno::Result<&FileMeta> {
+        self.meta().map_err(|_| Errno::EIO)
+    }
+
+    /// Checks the data image of a WASI module, once for all its processes.
+    ///
+    /// # Errors
+    /// `EIO` when it is not what was built.
+    pub fn check_data(&self) -> errno::Result<()> {
+        self.data_image().map(drop)
+    }
+
+    /// The data image of a WASI module: what to map where. `EIO` when the file is not what it must be.
+    pub(crate) fn data_image(&self) -> errno::Result<Option<(&MappedFile, u64)>> {
+        let Some(data) = &self.data else { return Ok(None) };
+        match data.checked.get_or_init(|| data.check()) {
             Some((source, address)) => Ok(Some((source, *address))),
             None => Err(Errno::EIO),
         }
@@ -136,12 +174,12 @@ impl Program {
     }
 
     /// A memfd with the code lines, made at first use, to be mapped into each code map.
-    pub(crate) fn code_lines(&self) -> Result<BorrowedFd<'_>> {
+    pub(crate) fn code_lines(&self) -> errno::Result<BorrowedFd<'_>> {
         if let Some(fd) = self.lines.get() {
             return Ok(fd.as_fd());
         }
         let fd = rustix::fs::memfd_create("code-lines", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut rest: &[u8] = &self.meta.code_lines;
+        let mut rest: &[u8] = &self.known_meta()?.code_lines;
         while !rest.is_empty() {
             let n = rustix::io::write(&fd, rest)?;
             rest = rest.get(n..).unwrap_or_default();

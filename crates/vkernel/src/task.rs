@@ -14,13 +14,19 @@ use crate::signal::{
     SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGTRAP, STOPPING, SigInfo, bit,
 };
 use crate::sys;
-use crate::wait::{WaitQueue, lock};
+use crate::wait::{WaitQueue, Waiter, lock};
 use megalith_abi::{Gpr, Notice, PIE_BASE, Reason};
 use megalith_fpu::{Fpu, MemFault, Memory, Trap};
+use std::cell::Cell;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+thread_local! {
+    /// CPU nanoseconds of this thread at the last time they were added to a process.
+    static ACCOUNTED: Cell<u64> = const { Cell::new(0) };
+}
 
 /// How a task begins.
 pub enum Start {
@@ -90,6 +96,8 @@ pub struct Task {
     cpu_base: Option<u64>,
     /// The directory `/` that a WASI program was given.
     pub(crate) preopen: Option<Arc<OpenFile>>,
+    /// Leave the trampoline, although the process goes on: see [`Task::parked`].
+    parked: bool,
 }
 
 impl Task {
@@ -127,6 +135,7 @@ impl Task {
             vfork: Vec::new(),
             cpu_base: None,
             preopen: None,
+            parked: false,
         }
     }
 
@@ -150,6 +159,28 @@ impl Task {
         self.ended
     }
 
+    /// Whether the trampoline was left because the process waits while its thread has something else to run. [`Task::waiter`] is where it
+    /// waits; [`Task::unpark`], then `_resume` continue it, on any thread.
+    pub fn parked(&self) -> bool {
+        self.parked
+    }
+
+    /// What wakes the running process.
+    pub fn waiter(&self) -> &Arc<Waiter> {
+        &self.process.waiter
+    }
+
+    /// Undoes [`Task::parked`].
+    pub fn unpark(&mut self) {
+        self.parked = false;
+    }
+
+    /// Makes the running call, which must be one that can be restarted and has had no effect so far, wait off the thread: it is to return
+    /// `ERESTARTSYS` and will be made again after a wake-up. Clear the waiter, then look whether there is something to wait for, then call this.
+    pub(crate) fn park(&mut self) {
+        self.parked = true;
+    }
+
     /// `vkernel.start`: the initial stack pointer (of [`Start::Program`]).
     pub fn start(&mut self) -> u64 {
         self.enter();
@@ -158,13 +189,15 @@ impl Task {
 
     pub(crate) fn enter(&mut self) {
         if self.cpu_base.is_none() {
-            self.cpu_base = Some(thread_cpu_ns());
+            // What the thread has done since was for this task, and while it slept its clock stood still.
+            self.cpu_base = Some(ACCOUNTED.get());
         }
     }
 
     /// Adds the CPU time since the last call to the process.
     pub(crate) fn account(&mut self) {
         let now = thread_cpu_ns();
+        ACCOUNTED.set(now);
         let base = self.cpu_base.replace(now).unwrap_or(now);
         self.process.cpu_ns.fetch_add(now.saturating_sub(base), Ordering::Relaxed);
     }
@@ -202,6 +235,12 @@ impl Task {
         m.set_pc(pc);
         loop {
             if self.ended {
+                return None;
+            }
+            if self.parked {
+                self.account();
+                // The next thread's clock is another.
+                self.cpu_base = None;
                 return None;
             }
             self.slot.poll_word().store(0, Ordering::SeqCst);
@@ -242,12 +281,12 @@ impl Task {
 
     /// Load base of the running program.
     pub(crate) fn base(&self) -> u64 {
-        if self.program.meta.fixed { 0 } else { u64::from(PIE_BASE) }
+        if self.program.known_meta().is_ok_and(|m| m.fixed) { 0 } else { u64::from(PIE_BASE) }
     }
 
     /// The place in the program's code for a guest address, if its text is mapped there.
     fn lookup(&self, pc: u64) -> Option<(u32, u32)> {
-        let (function, label) = self.program.meta.resolve(pc.checked_sub(self.base())?)?;
+        let (function, label) = self.program.known_meta().ok()?.resolve(pc.checked_sub(self.base())?)?;
         lock(&self.space).find(pc).filter(|(_, v)| v.text)?;
         Some((self.program.table_base.checked_add(function)?, label))
     }
@@ -371,6 +410,7 @@ impl Task {
                 drop(s);
                 process.waiter.clear();
                 if lock(&process.signals).stopped {
+                    self.kernel.config.launcher.start_deferred();
                     let _ = process.waiter.wait(None, &[]);
                 }
                 continue;
@@ -607,6 +647,7 @@ impl Task {
             if self.interrupted() {
                 return Err(interrupt);
             }
+            self.kernel.config.launcher.start_deferred();
             waiter.wait(deadline, host)?;
         }
     }
@@ -620,11 +661,11 @@ impl Task {
 
     /// Ends the running process; a vfork parent goes on in this task.
     pub(crate) fn exit_or_resume(&mut self, m: &mut dyn Machine, status: i32) {
-        self.account();
         let process = Arc::clone(&self.process);
         match self.vfork.pop() {
             None => self.exit(status),
             Some(parent) => {
+                self.account();
                 // The child's memory is the parent's: only the child's references go.
                 self.resume_parent(m, parent);
                 self.kernel.exit_process(&process, status);
@@ -648,6 +689,7 @@ impl Task {
         self.ended = true;
         self.account();
         let process = Arc::clone(&self.process);
+        self.kernel.config.launcher.ending();
         self.kernel.exit_process(&process, status);
         while let Some(p) = self.vfork.pop() {
             self.kernel.exit_process(&p.process, SIGKILL);
@@ -780,7 +822,8 @@ impl Drop for Task {
             self.exit(SIGKILL);
         }
         debug_assert!(self.process.pid >= INIT);
-        self.kernel.tasks.fetch_sub(1, Ordering::AcqRel);
-        self.kernel.ended.wake();
+        if self.kernel.tasks.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.kernel.finished.wake();
+        }
     }
 }

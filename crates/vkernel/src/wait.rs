@@ -11,11 +11,22 @@ pub fn lock<T: ?Sized>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A task that waits without occupying a host thread.
+pub trait Parked: std::any::Any + Send {
+    /// Whether the calling thread is about to take it back ([`Waiter::unpark`]) anyhow.
+    fn resumes_here(&self) -> bool;
+    /// Runs it on some other thread. Does not block.
+    fn resume(self: Box<Self>);
+}
+
 #[derive(Default)]
 struct State {
     woken: bool,
     /// The waiter is in poll(2) on its eventfd.
     polling: bool,
+    /// The waiter is in a wait on the condition variable.
+    waiting: bool,
+    parked: Option<Box<dyn Parked>>,
 }
 
 /// What one process blocks on. A wake-up is kept until it is cleared, so none is lost between a check and the wait.
@@ -40,9 +51,31 @@ impl Waiter {
             if let Some(fd) = self.event.get() {
                 let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
             }
-        } else {
+            return;
+        }
+        let parked = s.parked.take_if(|p| !p.resumes_here());
+        let waiting = std::mem::take(&mut s.waiting);
+        drop(s);
+        if waiting {
             self.cond.notify_one();
         }
+        if let Some(p) = parked {
+            p.resume();
+        }
+    }
+
+    /// Leaves `task` here until it is woken or taken back. Gives it back at once when a wake-up came since the last [`Self::clear`].
+    pub fn park(&self, task: Box<dyn Parked>) -> Option<Box<dyn Parked>> {
+        let mut s = lock(&self.state);
+        if s.woken {
+            return Some(task);
+        }
+        s.parked.replace(task)
+    }
+
+    /// Takes back what was parked, if it has not been woken.
+    pub fn unpark(&self) -> Option<Box<dyn Parked>> {
+        lock(&self.state).parked.take()
     }
 
     /// Forgets earlier wake-ups. Call it before checking the condition to wait for.
@@ -55,6 +88,7 @@ impl Waiter {
         let mut s = lock(&self.state);
         if host.is_empty() {
             while !s.woken {
+                s.waiting = true;
                 s = match deadline {
                     None => self.cond.wait(s).unwrap_or_else(PoisonError::into_inner),
                     Some(d) => {
@@ -135,5 +169,52 @@ impl Drop for Registration<'_> {
             v.swap_remove(i);
             self.queue.count.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    /// Counts how often it is resumed; says of itself whether its thread will take it back.
+    struct Sleeper {
+        here: Arc<AtomicBool>,
+        resumed: Arc<AtomicUsize>,
+    }
+
+    impl Parked for Sleeper {
+        fn resumes_here(&self) -> bool {
+            self.here.load(Ordering::Relaxed)
+        }
+        fn resume(self: Box<Self>) {
+            self.resumed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_parked_task_is_resumed_once_by_whoever_comes_first() {
+        let (here, resumed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let sleeper = || Box::new(Sleeper { here: Arc::clone(&here), resumed: Arc::clone(&resumed) });
+        let w = Waiter::new();
+        // Woken between the look and the parking: it must look again.
+        w.clear();
+        w.wake();
+        assert!(w.park(sleeper()).is_some());
+        assert!(w.unpark().is_none());
+        // Woken while parked.
+        w.clear();
+        assert!(w.park(sleeper()).is_none());
+        w.wake();
+        w.wake();
+        assert_eq!(resumed.load(Ordering::Relaxed), 1);
+        assert!(w.unpark().is_none(), "it runs elsewhere");
+        // Its own thread comes back to it: a wake-up leaves it there.
+        w.clear();
+        assert!(w.park(sleeper()).is_none());
+        here.store(true, Ordering::Relaxed);
+        w.wake();
+        assert_eq!(resumed.load(Ordering::Relaxed), 1);
+        assert!(w.unpark().is_some());
     }
 }

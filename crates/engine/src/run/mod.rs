@@ -1,11 +1,14 @@
 //! The run side: AOT code in, processes out. Contains no compiler.
 //!
 //! [`Runtime`] is the vkernel's [`Launcher`]: for every task it makes an instance of the task's program on the memories of the
-//! task's slot and drives it until its trampoline is left. One guest process is one host thread.
+//! task's slot and drives it until its trampoline is left. A guest process that runs, or waits in the kernel, has a host thread. One that
+//! waits for a child which its thread can run meanwhile is *parked*: it has no frames, so any thread can take it up again.
 
 mod code;
+mod deferred;
 mod fault;
 mod host;
+mod local;
 mod memory;
 mod pool;
 mod program;
@@ -16,9 +19,9 @@ mod wasi;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
-use megalith_vkernel::{FaultInfo, Launcher, Machine, Start, Task};
+use megalith_vkernel::{FaultInfo, Launcher, Machine, Parked, Program, Start, Task, Waiter};
 use wasmtime::{Engine, Instance, Linker, Store, Trap, TypedFunc};
 
 pub use code::CodeFile;
@@ -46,6 +49,7 @@ struct Inner {
     engine: Engine,
     linker: Linker<Guest>,
     threads: Arc<pool::Threads>,
+    deferrals: Arc<deferred::Deferrals>,
     report: Report,
     refused: AtomicBool,
     /// Made when the first WASI program is added.
@@ -59,9 +63,12 @@ fn config() -> wasmtime::Config {
     c
 }
 
+/// A task, and how it begins.
+type Launch = (Box<Task>, Start);
+
 thread_local! {
     /// An exec on this thread: what to run when the old instance has been left.
-    static NEXT: RefCell<Option<(Task, Start)>> = const { RefCell::new(None) };
+    static NEXT: RefCell<Option<Launch>> = const { RefCell::new(None) };
 }
 
 impl Runtime {
@@ -76,13 +83,22 @@ impl Runtime {
         fault::install().map_err(|e| anyhow::anyhow!("cannot take SIGBUS over: {e}"))?;
         let mut linker = Linker::new(&engine);
         host::define(&mut linker).map_err(|e| anyhow::anyhow!("cannot define the vkernel's functions: {e:#}"))?;
-        Ok(Runtime(Arc::new(Inner {
-            engine,
-            linker,
-            threads: Arc::default(),
-            report,
-            refused: AtomicBool::new(false),
-            wasi: OnceLock::new(),
+        Ok(Runtime(Arc::new_cyclic(|inner: &Weak<Inner>| {
+            let inner = Weak::clone(inner);
+            let overdue = move |launch| {
+                if let Some(inner) = inner.upgrade() {
+                    inner.spawn(Work::New(launch));
+                }
+            };
+            Inner {
+                engine,
+                linker,
+                threads: Arc::default(),
+                deferrals: deferred::Deferrals::new(Box::new(overdue)),
+                report,
+                refused: AtomicBool::new(false),
+                wasi: OnceLock::new(),
+            }
         })))
     }
 }
@@ -96,6 +112,20 @@ impl Runtime {
         self.0.wasi().map(drop).map_err(anyhow::Error::msg)
     }
 
+    /// Begins to check and load the code of `program` on a thread of its own, for a start that comes soon. What is wrong with it shows then.
+    pub fn prepare(&self, program: &Arc<Program>) {
+        let (inner, program) = (Arc::clone(&self.0), Arc::clone(program));
+        let load = move || {
+            if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
+                let _ = inner.load_wasi(&program, code);
+            } else if let Some(code) = program.engine.downcast_ref::<ProgramCode>() {
+                let _ = code.loaded(&inner.engine, &inner.linker);
+            }
+        };
+        // Without a thread for it, the start does it.
+        let _ = self.0.threads.run(Box::new(load));
+    }
+
     /// Whether some program did not start because its code failed its check; that process looks killed.
     pub fn refused(&self) -> bool {
         self.0.refused.load(Ordering::Acquire)
@@ -104,56 +134,163 @@ impl Runtime {
 
 impl Launcher for Runtime {
     fn launch(&self, task: Task, start: Start) {
-        let inner = Arc::clone(&self.0);
-        if let Err(e) = self.0.threads.run(Box::new(move || inner.process(task, start))) {
-            // The task went with the closure: dropping it has ended the process.
-            (self.0.report)(&format!("cannot start a thread for a process: {e}"));
+        if let Some(launch) = self.0.deferrals.put((Box::new(task), start)) {
+            self.0.spawn(Work::New(launch));
         }
     }
 
     fn replace(&self, task: Task, start: Start) {
-        NEXT.set(Some((task, start)));
+        NEXT.set(Some((Box::new(task), start)));
+    }
+
+    fn has_deferred(&self) -> bool {
+        deferred::present()
+    }
+
+    fn start_deferred(&self) {
+        if let Some(launch) = deferred::take() {
+            self.0.spawn(Work::New(launch));
+        }
+    }
+
+    fn ending(&self) {
+        local::end();
     }
 }
 
+/// An instance between two stretches of running.
+struct Running {
+    program: Arc<Program>,
+    bases: SlotBases,
+    store: Store<Guest>,
+    instance: Instance,
+}
+
+// SAFETY: the addresses in `bases` are those of the slot that the task in the store keeps alive; nothing here belongs to one thread.
+unsafe impl Send for Running {}
+
+/// What a thread has to run.
+enum Work {
+    New(Launch),
+    Resume(Running),
+}
+
+/// How an instance's trampoline was left.
+enum Left {
+    Ended,
+    /// The process waits, see [`Task::parked`].
+    Parked(Running),
+}
+
+/// A parked instance, on its process's waiter.
+struct Sleeper {
+    running: Running,
+    inner: Arc<Inner>,
+    waiter: Weak<Waiter>,
+}
+
+impl Parked for Sleeper {
+    fn resumes_here(&self) -> bool {
+        local::resumes(&self.waiter)
+    }
+
+    fn resume(self: Box<Self>) {
+        self.inner.spawn(Work::Resume(self.running));
+    }
+}
+
+/// When a panic ends the thread's work, what is parked there goes on elsewhere.
+struct Elsewhere<'a>(&'a Arc<Inner>);
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        while let Some(running) = local::resumable(unpark) {
+            self.0.spawn(Work::Resume(running));
+        }
+    }
+}
+
+/// Takes back what this module parked on `waiter`.
+fn unpark(waiter: &Waiter) -> Option<Running> {
+    sleeper(waiter.unpark()?)
+}
+
+fn sleeper(parked: Box<dyn Parked>) -> Option<Running> {
+    let any: Box<dyn std::any::Any> = parked;
+    Some(any.downcast::<Sleeper>().ok()?.running)
+}
+
 impl Inner {
-    /// A process from its first instance to its end, through all its execs.
-    fn process(&self, mut task: Task, mut start: Start) {
-        loop {
-            if let Err(e) = self.run(task, start) {
-                (self.report)(&e);
-            }
-            match NEXT.take() {
-                Some(next) => (task, start) = next,
-                None => break,
+    /// Runs `work` on another thread.
+    fn spawn(self: &Arc<Self>, work: Work) {
+        let inner = Arc::clone(self);
+        if let Err(e) = self.threads.run(Box::new(move || inner.run(work))) {
+            // The task went with the closure: dropping it has ended the process.
+            (self.report)(&format!("cannot start a thread for a process: {e}"));
+        }
+    }
+
+    /// Runs `work`, what it execs, and what of its children is put off or parked on this thread, until nothing is left.
+    fn run(self: &Arc<Self>, work: Work) {
+        let _here = deferred::enter(&self.deferrals);
+        let _elsewhere = Elsewhere(self);
+        let mut work = Some(work);
+        while let Some(w) = work.take() {
+            let left = match w {
+                Work::New((task, start)) => self.start(task, start),
+                Work::Resume(running) => self.resume(running),
+            };
+            work = match left {
+                Ok(Left::Parked(running)) => self.park(running),
+                Ok(Left::Ended) => None,
+                Err(e) => {
+                    (self.report)(&e);
+                    None
+                }
+            };
+            if work.is_none() {
+                // An exec; then whoever waits for what has just ended; then what was put off.
+                work = NEXT
+                    .take()
+                    .map(Work::New)
+                    .or_else(|| local::resumable(unpark).map(Work::Resume))
+                    .or_else(|| deferred::take().map(Work::New));
             }
         }
     }
 
-    /// One instance, until its trampoline is left. The task is dropped after the instance.
-    fn run(&self, task: Task, start: Start) -> Result<(), String> {
+    /// Parks an instance, and tells what to run instead: the task that this thread has put off, or the instance itself, if it need not wait.
+    fn park(self: &Arc<Self>, mut running: Running) -> Option<Work> {
+        let waiter = running.store.data_mut().task.as_deref_mut().map(|task| {
+            task.unpark();
+            Arc::clone(task.waiter())
+        })?;
+        let parked = Sleeper { running, inner: Arc::clone(self), waiter: Arc::downgrade(&waiter) };
+        if let Some(back) = waiter.park(Box::new(parked)) {
+            return sleeper(back).map(Work::Resume);
+        }
+        local::push(waiter);
+        deferred::take().map(Work::New)
+    }
+
+    /// A new instance for `task`, until its trampoline is left.
+    fn start(&self, task: Box<Task>, start: Start) -> Result<Left, String> {
         let program = Arc::clone(task.program());
         if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
             self.run_wasi(task, code, &start);
-            return Ok(());
+            return Ok(Left::Ended);
         }
-        let slot = Arc::clone(task.slot());
-        let code = program
-            .engine
-            .downcast_ref::<ProgramCode>()
-            .ok_or_else(|| format!("{} has no code", program.entry_point))?;
-        let loaded =
-            code.loaded(&self.engine, &self.linker).inspect_err(|_| self.refused.store(true, Ordering::Release))?;
-        let guest = Guest { task: Some(Box::new(task)), registers: None };
+        let bases = SlotBases { mem: task.slot().memory0(), map: task.slot().memory1() };
+        let loaded = self.loaded(&program)?;
+        let guest = Guest { task: Some(task), registers: None };
         let mut store = Store::new(&self.engine, guest);
-        let bases = SlotBases { mem: slot.memory0(), map: slot.memory1() };
         fault::watch(&mut store, bases);
         let failed = |e: wasmtime::Error| format!("cannot start {}: {e:#}", program.entry_point);
         let instance = memory::with_slot(bases, || loaded.pre.instantiate(&mut store)).map_err(failed)?;
         let handles = registers::handles(&mut store, &instance, loaded)
             .ok_or_else(|| format!("cannot start {}: register globals are missing", program.entry_point))?;
         store.data_mut().registers = Some(handles);
-        let mut result = match start {
+        let result = match start {
             Start::Program { hash, .. } => {
                 let f: TypedFunc<(i64, i64, i64, i64), i32> = function(&mut store, &instance, &loaded.dispatch)?;
                 let h = hash.map(|w| w as i64);
@@ -172,21 +309,52 @@ impl Inner {
                 f.call(&mut store, ())
             }
         };
+        Running { program: Arc::clone(&program), bases, store, instance }.settle(loaded, result)
+    }
+
+    /// Goes on with an instance that was parked.
+    fn resume(&self, mut running: Running) -> Result<Left, String> {
+        let program = Arc::clone(&running.program);
+        let loaded = self.loaded(&program)?;
+        fault::watch(&mut running.store, running.bases);
+        let result = running.call_resume(loaded)?;
+        running.settle(loaded, result)
+    }
+
+    fn loaded<'a>(&self, program: &'a Program) -> Result<&'a program::Loaded, String> {
+        let code = program
+            .engine
+            .downcast_ref::<ProgramCode>()
+            .ok_or_else(|| format!("{} has no code", program.entry_point))?;
+        code.loaded(&self.engine, &self.linker).inspect_err(|_| self.refused.store(true, Ordering::Release))
+    }
+}
+
+impl Running {
+    fn call_resume(&mut self, loaded: &program::Loaded) -> Result<wasmtime::Result<()>, String> {
+        let f: TypedFunc<(), ()> = function(&mut self.store, &self.instance, &loaded.resume)?;
+        Ok(f.call(&mut self.store, ()))
+    }
+
+    /// Deals with traps, until the trampoline is left without one.
+    fn settle(mut self, loaded: &program::Loaded, mut result: wasmtime::Result<()>) -> Result<Left, String> {
         while let Err(e) = result {
-            let again = host::with_task(&mut store, |t, r| trapped(t, r, bases, &e)).map_err(|_| {
+            let again = host::with_task(&mut self.store, |t, r| trapped(t, r, self.bases, &e)).map_err(|_| {
                 // The kernel panicked and took the task with it.
-                format!("{}: killed: {e:#}", program.entry_point)
+                format!("{}: killed: {e:#}", self.program.entry_point)
             })?;
             if !again {
                 break;
             }
-            let f: TypedFunc<(), ()> = function(&mut store, &instance, &loaded.resume)?;
-            result = f.call(&mut store, ());
+            result = self.call_resume(loaded)?;
+        }
+        if self.store.data().task.as_ref().is_some_and(|t| t.parked() && !t.ended()) {
+            return Ok(Left::Parked(self));
         }
         // The instance first, then the task: its slot may be reused at once.
-        let guest = store.into_data();
+        let guest = self.store.into_data();
         drop(guest);
-        Ok(())
+        Ok(Left::Ended)
     }
 }
 

@@ -3,12 +3,12 @@
 //! They have a wasmtime engine of their own, configured alike but for the host stack: code that was not recompiled by us sheds no
 //! frames, and must not fill a guest thread's whole stack with them.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use megalith_abi::{VKERNEL_MODULE, WASI_IMPORTS, WASI_MAX_ARGS, WASI_MODULE, WASI_POLL};
-use megalith_vkernel::{Start, Task};
+use megalith_vkernel::{Program, Start, Task};
 use wasmtime::{
     Caller, Engine, ExternType, FuncType, InstancePre, Linker, Module, ModuleExport, ResourceLimiter, Store, Trap,
     TypedFunc, Val, ValType, WasmBacktrace,
@@ -120,7 +120,7 @@ pub struct WasiCode {
 }
 
 /// A module that passed its checks.
-struct Loaded {
+pub(super) struct Loaded {
     pre: InstancePre<WasiGuest>,
     dispatch: ModuleExport,
 }
@@ -165,8 +165,9 @@ impl Inner {
     }
 
     /// One WASI process, from start to end. What keeps it from starting is reported before the process is gone, and with it perhaps the container.
-    pub(super) fn run_wasi(&self, mut task: Task, code: &WasiCode, start: &Start) {
-        match (self.load_wasi(&task, code), start) {
+    pub(super) fn run_wasi(&self, mut task: Box<Task>, code: &WasiCode, start: &Start) {
+        let program = Arc::clone(task.program());
+        match (self.load_wasi(&program, code), start) {
             (Ok((wasi, loaded)), Start::Program { hash, .. }) => {
                 if task.wasi_start() {
                     self.drive_wasi(task, code, wasi, loaded, hash);
@@ -180,18 +181,22 @@ impl Inner {
         }
     }
 
-    /// Engine and module, both checked.
-    fn load_wasi<'a>(&'a self, task: &Task, code: &'a WasiCode) -> Result<(&'a WasiEngine, &'a Loaded), String> {
+    /// Engine and module, with its data image; the first call checks both files.
+    pub(super) fn load_wasi<'a>(
+        &'a self,
+        program: &Program,
+        code: &'a WasiCode,
+    ) -> Result<(&'a WasiEngine, &'a Loaded), String> {
         let wasi = self.wasi()?;
-        let image = |e| format!("start image of {}: {e}; rebuild it with `megalith compile`", code.name);
-        task.wasi_memory().check().map_err(image)?;
+        let data = |e| format!("data image of {}: {e}; rebuild it with `megalith compile`", code.name);
+        program.check_data().map_err(data)?;
         Ok((wasi, code.loaded(wasi)?))
     }
 
-    fn drive_wasi(&self, task: Task, code: &WasiCode, wasi: &WasiEngine, loaded: &Loaded, hash: &[u64; 4]) {
+    fn drive_wasi(&self, task: Box<Task>, code: &WasiCode, wasi: &WasiEngine, loaded: &Loaded, hash: &[u64; 4]) {
         let bases = SlotBases { mem: task.slot().memory0(), map: task.slot().memory1() };
         let linear = task.wasi_memory();
-        let guest = WasiGuest { task: Box::new(task), tables: Tables { left: TABLE_ENTRIES } };
+        let guest = WasiGuest { task, tables: Tables { left: TABLE_ENTRIES } };
         let mut store = Store::new(&wasi.engine, guest);
         store.limiter(|g| &mut g.tables);
         fault::watch(&mut store, bases);

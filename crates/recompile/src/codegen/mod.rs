@@ -142,10 +142,11 @@ struct Gen<'a> {
     /// Label of a block that can be resumed at.
     labels: HashMap<usize, u32>,
     leaves: Vec<(usize, Leave)>,
-    /// Registers that the function changes and puts back: callers rely on their globals as well.
-    kept: RegSet,
     /// Bytes between the frame base local and rsp at entry.
     depth: i32,
+    /// Per block: it follows a call and nothing else, and loads what it needs from the globals, whether the call returned or the function is resumed.
+    /// Nothing but rsp and rax then has to survive the call in the host's registers, which short functions would have to save first.
+    fetches: Vec<bool>,
     /// Looks at the stack window on entry.
     checks_depth: bool,
 
@@ -202,8 +203,8 @@ pub fn function(m: &Module, f: usize) -> Code {
         single: BTreeMap::new(),
         labels: HashMap::new(),
         leaves: Vec::new(),
-        kept: graph.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs) & (RegSet::DATA - own.mods),
         depth: 0,
+        fetches: vec![false; n],
         checks_depth: m.mode == Mode::Program && m.analysis.checks_depth.get(f).copied().unwrap_or(true),
         code: Vec::new(),
         locals: Vec::new(),
@@ -386,6 +387,12 @@ impl<'a> Gen<'a> {
         }
         for (i, b) in at.into_iter().enumerate() {
             self.labels.insert(b, i as u32 + 1);
+            if let [p] = self.graph.preds[b][..]
+                && b != 0
+                && let Some(Block { term: Term::Call { .. } | Term::CallIndirect { .. }, .. }) = self.block(p)
+            {
+                self.fetches[b] = true;
+            }
         }
     }
 
@@ -417,10 +424,10 @@ impl<'a> Gen<'a> {
             if self.graph.index.contains_key(&a) {
                 return Default::default();
             }
-            let want = self.cx.tail_use(a, &self.m.analysis.summaries, self.own.ret_live) | self.kept;
+            let want = self.cx.tail_use(a, &self.m.analysis.summaries, self.own.ret_live) | self.own.kept;
             let known = self.m.program.function_at(a).is_some() && self.m.mode == Mode::Program;
             let params = if known { want & RegSet::PARAMS } else { RegSet::EMPTY };
-            let stored = if known { want - RegSet::PARAMS } else { want };
+            let stored = if known { (want - RegSet::PARAMS) | self.own.kept } else { want };
             (group(dirty & stored, want), params)
         };
         let all = self.cx.everything();
@@ -431,7 +438,7 @@ impl<'a> Gen<'a> {
                 (a.0 | b.0, a.1 | b.1)
             }
             Term::Ret => {
-                let want = if self.cx.snippet { all } else { self.own.ret_live | self.kept };
+                let want = if self.cx.snippet { all } else { self.own.ret_live | self.own.kept };
                 (group(dirty & (want - RegSet::one(RAX)), want), want & RegSet::one(RAX))
             }
             Term::Call { .. } | Term::CallIndirect { .. } => {
@@ -460,7 +467,7 @@ impl<'a> Gen<'a> {
                 s
             }
             Term::JumpIndirect(None) => {
-                let want = self.m.analysis.unknown_live_in | self.own.ret_live | self.kept;
+                let want = self.m.analysis.unknown_live_in | self.own.ret_live | self.own.kept;
                 (group(dirty & want, want), RegSet::PARAMS)
             }
             Term::JumpPredicted(t) => {
@@ -520,7 +527,12 @@ impl<'a> Gen<'a> {
         }
         self.dirty_in[0] = DirtyState { dirty: params, global_entry: RegSet::EVERYTHING - RegSet::PARAMS };
         seen[0] = true;
-        let mut work = vec![0];
+        // Where only a resume leads, everything is in the globals.
+        let mut work = self.graph.inner_entries(self.m.program);
+        for &b in &work {
+            seen[b] = true;
+        }
+        work.push(0);
         while let Some(b) = work.pop() {
             let mut d = self.dirty_in[b];
             if self.labels.contains_key(&b)
@@ -815,11 +827,11 @@ impl<'a> Gen<'a> {
 
     /// Tail-jumps to an address outside the function.
     fn leave_to(&mut self, addr: u32) {
-        let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live) | self.kept;
+        let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live) | self.own.kept;
         let dirty = self.dirty.dirty;
         match self.m.program.function_at(addr) {
             Some(f) if self.m.mode == Mode::Program => {
-                self.store_globals(group(dirty & (want - RegSet::PARAMS), want));
+                self.store_globals(group(dirty & ((want - RegSet::PARAMS) | self.own.kept), want));
                 self.push_rsp32();
                 self.push_params(want);
                 self.s().return_call(Module::function_index(f));
@@ -910,7 +922,7 @@ impl<'a> Gen<'a> {
                 let want = if self.cx.snippet {
                     RegSet::EVERYTHING
                 } else {
-                    self.m.analysis.unknown_live_in | self.own.ret_live | self.kept | RegSet::PARAMS
+                    self.m.analysis.unknown_live_in | self.own.ret_live | self.own.kept | RegSet::PARAMS
                 };
                 self.leave_indirect(want);
                 Exit::Never
@@ -1044,7 +1056,7 @@ impl<'a> Gen<'a> {
         let Some(i) = block.insns.last() else { return };
         let extra = if i.op_count() > 0 { i32::from(i.immediate16()) } else { 0 };
         let snippet = self.cx.snippet;
-        let all = if snippet { RegSet::EVERYTHING } else { (self.own.ret_live | self.kept) - RegSet::one(RAX) };
+        let all = if snippet { RegSet::EVERYTHING } else { (self.own.ret_live | self.own.kept) - RegSet::one(RAX) };
         let stores = group(self.dirty.dirty & all, all);
         let want_rax = self.own.ret_live.has(RAX);
         let at = self.state.as_ref().and_then(|s| s.rsp);
@@ -1182,9 +1194,11 @@ impl<'a> Gen<'a> {
             }
         }
         // Fetch what is needed and may have changed.
-        let reload = self.need_out[b] & (self.callee_mods(term) - RegSet::one(RAX));
         self.fl = [Fl::Local; 6];
-        self.load_globals(reload);
+        if !self.graph.succs[b].iter().any(|&t| self.fetches[t]) {
+            let reload = self.need_out[b] & (self.callee_mods(term) - RegSet::one(RAX));
+            self.load_globals(reload);
+        }
         let mut d = self.dirty;
         self.after_term(b, &mut d);
         self.dirty = d;
@@ -1233,6 +1247,10 @@ impl<'a> Gen<'a> {
         };
         self.state = self.frames.at[b].clone();
         self.dirty = self.dirty_in[b];
+        if self.fetches[b] {
+            self.fl = [Fl::Local; 6];
+            self.load_globals(self.need_in[b] - RegSet::one(RAX));
+        }
         if header {
             self.emit_poll(b);
         }
@@ -1361,7 +1379,7 @@ impl<'a> Gen<'a> {
 
     fn emit_resume(&mut self, b: usize) {
         let need = self.need_in[b];
-        self.load_globals(need);
+        self.load_globals(if self.fetches[b] { need & RegSet::one(RAX) } else { need });
         let (fb, depth, v) = (self.frame_base, self.depth, self.rsp_value);
         let known = self.frames.at[b].as_ref().map(|s| (s.rsp, s.rbp));
         match known {

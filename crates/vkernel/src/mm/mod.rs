@@ -1,9 +1,13 @@
 //! Guest memory: slots, address spaces, checked access, the code map.
 
+mod image;
 mod scan;
 mod slot;
 mod space;
+#[cfg(test)]
+mod tests;
 
+pub use image::{StartImage, remembered};
 pub use scan::prepare;
 pub use slot::{GUARD_SIZE, MEMORY0_SIZE, MEMORY1_SIZE, RESERVED, Slot, SlotPool};
 pub use space::{AddressSpace, Backing, Budget, Label, MapRequest, MapSource, PAGE, Prot, Vma};

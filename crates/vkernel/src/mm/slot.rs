@@ -1,8 +1,10 @@
 //! Slots: the reserved address ranges that hold a guest's two linear memories.
 //!
 //! Memory 0 is 4 GiB and starts out wholly `PROT_NONE`; memory 1, the code map, is readable and writable and zero.
-//! A slot is never zero-filled for reuse: what the guest mapped there may be a user's file. It is mapped over.
+//! A slot is never zero-filled for reuse: what the guest mapped there may be a user's file. It is mapped over, or, where it is known what the
+//! guest did, brought back to the start image that it began with (`image`).
 
+use super::image::{self, Remains, StartImage};
 use crate::errno::{Errno, Result, last};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -18,14 +20,20 @@ pub const RESERVED: usize = MEMORY0_SIZE + GUARD_SIZE;
 pub const MEMORY1_SIZE: usize = (megalith_abi::MAP_PAGES as usize) << 16;
 
 /// Two reservations, by host address.
-struct Raw {
-    memory0: usize,
+pub(super) struct Raw {
+    pub(super) memory0: usize,
     memory1: usize,
 }
+
+/// Slots that still hold a start image and are kept for the next start of the same program. Each keeps the pages that were put back, which belong to
+/// no process: 256 KiB of zeros at most, and the program's writable data.
+const MAX_WARM: usize = 16;
 
 /// Slots for reuse. Cheap to share; slots go back by being dropped.
 pub struct SlotPool {
     free: Mutex<Vec<Raw>>,
+    /// The last one used is the last.
+    warm: Mutex<Vec<(Arc<StartImage>, Raw)>>,
     live: AtomicUsize,
     max_live: usize,
     max_free: usize,
@@ -34,7 +42,13 @@ pub struct SlotPool {
 impl SlotPool {
     /// A pool that hands out at most `max_live` slots at a time and keeps at most `max_free` unused ones.
     pub fn new(max_live: usize, max_free: usize) -> Arc<SlotPool> {
-        Arc::new(SlotPool { free: Mutex::new(Vec::new()), live: AtomicUsize::new(0), max_live, max_free })
+        Arc::new(SlotPool {
+            free: Mutex::default(),
+            warm: Mutex::default(),
+            live: AtomicUsize::new(0),
+            max_live,
+            max_free,
+        })
     }
 
     /// A clean slot: memory 0 inaccessible, memory 1 zero. `EAGAIN` when too many are live, `ENOMEM` when the host has no room.
@@ -51,7 +65,53 @@ impl SlotPool {
                 return Err(e);
             }
         };
-        Ok(Arc::new(Slot { raw, pool: Arc::clone(self) }))
+        Ok(self.slot(raw))
+    }
+
+    /// A slot that holds `image`, and in which nothing else can be seen. `EAGAIN` when too many are live.
+    pub(super) fn warm(self: &Arc<SlotPool>, image: &Arc<StartImage>) -> Result<Option<Arc<Slot>>> {
+        let raw = {
+            let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(i) = warm.iter().rposition(|(have, _)| Arc::ptr_eq(have, image)) else { return Ok(None) };
+            if self.live.fetch_add(1, Ordering::AcqRel) >= self.max_live {
+                self.live.fetch_sub(1, Ordering::AcqRel);
+                return Err(Errno::EAGAIN);
+            }
+            warm.remove(i).1
+        };
+        Ok(Some(self.slot(raw)))
+    }
+
+    fn slot(self: &Arc<SlotPool>, raw: Raw) -> Arc<Slot> {
+        Arc::new(Slot { raw, remains: Mutex::default(), pool: Arc::clone(self) })
+    }
+
+    /// Keeps a slot that holds `image`; the one that was used the longest time ago goes.
+    fn keep(&self, image: Arc<StartImage>, raw: Raw) {
+        let oldest = {
+            let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+            warm.push((image, raw));
+            (warm.len() > MAX_WARM).then(|| warm.remove(0))
+        };
+        if let Some((_, raw)) = oldest {
+            self.clean(raw);
+        }
+    }
+
+    /// Maps over everything and keeps the slot, if there are not too many.
+    fn clean(&self, raw: Raw) {
+        let keep = self.free.lock().unwrap_or_else(PoisonError::into_inner).len() < self.max_free;
+        if keep && raw.reset().is_ok() {
+            self.free.lock().unwrap_or_else(PoisonError::into_inner).push(raw);
+        } else {
+            raw.release();
+        }
+    }
+
+    /// Slots that hold a start image and wait for the next start.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Slots in use.
@@ -65,11 +125,14 @@ impl Drop for SlotPool {
         for raw in self.free.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             raw.release();
         }
+        for (_, raw) in self.warm.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            raw.release();
+        }
     }
 }
 
 /// `mmap` of `len` bytes with MAP_PRIVATE, MAP_ANONYMOUS and MAP_NORESERVE; `at` = 0 lets the host choose.
-fn reserve(at: usize, len: usize, prot: i32) -> Result<usize> {
+pub(super) fn reserve(at: usize, len: usize, prot: i32) -> Result<usize> {
     let fixed = if at == 0 { 0 } else { libc::MAP_FIXED };
     // SAFETY: with `at` = 0 a fresh range is made; otherwise the range lies in a reservation that the caller owns and that nothing refers to.
     let p = unsafe {
@@ -115,6 +178,8 @@ fn unmap(at: usize) {
 /// One guest's memories. Whoever uses a pointer into them holds an `Arc` of it; the last one returns it to the pool.
 pub struct Slot {
     raw: Raw,
+    /// What the address space left here when it went.
+    remains: Mutex<Option<Remains>>,
     pool: Arc<SlotPool>,
 }
 
@@ -127,6 +192,10 @@ impl Slot {
     pub fn memory1(&self) -> *mut u8 {
         ptr::with_exposed_provenance_mut(self.raw.memory1)
     }
+    /// Leaves word of what the guest did to the slot. Without it the slot is mapped over.
+    pub(super) fn leave(&self, remains: Remains) {
+        *self.remains.lock().unwrap_or_else(PoisonError::into_inner) = Some(remains);
+    }
     /// The poll word: non-zero makes guest code unwind at its next loop head.
     pub fn poll_word(&self) -> &AtomicU32 {
         // SAFETY: memory 1 starts with this aligned word, stays mapped read-write as long as the slot lives, and is only accessed atomically.
@@ -137,11 +206,13 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let raw = Raw { memory0: self.raw.memory0, memory1: self.raw.memory1 };
-        let keep = self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).len() < self.pool.max_free;
-        if keep && raw.reset().is_ok() {
-            self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(raw);
-        } else {
-            raw.release();
+        let remains = self.remains.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        match remains.and_then(|r| image::restore(&raw, &r)) {
+            Some(image) => {
+                self.poll_word().store(0, Ordering::Release);
+                self.pool.keep(image, raw);
+            }
+            None => self.pool.clean(raw),
         }
         self.pool.live.fetch_sub(1, Ordering::AcqRel);
     }

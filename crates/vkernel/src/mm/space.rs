@@ -5,6 +5,7 @@
 
 mod linear;
 
+use super::image::{self, Change, Changes, Remains, StartImage};
 use super::scan;
 use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
 use crate::errno::{Errno, Result, last};
@@ -22,6 +23,9 @@ const MIN: u64 = MMAP_MIN_ADDR as u64;
 const LIMIT: u64 = ADDR_LIMIT as u64;
 /// Unmapped bytes kept below the stack (Linux: `stack_guard_gap`, 256 pages).
 const STACK_GAP: u64 = 256 * PAGE;
+/// Bytes and ranges that are kept when they are unmapped.
+const KEEP_MAX: u64 = 64 * PAGE;
+const KEEP_RANGES: usize = 8;
 /// Areas a process may have (Linux: `vm.max_map_count`; lower, because all processes share the host's).
 const MAX_AREAS: usize = 8192;
 
@@ -46,7 +50,7 @@ impl Prot {
         self.0 & other.0 != 0
     }
     /// What the host gets: never PROT_EXEC.
-    fn host(self) -> i32 {
+    pub(super) fn host(self) -> i32 {
         if self.0 == 0 {
             libc::PROT_NONE
         } else if self.0 & 2 != 0 {
@@ -132,6 +136,17 @@ impl Vma {
         }
         v
     }
+    /// Whether the two, which start at the same address, have the same private bytes behind them.
+    fn same_bytes(&self, other: &Vma) -> bool {
+        match (&self.backing, &other.backing) {
+            (Backing::Anon, Backing::Anon) => true,
+            (
+                Backing::File { source: a, offset: oa, shared: false },
+                Backing::File { source: b, offset: ob, shared: false },
+            ) => Arc::ptr_eq(&a.fd, &b.fd) && a.base == b.base && a.size == b.size && oa == ob,
+            _ => false,
+        }
+    }
     /// Whether `next`, which starts where this area (of `len` bytes) ends, continues it.
     fn continues(&self, len: u64, next: &Vma) -> bool {
         self.prot == next.prot
@@ -208,10 +223,16 @@ pub struct AddressSpace {
     /// RLIMIT_AS, RLIMIT_DATA: limits in bytes.
     pub limit_as: u64,
     pub limit_data: u64,
+    /// What became of the start image on the host's side.
+    changes: Changes,
+    /// The code map has the program's text.
+    code_mapped: bool,
+    /// Unmapped ranges whose pages the host has kept ([`Self::host_close`]).
+    kept: Vec<Range<u64>>,
 }
 
 /// How many of the first `len` bytes of a mapping have a page of the file behind them (all, unless the file is sealed and ends before).
-fn file_pages(backing: &Backing, len: u64) -> u64 {
+pub(super) fn file_pages(backing: &Backing, len: u64) -> u64 {
     match backing {
         Backing::File { source, offset, .. } if source.sealed => align_up(source.size).saturating_sub(*offset).min(len),
         _ => len,
@@ -238,7 +259,74 @@ impl AddressSpace {
             total: 0,
             limit_as: u64::MAX,
             limit_data: u64::MAX,
+            changes: Changes::default(),
+            code_mapped: false,
+            kept: Vec::new(),
         })
+    }
+
+    /// An address space that is the start image already. `None` when no slot has it ready, or when a limit is in the way (so that mapping it
+    /// afresh finds out which).
+    pub fn warm(
+        pool: &Arc<SlotPool>,
+        budget: &Arc<Budget>,
+        image: &Arc<StartImage>,
+        limits: (u64, u64),
+    ) -> Result<Option<AddressSpace>> {
+        if image.total > limits.0 || budget.refuses(image.anonymous) {
+            return Ok(None);
+        }
+        let Some(slot) = pool.warm(image)? else { return Ok(None) };
+        Ok(Some(AddressSpace {
+            slot,
+            areas: image.areas.clone(),
+            brk_start: image.brk_start,
+            brk: image.brk_start,
+            mmap_top: image.mmap_top,
+            budget: Arc::clone(budget),
+            total: image.total,
+            limit_as: limits.0,
+            limit_data: limits.1,
+            changes: Changes { image: Some(Arc::clone(image)), ..Changes::default() },
+            code_mapped: true,
+            kept: Vec::new(),
+        }))
+    }
+
+    /// Records what has been mapped so far, program, code and stack, as the program's start image. Nothing may have been written but to the stack.
+    pub fn record_image(&mut self, program: &Program) {
+        let mut data = Vec::new();
+        let mut bytes = 0;
+        for (start, v) in self.areas() {
+            let Backing::File { source, .. } = &v.backing else { continue };
+            // Only files that nobody changes, with all of the pages there.
+            if !source.sealed || v.shared() || v.may_fault(start) {
+                return;
+            }
+            if !v.prot.has(Prot::WRITE) {
+                continue;
+            }
+            bytes += v.end - start;
+            if bytes > image::MAX_DATA {
+                return;
+            }
+            let mut copy = vec![0; (v.end - start) as usize];
+            if self.read(start, &mut copy).is_err() {
+                return;
+            }
+            data.push((start, copy.into()));
+        }
+        let anonymous = self.areas().filter(|(_, v)| matches!(v.backing, Backing::Anon) && v.label != Label::Stack);
+        let image = Arc::new(StartImage {
+            anonymous: anonymous.map(|(s, v)| v.end - s).sum(),
+            areas: self.areas.clone(),
+            brk_start: self.brk_start,
+            mmap_top: self.mmap_top,
+            total: self.total,
+            data,
+        });
+        self.changes = Changes { image: Some(Arc::clone(&image)), ..Changes::default() };
+        *crate::wait::lock(&program.start_image) = Some(image);
     }
 
     /// The slot.
@@ -344,7 +432,58 @@ impl AddressSpace {
 
     // ---- host mappings ----
 
-    fn host_map(&self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
+    fn host_map(&mut self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
+        let kind = if matches!(backing, Backing::Anon) { Change::Anon } else { Change::Other };
+        self.changes.note(kind, start..end);
+        let r = self.host_map_unnoted(start, end, prot, backing);
+        if r.is_err() {
+            self.changes.give_up();
+        }
+        r
+    }
+
+    /// Makes a range that no area covers private anonymous memory: the reservation is that already, and inaccessible.
+    fn host_open(&mut self, start: u64, end: u64, prot: Prot) -> Result<()> {
+        if end > LIMIT {
+            return Err(Errno::ENOMEM);
+        }
+        self.changes.note(Change::Anon, start..end);
+        self.kept.retain(|k| k.start < start || end < k.end);
+        let r = match prot.host() {
+            libc::PROT_NONE => Ok(()),
+            host => image::protect(self.host(start), (end - start) as usize, host),
+        };
+        if r.is_err() {
+            self.changes.give_up();
+        }
+        r
+    }
+
+    /// Takes a small range of ordinary memory away, but keeps its pages, as zeros, for the next mapping there: a stack for each child, say.
+    /// False when it is for [`Self::host_unmap`] to do.
+    fn host_close(&mut self, start: u64, v: &Vma) -> Result<bool> {
+        let len = v.end - start;
+        let kept: u64 = self.kept.iter().map(|r| r.end - r.start).sum();
+        if !matches!(v.backing, Backing::Anon)
+            || v.prot.host() != libc::PROT_READ | libc::PROT_WRITE
+            || kept + len > KEEP_MAX
+            || self.kept.len() >= KEEP_RANGES
+        {
+            return Ok(false);
+        }
+        self.changes.note(Change::Anon, start..v.end);
+        let (from, to) = (self.host(start), self.host(v.end));
+        scan::private_pages(from..to, |r| {
+            // SAFETY: private pages of an area that is mapped read-write and that nobody else uses: the process's thread is in this call.
+            unsafe { std::ptr::write_bytes(r.start as *mut u8, 0, r.end - r.start) };
+            Ok(())
+        })?;
+        image::protect(from, to - from, libc::PROT_NONE)?;
+        self.kept.push(start..v.end);
+        Ok(true)
+    }
+
+    fn host_map_unnoted(&mut self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
         let len = (end - start) as usize;
         let (flags, fd, offset) = match backing {
             Backing::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0),
@@ -359,8 +498,8 @@ impl AddressSpace {
         }
         let behind = file_pages(backing, end - start);
         if behind < end - start {
-            self.host_unmap(start + behind, end)?;
-            return if behind == 0 { Ok(()) } else { self.host_map(start, start + behind, prot, backing) };
+            self.host_map_unnoted(start + behind, end, Prot::NONE, &Backing::Anon)?;
+            return if behind == 0 { Ok(()) } else { self.host_map_unnoted(start, start + behind, prot, backing) };
         }
         // SAFETY: the range lies in memory 0 of the slot (checked), which holds guest bytes only, and no Rust reference into it is alive.
         let p = unsafe {
@@ -376,18 +515,21 @@ impl AddressSpace {
         if p == libc::MAP_FAILED { Err(last()) } else { Ok(()) }
     }
 
-    fn host_unmap(&self, start: u64, end: u64) -> Result<()> {
+    fn host_unmap(&mut self, start: u64, end: u64) -> Result<()> {
         self.host_map(start, end, Prot::NONE, &Backing::Anon)
     }
 
-    fn host_protect(&self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
+    fn host_protect(&mut self, start: u64, end: u64, prot: Prot, backing: &Backing) -> Result<()> {
+        self.changes.note(Change::Protect, start..end);
         let end = start + file_pages(backing, end - start);
         if end == start {
             return Ok(());
         }
-        // SAFETY: the range lies in memory 0 of the slot: areas never reach past LIMIT.
-        let r = unsafe { libc::mprotect(self.host(start) as *mut libc::c_void, (end - start) as usize, prot.host()) };
-        if r < 0 { Err(last()) } else { Ok(()) }
+        let r = image::protect(self.host(start), (end - start) as usize, prot.host());
+        if r.is_err() {
+            self.changes.give_up();
+        }
+        r
     }
 
     // ---- system calls ----
@@ -436,7 +578,11 @@ impl AddressSpace {
             }
         };
         let end = addr + len;
-        self.host_map(addr, end, q.prot, &q.backing)?;
+        if matches!(q.backing, Backing::Anon) && self.is_free(addr..end) {
+            self.host_open(addr, end, q.prot)?;
+        } else {
+            self.host_map(addr, end, q.prot, &q.backing)?;
+        }
         for (s, v) in self.cut(addr..end) {
             self.forget_code(s, &v);
         }
@@ -456,7 +602,9 @@ impl AddressSpace {
         }
         for (s, v) in self.cut(addr..addr + len) {
             self.forget_code(s, &v);
-            self.host_unmap(s, v.end)?;
+            if !self.host_close(s, &v).unwrap_or(false) {
+                self.host_unmap(s, v.end)?;
+            }
         }
         Ok(())
     }
@@ -584,6 +732,8 @@ impl AddressSpace {
         if self.total.saturating_add(new_len) > self.limit_as {
             return Err(Errno::ENOMEM);
         }
+        self.changes.note(Change::Other, old..old + old_len);
+        self.changes.note(Change::Other, to..to + new_len);
         // SAFETY: both ranges lie in memory 0 of the slot; the host moves the pages and leaves the old range unmapped, which the next
         // line makes part of the reservation again before anything else can take it (other threads' mmaps are never MAP_FIXED here).
         let p = unsafe {
@@ -597,11 +747,17 @@ impl AddressSpace {
         };
         if p == libc::MAP_FAILED {
             // DONTUNMAP is for private anonymous memory (and newer kernels): copy instead.
-            self.copy_mapping(&v, old, to, moved)?;
+            if let Err(e) = self.copy_mapping(&v, old, to, moved) {
+                let _ = self.host_unmap(to, to + moved);
+                return Err(e);
+            }
         }
         if new_len > moved {
             let tail = v.advanced(moved);
-            self.host_map(to + moved, to + new_len, tail.prot, &tail.backing)?;
+            if let Err(e) = self.host_map(to + moved, to + new_len, tail.prot, &tail.backing) {
+                let _ = self.host_unmap(to, to + new_len);
+                return Err(e);
+            }
         }
         if keep_old {
             self.host_map(old, old + old_len, v.prot, &v.backing)?;
@@ -645,6 +801,10 @@ impl AddressSpace {
                 return Err(Errno::EINVAL);
             }
             if advice != libc::MADV_FREE {
+                if matches!(v.backing, Backing::File { .. }) {
+                    // A page at the end of a segment shows its file's bytes, not zeros, from now on.
+                    self.changes.give_up();
+                }
                 // SAFETY: the range is mapped guest memory in the slot; dropping its pages is what the guest asked for.
                 let r = unsafe { libc::madvise(self.host(at) as *mut libc::c_void, (stop - at) as usize, advice) };
                 if r < 0 {
@@ -733,9 +893,14 @@ impl AddressSpace {
         self.brk
     }
 
+    /// Bytes of a stack for which `size` are asked.
+    pub fn stack_size(size: u64) -> u64 {
+        align_up(size.clamp(PAGE * 32, 1 << 30))
+    }
+
     /// Maps the stack of `size` bytes at the top and places later mappings below it. Returns one past its last byte.
     pub fn map_stack(&mut self, size: u64) -> Result<u64> {
-        let size = align_up(size.clamp(PAGE * 32, 1 << 30));
+        let size = AddressSpace::stack_size(size);
         let low = LIMIT - size;
         self.mmap(MapRequest {
             addr: low,
@@ -774,10 +939,15 @@ impl AddressSpace {
         n
     }
 
-    /// The address space of a fork child: the same areas on another slot, with the dirty pages copied.
-    pub fn fork(&self, pool: &Arc<SlotPool>) -> Result<AddressSpace> {
-        let child = AddressSpace {
-            slot: pool.get()?,
+    /// The address space of a fork child: the same areas on another slot, with the dirty pages copied, and `program`'s text at `base` in its code map.
+    pub fn fork(&self, pool: &Arc<SlotPool>, base: u64, program: &Program) -> Result<AddressSpace> {
+        let ready = match self.changes.whole() {
+            Some(image) => pool.warm(image)?,
+            None => None,
+        };
+        let warm = ready.is_some();
+        let mut child = AddressSpace {
+            slot: ready.map_or_else(|| pool.get(), Ok)?,
             areas: self.areas.clone(),
             brk_start: self.brk_start,
             brk: self.brk,
@@ -786,24 +956,107 @@ impl AddressSpace {
             total: self.total,
             limit_as: self.limit_as,
             limit_data: self.limit_data,
+            // The child's slot will differ from the image as this one does.
+            changes: self.changes.clone(),
+            code_mapped: warm,
+            kept: Vec::new(),
         };
         // One look at the page tables for all areas; the ranges come in ascending order.
         let mut dirty = Vec::new();
-        scan::private_pages(self.host(0)..self.host(LIMIT), |r| {
+        let scanned = scan::private_pages_of(self.written().map(|r| self.host(r.start)..self.host(r.end)), |r| {
             dirty.push(r);
             Ok(())
-        })?;
-        for (start, v) in self.areas() {
-            copy_area(child.slot.memory0() as usize, self, v, start, start, v.end - start, &dirty)?;
+        });
+        let copied = scanned.and_then(|()| {
+            self.areas().try_for_each(|(start, v)| {
+                if warm {
+                    child.copy_from(self, start, v, &dirty)
+                } else {
+                    copy_area(child.slot.memory0() as usize, self, v, start, start, v.end - start, &dirty)
+                }
+            })
+        });
+        if let Err(e) = copied.and_then(|()| child.map_code(base, program)) {
+            child.changes.give_up();
+            return Err(e);
         }
         Ok(child)
+    }
+
+    /// Where the process can have private pages that differ from what is mapped there.
+    fn written(&self) -> impl Iterator<Item = Range<u64>> {
+        let unchanged = |start: u64, v: &Vma| {
+            let r = start..v.end;
+            self.changes
+                .image
+                .as_ref()
+                .is_some_and(|i| i.find(start).is_some_and(|(_, i)| v.end <= i.end && !i.prot.has(Prot::WRITE)))
+                && ![&self.changes.anon, &self.changes.other, &self.changes.protect].iter().any(|c| c.overlap(&r))
+        };
+        self.areas().filter(move |(s, v)| !v.shared() && !unchanged(*s, v)).map(|(s, v)| s..v.end)
+    }
+
+    /// Gives a fork child the area `v` of its parent.
+    fn copy_from(&mut self, parent: &AddressSpace, start: u64, v: &Vma, dirty: &[Range<usize>]) -> Result<()> {
+        let copy_all = |child: &AddressSpace| {
+            copy_area(child.slot.memory0() as usize, parent, v, start, start, v.end - start, dirty)
+        };
+        let host = v.prot.host();
+        let Some(image) = self.changes.image.as_ref().filter(|_| host != libc::PROT_NONE) else {
+            return copy_all(self);
+        };
+        let range = start..v.end;
+        let (here, len) = (self.host(start), (v.end - start) as usize);
+        let known = match image.find(start) {
+            // The slot's image has it, at most with other rights.
+            Some((s, i)) => {
+                let same = i.end >= v.end && i.advanced(start - s).same_bytes(v) && i.prot.has(Prot::WRITE);
+                same.then(|| i.prot.host())
+            }
+            // Ordinary memory, where the slot has nothing yet.
+            None => (matches!(v.backing, Backing::Anon) && image.areas.range(range.clone()).next().is_none())
+                .then_some(libc::PROT_NONE),
+        };
+        let writable = libc::PROT_READ | libc::PROT_WRITE;
+        match (known, image.find(start)) {
+            (Some(now), _) if !self.changes.other.overlap(&range) => {
+                let now = if now == writable { now } else { image::protect(here, len, writable).map(|()| writable)? };
+                let delta = here.wrapping_sub(parent.host(start));
+                let (first, end) = (parent.host(start), parent.host(v.end));
+                for r in dirty.iter().skip(dirty.partition_point(|r| r.end <= first)).take_while(|r| r.start < end) {
+                    let (a, b) = (r.start.max(first), r.end.min(end));
+                    // SAFETY: present private pages of the parent, whose thread is in this call and which its area lets be read, and the same
+                    // pages of the child's slot, which is mapped read-write here and which no guest runs on yet.
+                    unsafe {
+                        std::ptr::copy_nonoverlapping(a as *const u8, a.wrapping_add(delta) as *mut u8, b - a);
+                    }
+                }
+                if now == host { Ok(()) } else { image::protect(here, len, host) }
+            }
+            // A part of the image that nobody can have written to.
+            (None, Some((s, i)))
+                if i.end >= v.end
+                    && i.prot == v.prot
+                    && i.advanced(start - s).same_bytes(v)
+                    && ![&self.changes.other, &self.changes.anon, &self.changes.protect]
+                        .iter()
+                        .any(|c| c.overlap(&range)) =>
+            {
+                Ok(())
+            }
+            _ => copy_all(self),
+        }
     }
 
     // ---- code map ----
 
     /// Enters a program's text, mapped at its load base, into the code map.
     pub fn map_code(&mut self, base: u64, program: &Program) -> Result<()> {
-        let meta = &program.meta;
+        if self.code_mapped {
+            return Ok(());
+        }
+        self.code_mapped = true;
+        let meta = program.known_meta()?;
         let lines_len = meta.code_lines.len() as u64;
         let start = meta.text.0.checked_add(base).ok_or(Errno::ENOEXEC)?;
         let end = meta.text.1.checked_add(base).ok_or(Errno::ENOEXEC)?;
@@ -854,8 +1107,9 @@ impl AddressSpace {
     }
 
     /// Takes an area's pages out of the code map.
-    fn forget_code(&self, start: u64, v: &Vma) {
+    fn forget_code(&mut self, start: u64, v: &Vma) {
         if v.text {
+            self.changes.give_up();
             for page in start / PAGE..v.end / PAGE {
                 self.set_l1(page, 0, 0);
             }
@@ -945,6 +1199,15 @@ impl AddressSpace {
             // SAFETY: private, mapped, readable memory that only this process's thread (the caller) accesses, and not while `f` runs.
             Access::Exclusive => Ok(f(Some(unsafe { std::slice::from_raw_parts(self.host(addr) as *const u8, len) }))),
             _ => Ok(f(None)),
+        }
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        if self.changes.image.is_some() {
+            let changes = std::mem::take(&mut self.changes);
+            self.slot.leave(Remains { changes, areas: std::mem::take(&mut self.areas) });
         }
     }
 }

@@ -4,7 +4,7 @@ mod event;
 pub(crate) mod fs;
 pub(crate) mod io;
 mod mem;
-mod proc;
+pub(crate) mod proc;
 mod sig;
 mod table;
 pub(crate) mod time;

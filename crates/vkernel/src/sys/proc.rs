@@ -105,10 +105,8 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     let space = if vm {
         None
     } else {
-        let mut space =
-            c.space().fork(&c.task.kernel.slots).map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?;
-        space.map_code(c.task.base(), c.task.program())?;
-        Some(space)
+        let space = c.space().fork(&c.task.kernel.slots, c.task.base(), c.task.program());
+        Some(space.map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?)
     };
     let mut signals = lock(&parent.signals).for_fork();
     if flags & CLONE_CLEAR_SIGHAND != 0 {
@@ -288,6 +286,21 @@ pub(super) fn exit(c: &mut Ctx<'_>) -> Result<i64> {
 fn wait_for(c: &mut Ctx<'_>, which: Which, options: u32) -> Result<Option<Waited>> {
     let process = Arc::clone(&c.task.process);
     let kernel = Arc::clone(&c.task.kernel);
+    if kernel.config.launcher.has_deferred() && kernel.config.strace.is_none() {
+        process.waiter.clear();
+        if let Some(w) = kernel.try_wait(&process, which, options)? {
+            return Ok(Some(w));
+        }
+        if options & WNOHANG != 0 {
+            // Asking over and over again must not keep the child from running.
+            kernel.config.launcher.start_deferred();
+            return Ok(None);
+        }
+        if !c.task.interrupted() {
+            c.task.park();
+        }
+        return Err(ERESTARTSYS);
+    }
     c.task.block(&[], &[], None, ERESTARTSYS, |_| {
         Ok(match kernel.try_wait(&process, which, options)? {
             Some(w) => Some(Some(w)),
@@ -797,7 +810,8 @@ fn known(c: &Ctx<'_>, pid: i32) -> Result<()> {
     }
     if pid == 0 || c.task.kernel.process(pid).is_some() { Ok(()) } else { Err(Errno::ESRCH) }
 }
-pub(super) fn sched_yield(_: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
+    c.task.kernel.config.launcher.start_deferred();
     std::thread::yield_now();
     Ok(0)
 }

@@ -42,8 +42,10 @@ pub(super) fn rt_sigaction(c: &mut Ctx<'_>) -> Result<i64> {
         old
     };
     if c.a[2] != 0 {
-        let b: Vec<u8> =
-            [old.handler, old.flags, old.restorer, old.mask].iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut b = [0u8; 32];
+        for (b, w) in b.chunks_exact_mut(8).zip([old.handler, old.flags, old.restorer, old.mask]) {
+            b.copy_from_slice(&w.to_le_bytes());
+        }
         c.put(c.a[2], &b)?;
     }
     Ok(0)

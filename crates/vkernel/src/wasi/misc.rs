@@ -104,7 +104,6 @@ pub(super) fn proc_raise(c: &mut Call<'_, '_>) -> Result<()> {
     p.post(&c.c.task.kernel, SigInfo::from_process(signal(n)?, SI_USER, p.pid, uid));
     Ok(())
 }
-pub(super) fn sched_yield(_: &mut Call<'_, '_>) -> Result<()> {
-    std::thread::yield_now();
-    Ok(())
+pub(super) fn sched_yield(c: &mut Call<'_, '_>) -> Result<()> {
+    c.linux(crate::sys::proc::sched_yield, [0; 6]).map(drop)
 }

@@ -125,19 +125,12 @@ impl WasiMemory {
     pub fn base(&self) -> *mut u8 {
         self.slot.memory0()
     }
-    /// Checks the program's start image, once for all its processes.
+    /// Makes it, `size` bytes large (a page multiple), with the program's data image.
     ///
     /// # Errors
-    /// `EIO` when it is not what was built.
-    pub fn check(&self) -> Result<()> {
-        self.program.start_image().map(drop)
-    }
-    /// Makes it, `size` bytes large (a page multiple), with the program's start image.
-    ///
-    /// # Errors
-    /// `ENOMEM` past a limit, `EIO` when the start image is damaged, `ENOEXEC` when it does not fit.
+    /// `ENOMEM` past a limit, `EIO` when the data image is damaged, `ENOEXEC` when it does not fit.
     pub fn begin(&self, size: usize) -> Result<()> {
-        lock(&self.space).map_linear(size as u64, self.program.start_image()?)
+        lock(&self.space).map_linear(size as u64, self.program.data_image()?)
     }
     /// Makes it larger: `from` bytes, the size now, become `to`. Both are page multiples.
     ///

@@ -3,11 +3,11 @@
 use super::*;
 use crate::gate::Policy;
 use crate::kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, Stdio};
-use crate::program::{ImageFile, ProgramTable};
+use crate::program::{DataFile, ProgramTable};
 use crate::signal::SigInfo;
 use crate::task::Start;
 use crate::tests::{Collect, put_file};
-use megalith_abi::{StartImage, WASI_IMPORTS};
+use megalith_abi::{DataImage, WASI_IMPORTS};
 use megalith_vfs::{At, Cred, LayeredFs, LayeredOptions, MapSource, NewNode, Vfs};
 use sha2::{Digest, Sha256};
 use std::os::fd::OwnedFd;
@@ -29,7 +29,7 @@ const SPIPE: u16 = 70;
 struct World {
     task: Task,
     kernel: Arc<Kernel>,
-    /// The file with the start image.
+    /// The file with the data image.
     image: OwnedFd,
     _out: OwnedFd,
 }
@@ -40,7 +40,7 @@ fn memfd(bytes: &[u8]) -> OwnedFd {
     fd
 }
 
-/// A WASI process in `cwd`, its memory begun. `spoil` changes the start image after its hash was taken.
+/// A WASI process in `cwd`, its memory begun. `spoil` changes the data image after its hash was taken.
 fn world_with(cwd: &str, spoil: bool) -> World {
     let root = NewNode { mode: 0o755, uid: 0, gid: 0 };
     let vfs = Arc::new(Vfs::new(LayeredFs::new(LayeredOptions { root, ..LayeredOptions::default() }).unwrap()));
@@ -53,11 +53,11 @@ fn world_with(cwd: &str, spoil: bool) -> World {
     put_file(&vfs, "/etc/name", b"from the root", 0o644);
     put_file(&vfs, "/work/etc/name", b"from below the working directory", 0o644);
     put_file(&vfs, "/work/data", b"0123456789", 0o644);
-    let file = StartImage { address: 0x1000, bytes: vec![7; 0x2000] }.to_file();
+    let file = DataImage { address: 0x1000, bytes: vec![7; 0x2000] }.to_file();
     let image = memfd(&file);
     let hash: crate::Hash = Sha256::digest(b"the module").into();
     let source = MapSource { fd: Arc::new(memfd(b"the module")), offset: 0, len: 10, sealed: true };
-    let image_file = ImageFile::new(image.try_clone().unwrap(), file.len() as u64, Sha256::digest(&file).into());
+    let image_file = DataFile::new(image.try_clone().unwrap(), file.len() as u64, Sha256::digest(&file).into());
     if spoil {
         rustix::io::pwrite(&image, &[8], 0x1800).unwrap();
     }
@@ -151,7 +151,7 @@ fn memory_starts_from_the_image_and_changes_privately() {
     assert_eq!(w.peek(0x2fff, 2), [7, 0]);
     w.poke(0x1000, b"changed");
     let mut b = [0; 7];
-    rustix::io::pread(&w.image, &mut b, StartImage::HEADER as u64).unwrap();
+    rustix::io::pread(&w.image, &mut b, DataImage::HEADER as u64).unwrap();
     assert_eq!(b, [7; 7]);
     w.task.wasi_memory().grow(SIZE as usize, SIZE as usize + 0x10000).unwrap();
     assert_eq!(w.peek(SIZE, 1), [0]);
@@ -160,7 +160,7 @@ fn memory_starts_from_the_image_and_changes_privately() {
 #[test]
 fn a_damaged_or_misplaced_image_is_refused() {
     let w = world_with("/", true);
-    assert_eq!(w.task.wasi_memory().check(), Err(Errno::EIO));
+    assert_eq!(w.task.program().check_data(), Err(Errno::EIO));
     assert_eq!(w.task.wasi_memory().begin(SIZE as usize), Err(Errno::EIO));
     let w = world_with("/", false);
     assert_eq!(w.task.wasi_memory().begin(0x2000), Err(Errno::ENOEXEC));

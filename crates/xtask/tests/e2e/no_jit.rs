@@ -66,7 +66,7 @@ fn dependencies() -> Result<()> {
     Ok(())
 }
 
-/// With one byte of a file's AOT code flipped, nothing of that file executes; the others still do.
+/// With one byte of a file's AOT code, or of what belongs to it, flipped, nothing of that file executes; the others still do.
 fn flipped_code() -> Result<()> {
     let context = context::get()?;
     let bundle = subject::bundle(&context.corpus)?;
@@ -79,11 +79,19 @@ fn flipped_code() -> Result<()> {
     };
     ensure!(runs("/opt/t/pie")? && runs("/opt/t/hello")?, "the copied bundle does not run");
     // Which file belongs to the program is the index's affair: flip a byte in the middle of each in turn.
+    for kind in ["cwasm", "meta"] {
+        flip_each(&copy, kind, &runs).with_context(|| format!("*.{kind}"))?;
+    }
+    ensure!(runs("/opt/t/pie")?, "with its bytes back, it runs again");
+    Ok(())
+}
+
+fn flip_each(copy: &std::path::Path, kind: &str, runs: &dyn Fn(&str) -> Result<bool>) -> Result<()> {
     let mut flipped = 0;
     let mut stopped = 0;
     for file in files(&copy.join("aot"))? {
         let mut bytes = fs::read(&file)?;
-        if file.extension().is_none_or(|e| e != "cwasm") || bytes.is_empty() {
+        if file.extension().is_none_or(|e| e != kind) || bytes.is_empty() {
             continue;
         }
         let middle = bytes.len() / 2;
@@ -103,7 +111,6 @@ fn flipped_code() -> Result<()> {
     }
     ensure!(flipped > 0, "no AOT files in {}", copy.display());
     ensure!(stopped == 1, "{stopped} of {flipped} flipped files stopped the program whose code one of them is");
-    ensure!(runs("/opt/t/pie")?, "with its bytes back, it runs again");
     Ok(())
 }
 

@@ -154,6 +154,25 @@ const SCRIPTS: &[Script] = &[
         "/opt/w/loop.wasm a b c \n/opt/w/loop.wasm\n/\n(loop.wasm)\n00000000-00010000 rw-p\n",
         "",
     ),
+    (
+        "used-slots",
+        &[],
+        "i=0; while [ $i -lt 20 ]; do /opt/w/clean.wasm || echo dirty; seq 9 | sort -n | /opt/w/clean.wasm || echo dirty; \
+         i=$((i + 1)); done; seq 100 | sort -rn | head -n 1",
+        0,
+        "100\n",
+        "",
+    ),
+    (
+        "signals-for-a-waiting-parent",
+        &[],
+        "trap 'echo caught' USR1; { sleep 0.2; kill -USR1 $$; sleep 0.1; kill -9 $(pidof loop.wasm); } & \
+         /opt/w/loop.wasm; echo $?; wait",
+        0,
+        "caught\n137\n",
+        "",
+    ),
+    ("child-of-a-loop", &[], "sh -c 'kill $$ & exec /opt/w/loop.wasm'; echo $?", 0, "143\n", ""),
     ("fuzz", &[], "/opt/w/fuzz.wasm < /dev/null > /dev/null; echo $?", 0, "42\n", ""),
 ];
 
@@ -187,7 +206,7 @@ pub fn tests() -> Vec<Test> {
     tests.push(Test::ours("wasi::arguments-and-environment", arguments));
     tests.push(Test::ours("wasi::memory-limit", memory_limit));
     tests.push(Test::ours("wasi::says-why-not", says_why_not));
-    tests.push(Test::ours("wasi::changed-start-image", changed_image));
+    tests.push(Test::ours("wasi::changed-data-image", changed_image));
     tests.push(Test::ours("wasi::libc", libc));
     tests
 }
@@ -329,7 +348,7 @@ fn says_why_not() -> Result<()> {
     Ok(())
 }
 
-/// With one byte of its start image flipped, a program does not start; others do.
+/// With one byte of its data image flipped, a program does not start; others do.
 fn changed_image() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let bundle = dir.path().join("b");

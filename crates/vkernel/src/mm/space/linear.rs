@@ -38,7 +38,7 @@ impl AddressSpace {
         {
             return Err(Errno::ENOMEM);
         }
-        self.host_map(from, to, Prot::RW, &Backing::Anon)?;
+        self.host_open(from, to, Prot::RW)?;
         let vma =
             Vma { end: to, prot: Prot::RW, backing: Backing::Anon, label: Label::None, text: false, may_write: true };
         self.insert(from, vma);
