@@ -24,7 +24,9 @@
 #![forbid(unsafe_code)]
 
 mod meta;
+mod wasi;
 pub use meta::*;
+pub use wasi::*;
 
 /// Guest page size in bytes.
 pub const PAGE_SIZE: u32 = 4096;

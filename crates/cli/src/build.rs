@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use megalith_engine::TARGET;
 use megalith_image::fssection::{Plan, Summary};
 use megalith_image::{Image, Rootfs};
-use megalith_link::{Alias, LinkInputs, Linked, MAX_MODULE, Megabinary, Object, WasiModule};
+use megalith_link::{Alias, LinkInputs, Linked, MAX_MEMORIES, MAX_MODULE, Megabinary, Object, WasiModule};
 use megalith_manifest::{
     Binary, FileHash, FileSystem, FsPlace, GuestPath, Kind, Manifest, NotRecompiled, Scripts, entry_points,
 };
@@ -214,10 +214,16 @@ fn sort_out(rootfs: &Rootfs, tools: &[(String, GuestPath)], cache: &Cache, progr
     }
     let mut wasi = BTreeSet::new();
     let mut scripts = BTreeMap::new();
+    // What the recompiled programs need.
+    let (mut memories, mut tables) = (2, 1);
     for (hash, file) in &files {
         match &file.class {
             Class::Wasm => match megalith_link::check_wasi("module", rootfs.data(file.node)) {
-                Ok(()) => {
+                Ok((m, t)) if memories + m > MAX_MEMORIES || tables + t > MAX_MEMORIES => {
+                    refuse(file, format!("engines take no more than {MAX_MEMORIES} memories and tables in one module"));
+                }
+                Ok((m, t)) => {
+                    (memories, tables) = (memories + m, tables + t);
                     wasi.insert(*hash);
                 }
                 Err(e) => refuse(file, e.to_string()),

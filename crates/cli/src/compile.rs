@@ -5,7 +5,6 @@ use crate::cache::Cache;
 use crate::progress::Progress;
 use crate::stage::Stage;
 use anyhow::{Context, Result, bail};
-use megalith_abi::FileMeta;
 use megalith_engine::compile::Compiler;
 use megalith_engine::{TARGET, WASMTIME};
 use megalith_link::Megabinary;
@@ -113,10 +112,9 @@ pub fn write_aot(
             let wasm = projection.take().map_or_else(|| mega.project(&hash.0), Ok)?;
             compiler.compile(&wasm).with_context(|| format!("{name}: cannot compile it"))
         })?;
-        // A WASI module has nothing to say; the format wants a file all the same.
         let meta = match mega.file_meta_bytes(&hash.0) {
             Some(bytes) => bytes.to_vec(),
-            None => postcard::to_stdvec(&FileMeta::default())?,
+            None => mega.data_image(&hash.0)?.unwrap_or_default().to_file(),
         };
         let file = AotFile {
             code: format!("{}.cwasm", hash.hex()),

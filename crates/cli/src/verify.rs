@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use anyhow::{Context, Result, bail};
-use megalith_abi::FileMeta;
+use megalith_abi::{DataImage, FileMeta};
 use megalith_engine::compile::Compiler;
 use megalith_engine::{TARGET, WASMTIME};
 use megalith_image::FileType;
@@ -134,6 +134,9 @@ fn check_aot(bundle: &Bundle) -> Result<Vec<String>> {
                 Ok(map) if map.len() as u64 != size || FileHash::of(&map) != hash => {
                     Some(format!("{relative} is not what the index says"))
                 }
+                Ok(map) if map.starts_with(DataImage::MAGIC) => DataImage::place(&map, size)
+                    .is_none()
+                    .then(|| format!("{relative}: it does not fit a linear memory")),
                 Ok(map) if name.ends_with(".meta") => {
                     postcard::from_bytes::<FileMeta>(&map).err().map(|e| format!("{relative}: {e}"))
                 }

@@ -2,7 +2,7 @@
 
 use crate::layout::{Part, Span};
 use crate::module::Module;
-use crate::{Error, MAX_MODULE};
+use crate::{Error, MAX_MODULE, code};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasm_encoder::reencode::{Error as ReError, Reencode};
 use wasm_encoder::{
@@ -57,6 +57,19 @@ pub struct Maps {
     pub data: Space,
     /// A global of the source whose reads become this constant.
     pub constant: Option<(u32, i32)>,
+    /// Polls to put into the functions.
+    pub poll: Option<Poll>,
+    /// Data segments of the source that are left without bytes.
+    pub emptied: BTreeSet<u32>,
+}
+
+/// Where code looks for something to do, and what it then calls; output indices.
+#[derive(Clone, Copy, Debug)]
+pub struct Poll {
+    /// The memory with the poll word at `MAP_POLL`.
+    pub memory: u32,
+    /// A function `() -> ()`.
+    pub function: u32,
 }
 
 impl Maps {
@@ -71,6 +84,8 @@ impl Maps {
             elements: space(part.elements),
             data: space(part.data),
             constant: None,
+            poll: None,
+            emptied: BTreeSet::new(),
         }
     }
 }
@@ -174,6 +189,51 @@ impl Reencode for Remap<'_> {
         }
         wasm_encoder::reencode::utils::instruction(self, op)
     }
+    fn parse_function_body(
+        &mut self,
+        code: &mut CodeSection,
+        body: wasmparser::FunctionBody<'_>,
+    ) -> Result<(), ReError<Unmapped>> {
+        let Some(poll) = self.maps.poll else {
+            return wasm_encoder::reencode::utils::parse_function_body(self, code, body);
+        };
+        let mut f = self.new_function_with_parsed_locals(&body)?;
+        // What runs for ever loops or calls for ever; a function that makes no call can only loop.
+        if makes_calls(&body)? {
+            code::poll(&mut f, poll);
+        }
+        let mut ops = body.get_operators_reader()?;
+        while !ops.eof() {
+            let op = ops.read()?;
+            let head = matches!(op, Operator::Loop { .. });
+            f.instruction(&self.instruction(op)?);
+            if head {
+                code::poll(&mut f, poll);
+            }
+        }
+        code.function(&f);
+        Ok(())
+    }
+}
+
+/// Whether a function calls others.
+fn makes_calls(body: &wasmparser::FunctionBody<'_>) -> Result<bool, wasmparser::BinaryReaderError> {
+    let mut ops = body.get_operators_reader()?;
+    while !ops.eof() {
+        use Operator::{Call, CallIndirect, CallRef, ReturnCall, ReturnCallIndirect, ReturnCallRef};
+        if matches!(
+            ops.read()?,
+            Call { .. }
+                | CallIndirect { .. }
+                | CallRef { .. }
+                | ReturnCall { .. }
+                | ReturnCallIndirect { .. }
+                | ReturnCallRef { .. }
+        ) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The module under construction. Indices are handed out in call order; all imports come first.
@@ -319,7 +379,12 @@ impl Assembler {
                 _ => remap.parse_element(&mut self.elements, element.clone()).map_err(err)?,
             }
         }
-        for data in slice(&source.data, 0, maps.data.range).ok_or_else(|| space("data segments"))? {
+        let segments = slice(&source.data, 0, maps.data.range).ok_or_else(|| space("data segments"))?;
+        for (index, data) in (maps.data.range.first..).zip(segments) {
+            if maps.emptied.contains(&index) {
+                self.data.passive([]);
+                continue;
+            }
             self.data_bytes += data.data.len();
             if let (true, wasmparser::DataKind::Active { memory_index, offset_expr }) = (defer, &data.kind) {
                 out.data.push(Deferred {
@@ -433,6 +498,16 @@ fn item_count(element: &wasmparser::Element<'_>) -> u32 {
     match &element.items {
         wasmparser::ElementItems::Functions(items) => items.count(),
         wasmparser::ElementItems::Expressions(_, items) => items.count(),
+    }
+}
+
+/// Where an active data segment goes, when its offset is a plain constant.
+pub fn constant_offset(data: &wasmparser::Data<'_>) -> Option<u32> {
+    let wasmparser::DataKind::Active { offset_expr, .. } = &data.kind else { return None };
+    let mut ops = offset_expr.get_operators_reader();
+    match (ops.read(), ops.read()) {
+        (Ok(Operator::I32Const { value }), Ok(Operator::End)) => Some(value as u32),
+        _ => None,
     }
 }
 

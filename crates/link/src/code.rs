@@ -1,9 +1,9 @@
 //! The functions that the linker writes itself.
 
-use crate::assemble::DeferredSegments;
+use crate::assemble::{DeferredSegments, Poll};
 use crate::{EACCES, FileHash};
-use megalith_abi::{Global, GlobalType, Gpr, Reason, STACK_WINDOW, VKERNEL_IMPORTS};
-use wasm_encoder::{BlockType, Function, Instruction as I, ValType};
+use megalith_abi::{Global, GlobalType, Gpr, MAP_POLL, Reason, STACK_WINDOW, VKERNEL_IMPORTS, WASI_IMPORTS};
+use wasm_encoder::{BlockType, Function, Instruction as I, MemArg, ValType};
 use wasmparser::{FuncType, ValType as PType};
 
 /// `() -> ()`.
@@ -26,13 +26,22 @@ pub fn run_type() -> FuncType {
     FuncType::new([PType::I32], [])
 }
 
+/// Value types as the lists of imports spell them.
+fn types(s: &str) -> Vec<PType> {
+    s.chars().map(|c| if c == 'i' { PType::I32 } else { PType::I64 }).collect()
+}
+
 /// Type of the vkernel function called `name`, when there is one.
 pub fn vkernel_type(name: &str) -> Option<FuncType> {
-    let types = |s: &str| s.chars().map(|c| if c == 'i' { PType::I32 } else { PType::I64 }).collect::<Vec<_>>();
     VKERNEL_IMPORTS
         .iter()
         .find(|f| f.0 == name)
         .map(|(_, params, results)| FuncType::new(types(params), types(results)))
+}
+
+/// Type of the WASI function called `name`, when there is one.
+pub fn wasi_type(name: &str) -> Option<FuncType> {
+    WASI_IMPORTS.iter().find(|f| f.0 == name).map(|(_, params, results)| FuncType::new(types(params), types(results)))
 }
 
 /// Value type of register global `i`.
@@ -125,22 +134,36 @@ pub fn resume(run: u32) -> Function {
     f
 }
 
-/// The entry point of a WASI module: what instantiation would have done, then its start function and `_start`.
-pub fn wasi_entry(segments: &DeferredSegments, start: Option<u32>, main: u32) -> Function {
+/// The entry point of a WASI module: what instantiation would have done, then its start function and `_start`. Data are only copied where the global `filled`,
+/// if there is one, reads as 0.
+pub fn wasi_entry(segments: &DeferredSegments, filled: Option<u32>, start: Option<u32>, main: u32) -> Function {
     let mut f = Function::new([]);
     for s in &segments.elements {
         f.raw(s.offset.iter().copied()).instruction(&I::I32Const(0)).instruction(&I::I32Const(s.len as i32));
         f.instruction(&I::TableInit { elem_index: s.segment, table: s.target }).instruction(&I::ElemDrop(s.segment));
     }
+    if let Some(filled) = filled {
+        f.instruction(&I::GlobalGet(filled)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
+    }
     for s in &segments.data {
         f.raw(s.offset.iter().copied()).instruction(&I::I32Const(0)).instruction(&I::I32Const(s.len as i32));
         f.instruction(&I::MemoryInit { mem: s.target, data_index: s.segment }).instruction(&I::DataDrop(s.segment));
+    }
+    if filled.is_some() {
+        f.instruction(&I::End);
     }
     if let Some(start) = start {
         f.instruction(&I::Call(start));
     }
     f.instruction(&I::Call(main)).instruction(&I::End);
     f
+}
+
+/// Looks at the poll word and calls when it is set. Leaves the operand stack as it is.
+pub fn poll(f: &mut Function, poll: Poll) {
+    let word = MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: poll.memory };
+    f.instruction(&I::I32Const(0)).instruction(&I::I32AtomicLoad(word)).instruction(&I::If(BlockType::Empty));
+    f.instruction(&I::Call(poll.function)).instruction(&I::End);
 }
 
 /// `_dispatch`: `hashes` (sorted, each once) with the function to call. A binary search, one word after the other, written out as code.

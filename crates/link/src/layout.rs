@@ -60,6 +60,10 @@ pub struct WasiUnit {
     pub imports: Vec<u32>,
     /// What it exported: name, kind as in the export section, index.
     pub exports: Vec<(String, u8, u32)>,
+    /// Its data image: data segments, in this order, and the addresses that they go to. Empty when it has none.
+    pub image: Vec<(u32, u32)>,
+    /// A global that is 0; where it reads as 1, the entry point leaves the segments of `image` alone.
+    pub filled: Option<u32>,
 }
 
 /// Payload of the `megalith.units` section (postcard).

@@ -18,8 +18,10 @@
 //! | `<entry point>.memory` | the memory that a WASI module exports as `memory` |
 //!
 //! A projection of an object exports the same, with its own entry point and hashes only, and `base` for an ET_DYN file; its table base is 1. It has no data and no `init`:
-//! a new process starts from the start image. A projection of a WASI module exports `_dispatch`, the entry point, and
-//! what the module exported (but `_start`); its data segments come along as passive segments, which the entry point copies in.
+//! a new process starts from the data image. A projection of a WASI module exports `_dispatch`, the entry point, and
+//! what the module exported (but `_start`). Its active data segments make the data image ([`Megabinary::data_image`]), or, when they have no plain places,
+//! come along as passive segments that the entry point copies in. It has the code map's memory before
+//! its own, of which it reads the poll word, and imports `vkernel.poll` for when that is set.
 //!
 //! # Custom sections of the megabinary, in this order
 //!
@@ -59,8 +61,7 @@ pub const FS_SECTION: &str = "megalith.fs";
 pub const PAD_SECTION: &str = "megalith.pad";
 /// Name of the custom section that says where each file's part lies ([`Units`], postcard).
 pub const UNITS_SECTION: &str = "megalith.units";
-/// The only module that WASI modules may import from.
-pub const WASI_MODULE: &str = "wasi_snapshot_preview1";
+pub use megalith_abi::WASI_MODULE;
 /// What `_dispatch` returns for a hash it does not know: -EACCES.
 pub const EACCES: i32 = -13;
 /// Engines refuse modules larger than this (1 GiB).
@@ -166,10 +167,14 @@ pub fn validate(wasm: &[u8]) -> Result<(), Error> {
 }
 
 /// Checks that `wasm` is a WASI preview 1 command that [`link`] takes: valid with [`features`], importing functions of [`WASI_MODULE`]
-/// only, exporting `_start`. `name` stands in the error.
-pub fn check_wasi(name: &str, wasm: &[u8]) -> Result<(), Error> {
+/// only, with the types of preview 1, with at most one memory, exporting `_start`. `name` stands in the error.
+///
+/// Returns how many memories and tables it has: what the WASI modules of a megabinary have together, 2 memories and 1 table for the objects included, may not
+/// be more than [`MAX_MEMORIES`].
+pub fn check_wasi(name: &str, wasm: &[u8]) -> Result<(usize, usize), Error> {
     let module = module::Module::parse_input(name, wasm)?;
-    merge::check_wasi_module(name, &module)
+    merge::check_wasi_module(name, &module)?;
+    Ok((module.memories.len(), module.tables.len()))
 }
 
 /// Lower-case hex digits of `bytes`.

@@ -1,6 +1,6 @@
 //! Linking: objects and WASI modules into one module.
 
-use crate::assemble::{Assembler, Maps, append_custom};
+use crate::assemble::{Assembler, Maps, append_custom, constant_offset};
 use crate::layout::{ObjectUnit, Part, Span, Units, WasiUnit};
 use crate::module::Module;
 use crate::{
@@ -14,6 +14,9 @@ use megalith_abi::{
 use std::collections::{BTreeMap, BTreeSet};
 use wasm_encoder::{ConstExpr, ExportKind, GlobalType, MemoryType, RefType, TableType, ValType};
 use wasmparser::{ElementKind, ExternalKind, FuncType, TypeRef, Validator};
+
+/// Bytes of holes that a data image may have in any case.
+const MAX_HOLES: u64 = 1 << 20;
 
 /// A linked module, still without its file system.
 #[derive(Clone, Debug)]
@@ -216,17 +219,15 @@ fn import_all(asm: &mut Assembler, objects: &[CheckedObject<'_>], wasi: &[Checke
     Ok(imports)
 }
 
+/// A memory of `pages` pages that does not grow.
+pub fn fixed_memory(pages: u64) -> MemoryType {
+    MemoryType { minimum: pages, maximum: Some(pages), memory64: false, shared: false, page_size_log2: None }
+}
+
 /// Declares the memories and register globals of the object unit. They get the indices that the contract gives them, so call this first.
 pub fn declare_object_unit(asm: &mut Assembler) -> Result<(), Error> {
-    let memory = |pages| MemoryType {
-        minimum: pages,
-        maximum: Some(pages),
-        memory64: false,
-        shared: false,
-        page_size_log2: None,
-    };
-    let mem = asm.memory(memory(MEM_PAGES), "memory");
-    let map = asm.memory(memory(MAP_PAGES), "map");
+    let mem = asm.memory(fixed_memory(MEM_PAGES), "memory");
+    let map = asm.memory(fixed_memory(MAP_PAGES), "map");
     asm.export("memory", ExportKind::Memory, mem)?;
     asm.export("map", ExportKind::Memory, map)?;
     for i in 0..GLOBALS {
@@ -482,6 +483,16 @@ pub fn check_wasi_module(name: &str, module: &Module<'_>) -> Result<(), Error> {
             ));
         }
     }
+    for (i, import) in (0..).zip(&module.imports) {
+        let want = code::wasi_type(import.name);
+        if want.is_none() || want.as_ref() != module.function_type(i) {
+            let why = if want.is_none() { "is not a function of WASI preview 1" } else { "has another type there" };
+            return Err(Error::contract(name, format!("imports {}.{}, which {why}", import.module, import.name)));
+        }
+    }
+    if module.memories.len() > 1 {
+        return Err(Error::contract(name, "has more than one memory; WASI preview 1 knows one"));
+    }
     if module.memories.iter().any(|m| m.shared) {
         return Err(Error::contract(name, "has a shared memory; threads are not supported"));
     }
@@ -489,6 +500,28 @@ pub fn check_wasi_module(name: &str, module: &Module<'_>) -> Result<(), Error> {
         Some(i) if module.function_type(i) == Some(&code::unit_type()) => Ok(()),
         _ => Err(Error::contract(name, "is no WASI command: it exports no _start function () -> ()")),
     }
+}
+
+/// The data image of a module: its active data segments, in order, and where they go. Empty when not all of them have plain places inside of the
+/// memory's first size, or when they lie so far apart that the image would be mostly holes.
+fn image(m: &Module<'_>) -> Vec<(u32, u32)> {
+    let size = m.memories.first().map_or(0, |memory| memory.initial.saturating_mul(65536));
+    let mut image = Vec::new();
+    let (mut low, mut high, mut bytes) = (u64::MAX, 0, 0);
+    for (i, data) in (0..).zip(&m.data) {
+        if matches!(data.kind, wasmparser::DataKind::Passive) {
+            continue;
+        }
+        let Some(to) = constant_offset(data) else { return Vec::new() };
+        let end = u64::from(to) + data.data.len() as u64;
+        if end > size {
+            return Vec::new();
+        }
+        (low, high) = (low.min(to.into()), high.max(end));
+        bytes += data.data.len() as u64;
+        image.push((i, to));
+    }
+    if high.saturating_sub(low) > bytes.saturating_mul(4).saturating_add(MAX_HOLES) { Vec::new() } else { image }
 }
 
 fn place_wasi(asm: &mut Assembler, w: &CheckedWasi<'_>, imports: &Imports) -> Result<WasiUnit, Error> {
@@ -514,7 +547,14 @@ fn place_wasi(asm: &mut Assembler, w: &CheckedWasi<'_>, imports: &Imports) -> Re
     let function =
         |i: u32| maps.functions.map(i).ok_or_else(|| Error::contract(w.name, "exports a function that does not exist"));
     let main = m.exported_function("_start").ok_or_else(|| Error::contract(w.name, "exports no _start"))?;
-    let body = code::wasi_entry(&segments, m.start.map(function).transpose()?, function(main)?);
+    let image: Vec<(u32, u32)> = image(m)
+        .into_iter()
+        .map(|(i, to)| Some((maps.data.map(i)?, to)))
+        .collect::<Option<_>>()
+        .ok_or_else(|| Error::contract(w.name, "a data segment got lost"))?;
+    let ty = GlobalType { val_type: ValType::I32, mutable: false, shared: false };
+    let filled = (!image.is_empty()).then(|| asm.global(ty, &ConstExpr::i32_const(0), "filled"));
+    let body = code::wasi_entry(&segments, filled, m.start.map(function).transpose()?, function(main)?);
     asm.function(w.name, &code::unit_type(), &body)?;
     part.functions.count += 1;
 
@@ -531,5 +571,6 @@ fn place_wasi(asm: &mut Assembler, w: &CheckedWasi<'_>, imports: &Imports) -> Re
             exports.push((e.name.to_string(), kind as u8, to));
         }
     }
-    Ok(WasiUnit { hash: w.hash, entry_point: w.name.into(), part, imports: used.into_iter().collect(), exports })
+    let imports = used.into_iter().collect();
+    Ok(WasiUnit { hash: w.hash, entry_point: w.name.into(), part, imports, exports, image, filled })
 }

@@ -1,11 +1,11 @@
 //! Cutting one file's part out of a megabinary.
 
-use crate::assemble::{Assembler, Maps};
+use crate::assemble::{Assembler, Maps, Poll};
 use crate::layout::{ObjectUnit, Part, Span, Units, WasiUnit};
-use crate::merge::{declare_base, declare_object_unit, declare_table, share_object_unit, trampoline};
+use crate::merge::{declare_base, declare_object_unit, declare_table, fixed_memory, share_object_unit, trampoline};
 use crate::module::Module;
-use crate::{Error, FS_SECTION, FileHash, UNITS_SECTION, code, features, hex};
-use megalith_abi::{FileMeta, VKERNEL_MODULE};
+use crate::{Error, FS_SECTION, FileHash, MAX_MODULE, UNITS_SECTION, code, features, hex};
+use megalith_abi::{DataImage, FileMeta, MAP_PAGES, PAGE_SIZE, VKERNEL_MODULE, WASI_POLL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use wasm_encoder::ExportKind;
@@ -68,6 +68,35 @@ impl<'a> Megabinary<'a> {
         let first = functions.first.checked_sub(self.module.imported_functions)? as usize;
         let bodies = self.module.bodies.get(first..first.checked_add(functions.count as usize)?)?;
         Some((functions.count, bodies.iter().map(|b| b.range().len() as u64).sum()))
+    }
+
+    /// The data image of the WASI module with that hash; `None` for other programs.
+    ///
+    /// # Errors
+    /// [`Error::NotMegabinary`] when the segments that it is made of are not as the linker leaves them.
+    pub fn data_image(&self, hash: &FileHash) -> Result<Option<DataImage>, Error> {
+        let Some(unit) = self.units.wasi.iter().find(|w| w.hash == *hash) else { return Ok(None) };
+        let damaged = || Error::NotMegabinary(format!("{}: its data image", unit.entry_point));
+        let memory = self.module.memories.get(unit.part.memories.first as usize).map_or(0, |m| m.initial << 16);
+        let segment = |&(i, to): &(u32, u32)| {
+            let data = self.module.data.get(i as usize)?.data;
+            let end = u64::from(to) + data.len() as u64;
+            (end <= memory).then_some((u64::from(to), end, data))
+        };
+        let segments: Vec<_> = unit.image.iter().map(segment).collect::<Option<_>>().ok_or_else(damaged)?;
+        let page = u64::from(PAGE_SIZE);
+        let low = segments.iter().map(|s| s.0).min().unwrap_or(0) / page * page;
+        let high = segments.iter().map(|s| s.1).max().unwrap_or(0).next_multiple_of(page);
+        let len = usize::try_from(high - low.min(high)).map_err(|_| damaged())?;
+        if len as u64 > MAX_MODULE {
+            return Err(damaged());
+        }
+        let mut image = DataImage { address: low, bytes: vec![0; len] };
+        for (to, end, data) in segments {
+            let place = image.bytes.get_mut((to - low) as usize..(end - low) as usize).ok_or_else(damaged)?;
+            place.copy_from_slice(data);
+        }
+        Ok(Some(image))
     }
 
     /// Byte range of the file system within the megabinary, when it has one.
@@ -182,6 +211,12 @@ impl<'a> Megabinary<'a> {
         let mut asm = Assembler::default();
         let mut maps = Maps::of(&unit.part);
         maps.functions.fixed = self.import(&mut asm, &unit.imports.iter().copied().collect())?.0;
+        // The engine counts on the order: the code map's memory first, then the module's own.
+        let function = asm.import(VKERNEL_MODULE, WASI_POLL, &code::unit_type())?;
+        maps.poll = Some(Poll { memory: asm.memory(fixed_memory(MAP_PAGES), "map"), function });
+        // A new process starts from the data image.
+        maps.constant = unit.filled.map(|global| (global, 1));
+        maps.emptied = unit.image.iter().map(|s| s.0).collect();
         let (_, _, maps) = asm.place(&unit.entry_point, &self.module, maps, false)?;
         let entry = maps.functions.map(last).ok_or_else(damaged)?;
         asm.export(&unit.entry_point, ExportKind::Func, entry)?;

@@ -69,6 +69,7 @@ fn linker(engine: &Engine) -> Linker<Kernel> {
         },
     )
     .expect("defined");
+    l.func_wrap("vkernel", "poll", || ()).expect("defined");
     l.func_wrap("wasi_snapshot_preview1", "proc_exit", |mut c: Caller<'_, Kernel>, status: i32| {
         c.data_mut().status = Some(status)
     })
@@ -89,7 +90,7 @@ fn dispatch(store: &mut Store<Kernel>, instance: &Instance, hash: &[u8; 32]) -> 
     f.call(&mut *store, (word(0), word(1), word(2), word(3))).expect("runs")
 }
 
-/// The start image of a projection: what `init` would have written.
+/// The data image of a projection: what `init` would have written.
 fn load(store: &mut Store<Kernel>, instance: &Instance, program: Program) {
     let memory = instance.get_memory(&mut *store, "memory").expect("there");
     memory.write(&mut *store, (program.base() + MESSAGE) as usize, program.message.as_bytes()).expect("fits");
@@ -174,9 +175,17 @@ fn an_unwound_program_goes_on_at_its_label() {
 fn a_wasi_module_runs_through_the_same_gate() {
     let engine = Engine::default();
     let mega = megabinary();
-    let projection = Megabinary::parse(&mega).expect("parses").project(&hash(4)).expect("projects");
-    for wasm in [&mega, &projection] {
+    let parsed = Megabinary::parse(&mega).expect("parses");
+    let projection = parsed.project(&hash(4)).expect("projects");
+    let image = parsed.data_image(&hash(4)).expect("is whole").expect("there");
+    assert_eq!((image.address, image.bytes.len()), (0, 4096));
+    assert_eq!(&image.bytes[1024..1039], b"hello from wasi");
+    for (wasm, image) in [(&mega, None), (&projection, Some(&image))] {
         let (mut store, instance) = start(&engine, wasm, Kernel::default());
+        if let Some(image) = image {
+            let memory = instance.get_memory(&mut store, "memory").expect("there");
+            memory.write(&mut store, image.address as usize, &image.bytes).expect("fits");
+        }
         assert_eq!(dispatch(&mut store, &instance, &hash(4)), 0);
         assert_eq!(String::from_utf8_lossy(&store.data().out), "hello from wasi\n");
         assert_eq!(store.data().status, Some(3));

@@ -5,11 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use megalith_engine::run::{CodeFile, ProgramCode};
+use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{RunOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{MetaReader, Policy, Program, ProgramTable};
+use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -26,22 +26,22 @@ pub fn programs(bundle: &Bundle, lower: &Lower) -> Result<(ProgramTable, Policy)
         let hash = binary.hash;
         policy.add_path(path.as_bytes(), hash.0);
         match binary.kind {
-            Kind::Elf if table.get(&hash.0).is_none() => {
+            Kind::Elf | Kind::Wasi if table.get(&hash.0).is_none() => {
                 let bad =
                     |why: String| fail(format!("{}: {path}: {why}; build the bundle again", bundle.path.display()));
                 let source = lower.source(path.as_bytes(), &hash).map_err(bad)?;
                 table.insert(program(bundle, binary, source)?);
             }
-            Kind::Elf => {}
+            Kind::Elf | Kind::Wasi => {}
             Kind::Script => policy.add_script(hash.0, binary.size),
             // Not there yet: their paths start nothing.
-            Kind::Wasi | Kind::Polyfill => {}
+            Kind::Polyfill => {}
         }
     }
     Ok((table, policy))
 }
 
-/// One recompiled program.
+/// One program.
 fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Program> {
     let Some(aot) = bundle.index.files.get(&binary.hash) else {
         let index = bundle.aot_path("index.json");
@@ -51,6 +51,11 @@ fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Progra
     let file = bundle.aot_file(&aot.code)?;
     let bad = |e| fail(format!("{}: {e:#}", bundle.aot_path(&aot.code).display()));
     let code = CodeFile::map(&file, aot.code_size, aot.code_hash.0).map_err(bad)?;
+    if binary.kind == Kind::Wasi {
+        let engine = Arc::new(WasiCode::new(&binary.entry_point, code));
+        let data = DataFile::new(bundle.aot_file(&aot.meta)?.into(), aot.meta_size, aot.meta_hash.0);
+        return Ok(Program::wasi(binary.hash.0, binary.size, binary.entry_point.clone(), source, data, engine));
+    }
     let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
     let meta = meta(bundle, aot)?;
     Ok(Program::new(binary.hash.0, binary.size, binary.entry_point.clone(), meta, TABLE_BASE, source, engine))

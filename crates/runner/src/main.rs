@@ -19,7 +19,7 @@ use std::sync::Arc;
 use clap::Parser;
 use megalith_engine::run::Runtime;
 use megalith_run::options::RunOptions;
-use megalith_vkernel::{Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
+use megalith_vkernel::{Abi, Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
 
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result, fail};
@@ -68,6 +68,9 @@ fn run(options: &RunOptions) -> Result<i32> {
     let runtime = Runtime::new(Arc::clone(&sink)).map_err(|e| fail(format!("{e:#}")))?;
     let lower = Arc::new(Lower::open(bundle.section()?, &bundle.manifest.fs.root)?);
     let (programs, policy) = container::programs(&bundle, &lower)?;
+    if programs.iter().any(|p| p.abi == Abi::Wasi) {
+        runtime.prepare_wasi().map_err(|e| fail(format!("{e:#}")))?;
+    }
     let vfs = container::vfs(&bundle, lower, options)?;
     let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
     let env = command::environment(config, options, &home)?;

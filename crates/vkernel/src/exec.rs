@@ -8,7 +8,7 @@ use crate::gate;
 use crate::kernel::Kernel;
 use crate::mm::{self, AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
 use crate::process::{FsState, Ids, Image, Rlimits};
-use crate::program::Program;
+use crate::program::{Abi, Program};
 use megalith_abi::PIE_BASE;
 use megalith_vfs::{Access, At, Cred, Location, WalkFlags};
 use std::sync::Arc;
@@ -87,15 +87,25 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
         argv.extend(q.argv.iter().skip(1).cloned());
     }
     let program = passed.program;
-    let meta = program.meta().map_err(|why| {
-        k.audit(why);
-        Errno::EIO
-    })?;
-    let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
-    let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
-    let mut random = [0u8; 16];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let stack = build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?;
+    let (space, stack) = match program.abi {
+        Abi::Linux => {
+            let meta = program.meta().map_err(|why| {
+                k.audit(why);
+                Errno::EIO
+            })?;
+            let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
+            let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
+            let mut random = [0u8; 16];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+            let stack = build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?;
+            (space, stack)
+        }
+        // Its memory comes with its instance, and it asks for arguments and environment.
+        Abi::Wasi => {
+            check_size(&argv, &q.envp)?;
+            (empty(k, limits)?, Stack { rsp: 0, auxv: Vec::new() })
+        }
+    };
     let name = q.path.rsplit(|&c| c == b'/').next().unwrap_or_default();
     let join = |v: &[Vec<u8>]| -> Arc<[u8]> { v.iter().flat_map(|s| s.iter().copied().chain([0])).collect() };
     let image = Image {
@@ -114,21 +124,26 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
 
 /// The start image of a program, on a slot that has it already if there is one. Returns one past the last byte of the stack, too.
 fn map(k: &Kernel, program: &Program, base: u64, exe: &Location, limits: &Rlimits) -> Result<(AddressSpace, u64)> {
-    let (limit_as, limit_data) = (limits[9].0, limits[2].0);
     let stack = AddressSpace::stack_size(limits[3].0.min(8 << 20));
     let (path, ino) = (exe.path(None), exe.inode().id().ino);
     if let Some(image) = mm::remembered(program, &path, ino, stack)
-        && let Some(space) = AddressSpace::warm(&k.slots, &k.budget, &image, (limit_as, limit_data))?
+        && let Some(space) = AddressSpace::warm(&k.slots, &k.budget, &image, (limits[9].0, limits[2].0))?
     {
         return Ok((space, u64::from(megalith_abi::ADDR_LIMIT)));
     }
-    let mut space = AddressSpace::new(&k.slots, &k.budget)?;
-    space.limit_as = limit_as;
-    space.limit_data = limit_data;
+    let mut space = empty(k, limits)?;
     map_program(&mut space, program, base, path.into(), ino)?;
     let top = space.map_stack(stack)?;
     space.record_image(program);
     Ok((space, top))
+}
+
+/// An address space in which nothing is mapped yet.
+fn empty(k: &Kernel, limits: &Rlimits) -> Result<AddressSpace> {
+    let mut space = AddressSpace::new(&k.slots, &k.budget)?;
+    space.limit_as = limits[9].0;
+    space.limit_data = limits[2].0;
+    Ok(space)
 }
 
 /// Maps the segments and enters the text into the code map.
@@ -191,6 +206,18 @@ fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc
     }
     space.set_brk_start(brk);
     space.map_code(base, program)
+}
+
+/// `E2BIG` when arguments and variables are too long.
+fn check_size(argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<()> {
+    let mut total = 0;
+    for s in argv.iter().chain(envp) {
+        total += s.len() + 9;
+        if s.len() >= ARG_MAX_ONE || total > ARG_MAX {
+            return Err(Errno::E2BIG);
+        }
+    }
+    Ok(())
 }
 
 struct Stack {

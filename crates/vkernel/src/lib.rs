@@ -1,4 +1,4 @@
-//! The user-space kernel for recompiled x86-64 Linux guests: processes, files, pipes, signals, memory mappings,
+//! The user-space kernel for recompiled x86-64 Linux guests and for WASI modules: processes, files, pipes, signals, memory mappings,
 //! terminals, /proc, the exec gate and the syscall table. It knows nothing of WebAssembly engines: an engine implements
 //! [`Machine`] (registers) and [`Launcher`] (threads and instances) and calls [`Task`].
 //!
@@ -28,14 +28,16 @@ mod task;
 mod timer;
 mod tty;
 mod wait;
+mod wasi;
 
 #[cfg(test)]
 mod tests;
 
 pub use gate::Policy;
 pub use kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};
-pub use program::{Hash, MetaReader, Program, ProgramTable};
+pub use program::{Abi, DataFile, Hash, MetaReader, Program, ProgramTable};
 pub use regs::{Machine, Regs};
 pub use sys::{Support, SyscallEntry, docs_markdown, table};
 pub use task::{FaultInfo, Outcome, Start, Task};
 pub use wait::{Parked, Waiter};
+pub use wasi::{WasiEntry, WasiMemory, docs_markdown as wasi_docs_markdown, table as wasi_table};

@@ -1,8 +1,10 @@
 //! The programs that may start: one per recompiled file, found by hash.
 
 use crate::errno::{self, Errno};
-use megalith_abi::FileMeta;
+use crate::mm::{MapSource as MappedFile, StartImage};
+use megalith_abi::{DataImage, FileMeta};
 use megalith_vfs::MapSource;
+use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,11 +13,21 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// SHA-256 of a file's bytes.
 pub type Hash = [u8; 32];
 
+/// What a program expects of the kernel: which of its doors it uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Abi {
+    /// x86-64 Linux system calls, from recompiled code ([`crate::Task::syscall`]).
+    Linux,
+    /// WASI preview 1 ([`crate::Task::wasi_call`]).
+    Wasi,
+}
+
 /// Checks and decodes what recompilation recorded of a file; the error is one line that names what is damaged.
 pub type MetaReader = Box<dyn Fn() -> Result<FileMeta, String> + Send + Sync>;
 
-/// One recompiled ELF file.
+/// One recompiled ELF file, or one WASI module.
 pub struct Program {
+    pub abi: Abi,
     /// SHA-256 of the file.
     pub hash: Hash,
     /// Size of the file in bytes.
@@ -31,12 +43,59 @@ pub struct Program {
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
-    /// Its memory after exec, from the last start that made it.
-    pub(crate) image: Mutex<Option<Arc<crate::mm::StartImage>>>,
+    /// Its memory after exec, from the last start that made it. WASI modules have none: their processes start on empty slots.
+    pub(crate) start_image: Mutex<Option<Arc<StartImage>>>,
+    data: Option<DataFile>,
+}
+
+/// File with the data image of a WASI module ([`DataImage`]).
+pub struct DataFile {
+    fd: Arc<OwnedFd>,
+    size: u64,
+    hash: Hash,
+    checked: OnceLock<Option<(MappedFile, u64)>>,
+}
+
+impl DataFile {
+    /// A file of `size` bytes that nobody changes. `hash` is what its bytes must have; they are checked at first use.
+    pub fn new(fd: OwnedFd, size: u64, hash: Hash) -> DataFile {
+        DataFile { fd: Arc::new(fd), size, hash, checked: OnceLock::new() }
+    }
+
+    /// What to map, and where.
+    fn check(&self) -> Option<(MappedFile, u64)> {
+        let mut digest = Sha256::new();
+        let mut header = Vec::new();
+        let mut buf = vec![0u8; 256 << 10];
+        let mut at = 0;
+        while at < self.size {
+            let n = rustix::io::pread(&*self.fd, &mut buf, at).ok().filter(|&n| n > 0)?;
+            let bytes = buf.get(..n)?;
+            if at == 0 {
+                header.extend_from_slice(bytes.get(..64)?);
+            }
+            digest.update(bytes);
+            at += n as u64;
+        }
+        let (address, len) = DataImage::place(&header, self.size)?;
+        if at != self.size || <Hash>::from(digest.finalize()) != self.hash {
+            return None;
+        }
+        let source = MappedFile {
+            fd: Arc::clone(&self.fd),
+            base: DataImage::HEADER as u64,
+            size: len,
+            sealed: false,
+            truncatable: false,
+            path: Arc::from(&b"[data image]"[..]),
+            ino: 0,
+        };
+        Some((source, address))
+    }
 }
 
 impl Program {
-    /// Describes a program. `read_meta` is called at its first start; `engine` is handed back with each [`crate::Task`] that runs it.
+    /// Describes a recompiled program. `read_meta` is called at its first start; `engine` is handed back with each [`crate::Task`] that runs it.
     pub fn new(
         hash: Hash,
         size: u64,
@@ -47,6 +106,7 @@ impl Program {
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
         Program {
+            abi: Abi::Linux,
             hash,
             size,
             entry_point,
@@ -56,11 +116,25 @@ impl Program {
             source,
             engine,
             lines: OnceLock::new(),
-            image: Mutex::default(),
+            start_image: Mutex::default(),
+            data: None,
         }
     }
 
-    /// What recompilation recorded. The first call reads it.
+    /// Describes a WASI module.
+    pub fn wasi(
+        hash: Hash,
+        size: u64,
+        entry_point: String,
+        source: MapSource,
+        data: DataFile,
+        engine: Arc<dyn Any + Send + Sync>,
+    ) -> Program {
+        let p = Program::new(hash, size, entry_point, Box::new(|| Ok(FileMeta::default())), 0, source, engine);
+        Program { abi: Abi::Wasi, data: Some(data), ..p }
+    }
+
+    /// What recompilation recorded; empty for a WASI module. The first call reads it.
     ///
     /// # Errors
     /// What [`MetaReader`] said.
@@ -71,6 +145,23 @@ impl Program {
     /// The same of a program that has been started.
     pub(crate) fn known_meta(&self) -> errno::Result<&FileMeta> {
         self.meta().map_err(|_| Errno::EIO)
+    }
+
+    /// Checks the data image of a WASI module, once for all its processes.
+    ///
+    /// # Errors
+    /// `EIO` when it is not what was built.
+    pub fn check_data(&self) -> errno::Result<()> {
+        self.data_image().map(drop)
+    }
+
+    /// The data image of a WASI module: what to map where. `EIO` when the file is not what it must be.
+    pub(crate) fn data_image(&self) -> errno::Result<Option<(&MappedFile, u64)>> {
+        let Some(data) = &self.data else { return Ok(None) };
+        match data.checked.get_or_init(|| data.check()) {
+            Some((source, address)) => Ok(Some((source, *address))),
+            None => Err(Errno::EIO),
+        }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

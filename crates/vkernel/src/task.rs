@@ -2,7 +2,7 @@
 
 use crate::cpuid;
 use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
-use crate::file::Caller;
+use crate::file::{Caller, OpenFile};
 use crate::hostio::thread_cpu_ns;
 use crate::kernel::Kernel;
 use crate::mm::{AddressSpace, Backing, Prot, Slot};
@@ -94,6 +94,8 @@ pub struct Task {
     fault_frames: Vec<u64>,
     vfork: Vec<Suspended>,
     cpu_base: Option<u64>,
+    /// The directory `/` that a WASI program was given.
+    pub(crate) preopen: Option<Arc<OpenFile>>,
     /// Leave the trampoline, although the process goes on: see [`Task::parked`].
     parked: bool,
 }
@@ -132,6 +134,7 @@ impl Task {
             fault_frames: Vec::new(),
             vfork: Vec::new(),
             cpu_base: None,
+            preopen: None,
             parked: false,
         }
     }
@@ -184,7 +187,7 @@ impl Task {
         self.rsp
     }
 
-    fn enter(&mut self) {
+    pub(crate) fn enter(&mut self) {
         if self.cpu_base.is_none() {
             // What the thread has done since was for this task, and while it slept its clock stood still.
             self.cpu_base = Some(ACCOUNTED.get());
@@ -399,7 +402,7 @@ impl Task {
     }
 
     /// Delivers what is pending: runs default actions, stops, and builds handler frames.
-    fn deliver(&mut self, m: &mut dyn Machine) {
+    pub(crate) fn deliver(&mut self, m: &mut dyn Machine) {
         loop {
             let process = Arc::clone(&self.process);
             let mut s = lock(&process.signals);
@@ -682,7 +685,7 @@ impl Task {
     }
 
     /// Ends the process for good.
-    fn exit(&mut self, status: i32) {
+    pub(crate) fn exit(&mut self, status: i32) {
         self.ended = true;
         self.account();
         let process = Arc::clone(&self.process);

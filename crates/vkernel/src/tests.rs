@@ -3,11 +3,11 @@
 use crate::errno::Errno;
 use crate::gate::Policy;
 use crate::kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, Stdio, WaitStatus};
-use crate::program::{Program, ProgramTable};
+use crate::program::{DataFile, Program, ProgramTable};
 use crate::regs::{Machine, Regs};
 use crate::task::{FaultInfo, Outcome, Start, Task};
 use crate::wait::lock;
-use megalith_abi::{FileMeta, Gpr, ResumePoint, Segment};
+use megalith_abi::{DataImage, FileMeta, Gpr, ResumePoint, Segment};
 use megalith_vfs::{At, Cred, LayeredFs, LayeredOptions, Location, MapSource, NewNode, OpenFlags, Vfs, WalkFlags};
 use sha2::{Digest, Sha256};
 use std::os::fd::OwnedFd;
@@ -52,7 +52,7 @@ impl Machine for Fake {
 
 /// Keeps what it is to launch.
 #[derive(Default)]
-pub(crate) struct Collect(Mutex<Vec<(Task, Start)>>);
+pub(crate) struct Collect(pub(crate) Mutex<Vec<(Task, Start)>>);
 
 impl Launcher for Collect {
     fn launch(&self, task: Task, start: Start) {
@@ -128,7 +128,22 @@ fn program(seed: u8) -> Program {
     )
 }
 
-fn put_file(vfs: &Vfs, path: &str, bytes: &[u8], mode: u32) -> Location {
+/// A WASI module with two pages of data at 0x400000, filled with 7.
+fn module() -> Program {
+    let memfd = |bytes: &[u8]| {
+        let fd = rustix::fs::memfd_create("module", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&fd, bytes).unwrap();
+        fd
+    };
+    let source = MapSource { fd: Arc::new(memfd(MODULE)), offset: 0, len: MODULE.len() as u64, sealed: true };
+    let data = DataImage { address: 0x40_0000, bytes: vec![7; 0x2000] }.to_file();
+    let file = DataFile::new(memfd(&data), data.len() as u64, Sha256::digest(&data).into());
+    Program::wasi(Sha256::digest(MODULE).into(), MODULE.len() as u64, "w_start".into(), source, file, Arc::new(()))
+}
+
+const MODULE: &[u8] = b"the module";
+
+pub(crate) fn put_file(vfs: &Vfs, path: &str, bytes: &[u8], mode: u32) -> Location {
     let root = vfs.root();
     let cred = Cred::root();
     let at = At { root: &root, base: &root, cred: &cred };
@@ -161,12 +176,12 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
     }
     put_file(&vfs, "/bin/a", &program_bytes(1), 0o755);
     put_file(&vfs, "/bin/b", &program_bytes(2), 0o755);
+    put_file(&vfs, "/bin/w", MODULE, 0o755);
     let script = b"#!/bin/a -x\nhello\n";
     put_file(&vfs, "/bin/script", script, 0o755);
     let mut programs = ProgramTable::new();
     let mut policy = Policy::default();
-    for (seed, path) in [(1, "/bin/a"), (2, "/bin/b")] {
-        let p = program(seed);
+    for (p, path) in [(program(1), "/bin/a"), (program(2), "/bin/b"), (module(), "/bin/w")] {
         policy.add_path(path.as_bytes(), p.hash);
         programs.insert(p);
     }

@@ -26,16 +26,34 @@ const NEEDED: &[(&str, &str)] = &[
 const NEEDED_FILES: &[(&str, &str)] =
     &[("/usr/include/stdio.h", "libc6-dev"), ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev")];
 
+/// C compiler for WASI: its name, and the same lists of what it is made of.
+pub const WASI_CC: &str = "clang-22";
+const WASI: &[(&str, &str)] = &[(WASI_CC, "clang-22"), ("wasm-ld-22", "lld-22")];
+const WASI_FILES: &[(&str, &str)] = &[
+    ("/usr/lib/wasm32-wasi/libc.a", "wasi-libc"),
+    ("/usr/share/doc/libclang-rt-22-dev-wasm32", "libclang-rt-22-dev-wasm32"),
+];
+
 /// Installs what is missing with apt-get.
 ///
 /// # Errors
 /// A package cannot be installed, or we are not root on a machine that misses one.
 pub fn packages() -> Result<()> {
+    install(NEEDED, NEEDED_FILES)
+}
+
+/// The same for [`WASI_CC`] and its C library.
+///
+/// # Errors
+/// See [`packages`].
+pub fn wasi_compiler() -> Result<()> {
+    install(WASI, WASI_FILES)
+}
+
+fn install(programs: &[(&str, &'static str)], files: &[(&str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
-    missing.extend(NEEDED.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));
-    missing.extend(
-        NEEDED_FILES.iter().filter(|(file, _)| !std::path::Path::new(file).exists()).map(|(_, package)| package),
-    );
+    missing.extend(programs.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));
+    missing.extend(files.iter().filter(|(file, _)| !std::path::Path::new(file).exists()).map(|(_, package)| package));
     missing.sort_unstable();
     missing.dedup();
     if missing.is_empty() {

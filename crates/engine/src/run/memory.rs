@@ -1,8 +1,9 @@
-//! Where linear memories lie: the two memories of a recompiled program are the current slot's, others are mapped afresh.
+//! Where linear memories lie: in the slot of the process that the instance is for.
 
 use std::cell::Cell;
 
 use megalith_abi as abi;
+use megalith_vkernel::WasiMemory;
 use wasmtime::{LinearMemory, MemoryCreator, MemoryType};
 
 use crate::config::{GUARD, RESERVATION};
@@ -19,15 +20,35 @@ pub struct SlotBases {
     pub map: *mut u8,
 }
 
+/// Whose memories are being made.
+#[derive(Default)]
+enum Current {
+    #[default]
+    None,
+    /// Both memories of the slot.
+    Recompiled(SlotBases),
+    /// The code map, for its poll word; then the module's own.
+    Wasi(SlotBases, WasiMemory),
+    WasiLinear(WasiMemory),
+}
+
 thread_local! {
-    static CURRENT: Cell<Option<SlotBases>> = const { Cell::new(None) };
+    static CURRENT: Cell<Current> = const { Cell::new(Current::None) };
 }
 
 /// Runs `f` with `slot` as the memory that instances made by this thread get.
 pub(super) fn with_slot<R>(slot: SlotBases, f: impl FnOnce() -> R) -> R {
-    CURRENT.set(Some(slot));
+    CURRENT.set(Current::Recompiled(slot));
     let r = f();
-    CURRENT.set(None);
+    CURRENT.set(Current::None);
+    r
+}
+
+/// The same for an instance of a WASI projection.
+pub(super) fn with_wasi<R>(slot: SlotBases, memory: WasiMemory, f: impl FnOnce() -> R) -> R {
+    CURRENT.set(Current::Wasi(slot, memory));
+    let r = f();
+    CURRENT.set(Current::None);
     r
 }
 
@@ -58,67 +79,14 @@ unsafe impl LinearMemory for SlotMemory {
     }
 }
 
-/// An ordinary memory (of a WASI module): reserved whole, made accessible as it grows.
-struct OwnMemory {
-    base: *mut u8,
+/// The linear memory of a WASI module: an area of its process's address space, which the vkernel grows.
+struct LinearArea {
+    memory: WasiMemory,
     bytes: usize,
-    reserved: usize,
 }
 
-// SAFETY: owns its mapping.
-unsafe impl Send for OwnMemory {}
-// SAFETY: as above; shared references only read the fields.
-unsafe impl Sync for OwnMemory {}
-
-impl OwnMemory {
-    fn new(bytes: usize, capacity: usize, guard: usize) -> Result<OwnMemory, String> {
-        let reserved = capacity.checked_add(guard).ok_or("memory too large")?;
-        // SAFETY: a new mapping at an address of the kernel's choice; the result is checked.
-        let p = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                reserved,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if p == libc::MAP_FAILED {
-            return Err(format!("cannot reserve a memory: {}", std::io::Error::last_os_error()));
-        }
-        let mut m = OwnMemory { base: p.cast(), bytes: 0, reserved };
-        if bytes > capacity {
-            return Err("memory too large".into());
-        }
-        m.open(bytes)?;
-        Ok(m)
-    }
-
-    fn open(&mut self, bytes: usize) -> Result<(), String> {
-        if bytes > self.bytes {
-            // SAFETY: inside of the reservation (checked by the callers).
-            let r = unsafe {
-                libc::mprotect(self.base.add(self.bytes).cast(), bytes - self.bytes, libc::PROT_READ | libc::PROT_WRITE)
-            };
-            if r != 0 {
-                return Err(format!("cannot grow a memory: {}", std::io::Error::last_os_error()));
-            }
-            self.bytes = bytes;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for OwnMemory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `new`; the instance that used it is gone.
-        unsafe { libc::munmap(self.base.cast(), self.reserved) };
-    }
-}
-
-// SAFETY: the reservation and guard are what wasmtime asked for, and the base never moves.
-unsafe impl LinearMemory for OwnMemory {
+// SAFETY: the slot is reserved (with its guard) for longer than the instance lives and never moves; what lies behind the area is inaccessible.
+unsafe impl LinearMemory for LinearArea {
     fn byte_size(&self) -> usize {
         self.bytes
     }
@@ -126,17 +94,16 @@ unsafe impl LinearMemory for OwnMemory {
         RESERVATION as usize
     }
     fn grow_to(&mut self, new_size: usize) -> wasmtime::Result<()> {
-        if new_size > RESERVATION as usize {
-            return Err(wasmtime::Error::msg("memory too large"));
-        }
-        self.open(new_size).map_err(wasmtime::Error::msg)
+        self.memory.grow(self.bytes, new_size).map_err(|e| wasmtime::Error::msg(e.message()))?;
+        self.bytes = new_size;
+        Ok(())
     }
     fn as_ptr(&self) -> *mut u8 {
-        self.base
+        self.memory.base()
     }
 }
 
-/// Serves both kinds.
+/// Serves all kinds.
 pub(super) struct Memories;
 
 // SAFETY: see the two `LinearMemory` implementations.
@@ -152,11 +119,25 @@ unsafe impl MemoryCreator for Memories {
         if reserved != Some(RESERVATION as usize) || guard as u64 != GUARD {
             return Err("the engine was configured with other memory sizes".into());
         }
-        match (CURRENT.get(), minimum, maximum) {
-            (Some(s), MEM_BYTES, Some(MEM_BYTES)) => Ok(Box::new(SlotMemory { base: s.mem, bytes: MEM_BYTES })),
-            (Some(s), MAP_BYTES, Some(MAP_BYTES)) => Ok(Box::new(SlotMemory { base: s.map, bytes: MAP_BYTES })),
-            (Some(_), ..) => Err("a recompiled program with a memory of its own".into()),
-            (None, min, _) => Ok(Box::new(OwnMemory::new(min, RESERVATION as usize, guard)?)),
+        match (CURRENT.take(), minimum, maximum) {
+            (Current::Recompiled(s), MEM_BYTES, Some(MEM_BYTES)) => {
+                CURRENT.set(Current::Recompiled(s));
+                Ok(Box::new(SlotMemory { base: s.mem, bytes: MEM_BYTES }))
+            }
+            (Current::Recompiled(s), MAP_BYTES, Some(MAP_BYTES)) => {
+                CURRENT.set(Current::Recompiled(s));
+                Ok(Box::new(SlotMemory { base: s.map, bytes: MAP_BYTES }))
+            }
+            (Current::Recompiled(_), ..) => Err("a recompiled program with a memory of its own".into()),
+            (Current::Wasi(s, memory), MAP_BYTES, Some(MAP_BYTES)) => {
+                CURRENT.set(Current::WasiLinear(memory));
+                Ok(Box::new(SlotMemory { base: s.map, bytes: MAP_BYTES }))
+            }
+            (Current::WasiLinear(memory), minimum, _) => {
+                memory.begin(minimum).map_err(|e| format!("its memory of {minimum} bytes: {e}"))?;
+                Ok(Box::new(LinearArea { memory, bytes: minimum }))
+            }
+            (Current::Wasi(..) | Current::None, ..) => Err("a memory that nobody asked for".into()),
         }
     }
 }

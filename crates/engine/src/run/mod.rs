@@ -15,16 +15,18 @@ mod program;
 mod registers;
 #[cfg(all(test, feature = "compile"))]
 mod tests;
+mod wasi;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use megalith_vkernel::{FaultInfo, Launcher, Machine, Parked, Program, Start, Task, Waiter};
 use wasmtime::{Engine, Instance, Linker, Store, Trap, TypedFunc};
 
 pub use code::CodeFile;
 pub use program::ProgramCode;
+pub use wasi::WasiCode;
 
 use memory::SlotBases;
 use registers::{Handles, Registers};
@@ -50,6 +52,15 @@ struct Inner {
     deferrals: Arc<deferred::Deferrals>,
     report: Report,
     refused: AtomicBool,
+    /// Made when the first WASI program is added.
+    wasi: OnceLock<Result<wasi::WasiEngine, String>>,
+}
+
+/// The run side's configuration, but for the size of stacks.
+fn config() -> wasmtime::Config {
+    let mut c = crate::config::config();
+    c.with_host_memory(Arc::new(memory::Memories)).with_custom_code_memory(Some(Arc::new(code::Published)));
+    c
 }
 
 /// A task, and how it begins.
@@ -66,11 +77,8 @@ impl Runtime {
     /// # Errors
     /// When wasmtime refuses its configuration on this host.
     pub fn new(report: Report) -> anyhow::Result<Runtime> {
-        let mut c = crate::config::config();
-        c.max_wasm_stack(pool::WASM_STACK)
-            .async_stack_size(pool::WASM_STACK)
-            .with_host_memory(Arc::new(memory::Memories))
-            .with_custom_code_memory(Some(Arc::new(code::Published)));
+        let mut c = config();
+        c.max_wasm_stack(pool::WASM_STACK).async_stack_size(pool::WASM_STACK);
         let engine = Engine::new(&c).map_err(|e| anyhow::anyhow!("cannot set up wasmtime: {e:#}"))?;
         fault::install().map_err(|e| anyhow::anyhow!("cannot take SIGBUS over: {e}"))?;
         let mut linker = Linker::new(&engine);
@@ -89,17 +97,28 @@ impl Runtime {
                 deferrals: deferred::Deferrals::new(Box::new(overdue)),
                 report,
                 refused: AtomicBool::new(false),
+                wasi: OnceLock::new(),
             }
         })))
     }
 }
 
 impl Runtime {
+    /// Makes what WASI programs need. To be called before the first one runs, while everything is still allowed; costs nothing the second time.
+    ///
+    /// # Errors
+    /// When wasmtime refuses its configuration on this host.
+    pub fn prepare_wasi(&self) -> anyhow::Result<()> {
+        self.0.wasi().map(drop).map_err(anyhow::Error::msg)
+    }
+
     /// Begins to check and load the code of `program` on a thread of its own, for a start that comes soon. What is wrong with it shows then.
     pub fn prepare(&self, program: &Arc<Program>) {
         let (inner, program) = (Arc::clone(&self.0), Arc::clone(program));
         let load = move || {
-            if let Some(code) = program.engine.downcast_ref::<ProgramCode>() {
+            if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
+                let _ = inner.load_wasi(&program, code);
+            } else if let Some(code) = program.engine.downcast_ref::<ProgramCode>() {
                 let _ = code.loaded(&inner.engine, &inner.linker);
             }
         };
@@ -257,6 +276,10 @@ impl Inner {
     /// A new instance for `task`, until its trampoline is left.
     fn start(&self, task: Box<Task>, start: Start) -> Result<Left, String> {
         let program = Arc::clone(task.program());
+        if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
+            self.run_wasi(task, code, &start);
+            return Ok(Left::Ended);
+        }
         let bases = SlotBases { mem: task.slot().memory0(), map: task.slot().memory1() };
         let loaded = self.loaded(&program)?;
         let guest = Guest { task: Some(task), registers: None };

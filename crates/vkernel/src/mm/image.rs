@@ -21,7 +21,7 @@ const MAX_PAGES: u64 = 64;
 /// Bytes of writable file-backed segments that a start image keeps a copy of; programs with more are always mapped afresh.
 pub(super) const MAX_DATA: u64 = 1 << 20;
 
-/// What a program's memory is right after exec, its initial stack's contents apart.
+/// What a recompiled program's memory is right after exec, its initial stack's contents apart. WASI modules have none.
 pub struct StartImage {
     pub(super) areas: BTreeMap<u64, Vma>,
     pub(super) brk_start: u64,
@@ -240,5 +240,5 @@ fn discard(at: usize, len: usize) -> Result<()> {
 
 /// The start image of `program`, kept for the next start.
 pub fn remembered(program: &Program, path: &[u8], ino: u64, stack: u64) -> Option<Arc<StartImage>> {
-    crate::wait::lock(&program.image).clone().filter(|i| i.fits(path, ino, stack))
+    crate::wait::lock(&program.start_image).clone().filter(|i| i.fits(path, ino, stack))
 }

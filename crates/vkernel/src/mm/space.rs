@@ -3,6 +3,8 @@
 //! Guest pages are host pages. The host never gets PROT_EXEC: recompiled code lives elsewhere, so executable is a
 //! property of the tree alone.
 
+mod linear;
+
 use super::image::{self, Change, Changes, Remains, StartImage};
 use super::scan;
 use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
@@ -324,7 +326,7 @@ impl AddressSpace {
             data,
         });
         self.changes = Changes { image: Some(Arc::clone(&image)), ..Changes::default() };
-        *crate::wait::lock(&program.image) = Some(image);
+        *crate::wait::lock(&program.start_image) = Some(image);
     }
 
     /// The slot.

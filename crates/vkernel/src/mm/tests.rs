@@ -5,6 +5,7 @@ use super::*;
 use crate::exec::{self, ExecRequest};
 use crate::kernel::Kernel;
 use crate::process::{FsState, Ids, default_rlimits};
+use crate::program::Abi;
 use crate::tests::{World, world};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -308,6 +309,77 @@ fn nothing_of_a_process_is_left_for_the_next() {
         deed(&mut load(k, "/bin/b").0);
         let (s, rsp) = load(k, "/bin/a");
         assert!(seen(&s, rsp) == want_a, "{name}: after another program");
+    }
+}
+
+/// The memory of the WASI module: below, over and behind what the other programs map at their load address.
+const LINEAR: u64 = 0x42_0000;
+
+/// A WASI process as its instance begins.
+fn load_wasi(k: &Kernel) -> AddressSpace {
+    let (mut s, _) = load(k, "/bin/w");
+    let program = k.config.programs.iter().find(|p| p.abi == Abi::Wasi).unwrap();
+    s.map_linear(LINEAR, program.data_image().unwrap()).unwrap();
+    s
+}
+
+/// The program at `path` in the slot at `slot`, which must be the next empty one.
+#[track_caller]
+fn load_into(k: &Kernel, path: &str, slot: *mut u8) -> (AddressSpace, u64) {
+    let mut others = Vec::new();
+    while others.len() < 20 {
+        let (s, rsp) = load(k, path);
+        if s.slot().memory0() == slot {
+            return (s, rsp);
+        }
+        // It had a start image. Hold it, until there is none left.
+        others.push(s);
+    }
+    panic!("the slot is not used again");
+}
+
+#[test]
+fn nothing_is_left_between_wasi_and_recompiled_programs() {
+    let w = world();
+    let k = &w.kernel;
+    let (want_a, want_b) = only_new_things(&w);
+    let wasi = seen(&load_wasi(k), u64::MAX);
+    assert!(wasi.bytes.iter().any(|(a, b)| *a == TEXT && b.iter().all(|&b| b == 7)));
+    assert!(wasi.bytes.iter().all(|(a, b)| *a == TEXT || b.iter().all(|&b| b == 0)));
+    assert_eq!(wasi.mapped.first().map(|m| m.0), Some(0));
+    assert!(wasi.code.iter().all(|&b| b == 0));
+    let around = [(0x1_0000, TEXT - 0x1_0000), (HEAP, 0x60_0000 - HEAP), (0x5000_0000, 200 * PAGE)];
+    for &(name, kept, deed) in DEEDS {
+        // A WASI process after another program: only in a slot that was mapped over.
+        let (mut s, _) = load(k, "/bin/a");
+        let slot = s.slot().memory0();
+        deed(&mut s);
+        s.slot().poll_word().store(1, std::sync::atomic::Ordering::Relaxed);
+        drop(s);
+        let mut s = load_wasi(k);
+        assert_eq!(s.slot().memory0() == slot, !kept, "{name}: the slot");
+        assert!(seen(&s, u64::MAX) == wasi, "{name}: a WASI process next");
+        free_memory_is_empty(&mut s, HAUNTS);
+        // Other programs after it.
+        for (path, want) in [("/bin/a", &want_a), ("/bin/b", &want_b)] {
+            let slot = s.slot().memory0();
+            s.grow_linear(LINEAR, 0x60_0000).unwrap();
+            dirty(&s);
+            s.slot().poll_word().store(1, std::sync::atomic::Ordering::Relaxed);
+            let before = k.slots.kept();
+            drop(s);
+            assert_eq!(k.slots.kept(), before, "a WASI process leaves no start image");
+            let (mut next, rsp) = load_into(k, path, slot);
+            assert!(seen(&next, rsp) == *want, "{path} after a WASI process");
+            free_memory_is_empty(&mut next, &around);
+            dirty(&next);
+            // Not to be kept: the next WASI process gets it.
+            next.munmap(STACK - 5 * PAGE, PAGE).unwrap();
+            drop(next);
+            s = load_wasi(k);
+            assert_eq!(s.slot().memory0(), slot);
+            assert!(seen(&s, u64::MAX) == wasi, "a WASI process after {path}");
+        }
     }
 }
 

@@ -14,15 +14,15 @@ use megalith_vfs::{
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const AT_FDCWD: i32 = -100;
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+pub(crate) const AT_FDCWD: i32 = -100;
+pub(crate) const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 const AT_REMOVEDIR: u32 = 0x200;
 const AT_EACCESS: u32 = 0x200;
-const AT_SYMLINK_FOLLOW: u32 = 0x400;
+pub(crate) const AT_SYMLINK_FOLLOW: u32 = 0x400;
 const AT_EMPTY_PATH: u32 = 0x1000;
 
 /// Root, base and credentials of a path walk.
-pub(super) struct Place {
+pub(crate) struct Place {
     pub root: Location,
     pub base: Location,
     pub cred: Cred,
@@ -35,7 +35,7 @@ impl Place {
 }
 
 /// Where a path relative to `dirfd` starts.
-pub(super) fn place(c: &Ctx<'_>, dirfd: i32, path: &[u8]) -> Result<Place> {
+pub(crate) fn place(c: &Ctx<'_>, dirfd: i32, path: &[u8]) -> Result<Place> {
     let (root, cwd) = {
         let fs = lock(&c.task.process.fs);
         (fs.root.clone(), fs.cwd.clone())
@@ -63,7 +63,7 @@ fn follow(yes: bool, empty: bool) -> WalkFlags {
 }
 
 /// Location of argument (dirfd, path) with `flags` of the `*at` calls. A descriptor without a name and an empty path is `None`.
-fn at_path(c: &Ctx<'_>, dirfd: i32, path: &[u8], flags: u32) -> Result<Option<Location>> {
+pub(crate) fn at_path(c: &Ctx<'_>, dirfd: i32, path: &[u8], flags: u32) -> Result<Option<Location>> {
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
         let f = lock(&c.task.process.fds).get(dirfd).map(Arc::clone)?;
         return Ok(f.location.clone());
@@ -96,7 +96,14 @@ fn script_bytes(
     None
 }
 
-fn open_common(c: &mut Ctx<'_>, dirfd: i32, path: &[u8], flags: u32, mode: u32, walk: WalkFlags) -> Result<i64> {
+pub(crate) fn open_common(
+    c: &mut Ctx<'_>,
+    dirfd: i32,
+    path: &[u8],
+    flags: u32,
+    mode: u32,
+    walk: WalkFlags,
+) -> Result<i64> {
     let p = place(c, dirfd, path)?;
     let cloexec = flags & OpenFlags::O_CLOEXEC != 0;
     let mode = mode & 0o7777 & !umask(c);
@@ -286,7 +293,7 @@ fn stat_bytes(s: &Stat) -> [u8; 144] {
     b
 }
 
-fn stat_at(c: &Ctx<'_>, dirfd: i32, path: &[u8], flags: u32) -> Result<Stat> {
+pub(crate) fn stat_at(c: &Ctx<'_>, dirfd: i32, path: &[u8], flags: u32) -> Result<Stat> {
     if path.is_empty() && flags & AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
         return lock(&c.task.process.fds).get(dirfd).map(Arc::clone)?.stat();
     }
@@ -490,7 +497,7 @@ pub(super) fn getdents_old(c: &mut Ctx<'_>) -> Result<i64> {
     })
 }
 
-fn mkdir_at(c: &mut Ctx<'_>, dirfd: i32, path: &[u8], mode: u32) -> Result<i64> {
+pub(crate) fn mkdir_at(c: &mut Ctx<'_>, dirfd: i32, path: &[u8], mode: u32) -> Result<i64> {
     let p = place(c, dirfd, path)?;
     let mode = mode & 0o1777 & !umask(c);
     c.task.kernel.vfs.mkdir(&p.at(), path, mode).map(|_| 0)
@@ -503,7 +510,7 @@ pub(super) fn mkdirat(c: &mut Ctx<'_>) -> Result<i64> {
     let (fd, path, mode) = (c.int(0), c.path(1)?, c.uint(2));
     mkdir_at(c, fd, &path, mode)
 }
-fn unlink_at(c: &mut Ctx<'_>, dirfd: i32, path: &[u8], dir: bool) -> Result<i64> {
+pub(crate) fn unlink_at(c: &mut Ctx<'_>, dirfd: i32, path: &[u8], dir: bool) -> Result<i64> {
     let p = place(c, dirfd, path)?;
     let vfs = &c.task.kernel.vfs;
     if dir { vfs.rmdir(&p.at(), path) } else { vfs.unlink(&p.at(), path) }.map(|()| 0)
@@ -523,7 +530,14 @@ pub(super) fn unlinkat(c: &mut Ctx<'_>) -> Result<i64> {
     let (fd, path, dir) = (c.int(0), c.path(1)?, c.uint(2) != 0);
     unlink_at(c, fd, &path, dir)
 }
-fn rename_at(c: &mut Ctx<'_>, fd: i32, path: &[u8], new_fd: i32, new_path: &[u8], flags: u32) -> Result<i64> {
+pub(crate) fn rename_at(
+    c: &mut Ctx<'_>,
+    fd: i32,
+    path: &[u8],
+    new_fd: i32,
+    new_path: &[u8],
+    flags: u32,
+) -> Result<i64> {
     let flags = RenameFlags::from_bits(flags)?;
     let (p, q) = (place(c, fd, path)?, place(c, new_fd, new_path)?);
     c.task.kernel.vfs.rename(&p.at(), path, &q.at(), new_path, flags).map(|()| 0)
@@ -540,7 +554,7 @@ pub(super) fn renameat2(c: &mut Ctx<'_>) -> Result<i64> {
     let (a, b) = (c.path(1)?, c.path(3)?);
     rename_at(c, c.int(0), &a, c.int(2), &b, c.uint(4))
 }
-fn link_at(c: &mut Ctx<'_>, fd: i32, path: &[u8], new_fd: i32, new_path: &[u8], flags: u32) -> Result<i64> {
+pub(crate) fn link_at(c: &mut Ctx<'_>, fd: i32, path: &[u8], new_fd: i32, new_path: &[u8], flags: u32) -> Result<i64> {
     if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -556,7 +570,7 @@ pub(super) fn linkat(c: &mut Ctx<'_>) -> Result<i64> {
     let (a, b) = (c.path(1)?, c.path(3)?);
     link_at(c, c.int(0), &a, c.int(2), &b, c.uint(4))
 }
-fn symlink_at(c: &mut Ctx<'_>, target: &[u8], fd: i32, path: &[u8]) -> Result<i64> {
+pub(crate) fn symlink_at(c: &mut Ctx<'_>, target: &[u8], fd: i32, path: &[u8]) -> Result<i64> {
     let p = place(c, fd, path)?;
     c.task.kernel.vfs.symlink(&p.at(), target, path).map(|_| 0)
 }
@@ -663,7 +677,7 @@ pub(super) fn fchownat(c: &mut Ctx<'_>) -> Result<i64> {
     chown_to(c, &l, c.uint(2), c.uint(3))
 }
 
-fn set_times(c: &Ctx<'_>, l: &Location, times: [SetTime; 2]) -> Result<i64> {
+pub(crate) fn set_times(c: &Ctx<'_>, l: &Location, times: [SetTime; 2]) -> Result<i64> {
     let cred = lock(&c.task.process.ids).fs();
     c.task.kernel.vfs.utimens(l, &cred, times[0], times[1]).map(|()| 0)
 }
@@ -746,7 +760,7 @@ fn size_arg(c: &Ctx<'_>, n: u64) -> Result<u64> {
     }
     Ok(n)
 }
-pub(super) fn ftruncate(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn ftruncate(c: &mut Ctx<'_>) -> Result<i64> {
     let size = size_arg(c, c.a[1])?;
     let f = c.real_file(0)?;
     let Object::Inode(i) = &f.object else { return Err(Errno::EINVAL) };
@@ -757,7 +771,7 @@ pub(super) fn ftruncate(c: &mut Ctx<'_>) -> Result<i64> {
     megalith_vfs::remove_privileges(i, &cred)?;
     i.truncate(size).map(|()| 0)
 }
-pub(super) fn fallocate(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn fallocate(c: &mut Ctx<'_>) -> Result<i64> {
     let f = c.real_file(0)?;
     let (mode, off, len) = (c.uint(1), c.a[2], c.a[3]);
     if !f.writable() {
@@ -771,7 +785,7 @@ pub(super) fn fallocate(c: &mut Ctx<'_>) -> Result<i64> {
     size_arg(c, end)?;
     i.fallocate(mode, off, len).map(|()| 0)
 }
-pub(super) fn fadvise64(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn fadvise64(c: &mut Ctx<'_>) -> Result<i64> {
     let f = c.real_file(0)?;
     if f.as_stream().is_some() {
         return Err(Errno::ESPIPE);
@@ -782,13 +796,13 @@ pub(super) fn readahead(c: &mut Ctx<'_>) -> Result<i64> {
     let f = c.real_file(0)?;
     if f.readable() && f.as_stream().is_none() { Ok(0) } else { Err(Errno::EINVAL) }
 }
-pub(super) fn fsync(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn fsync(c: &mut Ctx<'_>) -> Result<i64> {
     match &c.real_file(0)?.object {
         Object::Inode(i) => i.fsync(false).map(|()| 0),
         _ => Err(Errno::EINVAL),
     }
 }
-pub(super) fn fdatasync(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn fdatasync(c: &mut Ctx<'_>) -> Result<i64> {
     match &c.real_file(0)?.object {
         Object::Inode(i) => i.fsync(true).map(|()| 0),
         _ => Err(Errno::EINVAL),

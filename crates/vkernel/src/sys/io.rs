@@ -220,7 +220,7 @@ pub(super) fn write(c: &mut Ctx<'_>) -> Result<i64> {
     write_from(c.task, &f, c.a[1], c.a[2] as usize, None).map(|n| n as i64)
 }
 
-fn seekable(f: &OpenFile, pos: u64) -> Result<()> {
+pub(crate) fn seekable(f: &OpenFile, pos: u64) -> Result<()> {
     if pos > i64::MAX as u64 {
         return Err(Errno::EINVAL);
     }
@@ -263,13 +263,24 @@ fn vectored(c: &mut Ctx<'_>, at: Option<u64>, write: bool) -> Result<i64> {
         seekable(&f, p)?;
     }
     let vecs = iovec(c, c.a[1], c.a[2])?;
+    transfer(c, &f, vecs, at, write).map(|n| n as i64)
+}
+
+/// Reads to, or writes from, the given (address, length) pairs in turn. `at`: the position, for positioned calls on what is seekable.
+pub(crate) fn transfer(
+    c: &mut Ctx<'_>,
+    f: &Arc<OpenFile>,
+    vecs: Vec<(u64, usize)>,
+    at: Option<u64>,
+    write: bool,
+) -> Result<usize> {
     if write && f.as_stream().is_some() && vecs.iter().map(|v| v.1).sum::<usize>() <= CHUNK {
-        return gather_write(c, &f, &vecs);
+        return gather_write(c, f, &vecs);
     }
     let mut done = 0usize;
     for (base, len) in vecs.into_iter().filter(|v| v.1 > 0) {
         let at = at.map(|p| p + done as u64);
-        let r = if write { write_from(c.task, &f, base, len, at) } else { read_to(c.task, &f, base, len, at) };
+        let r = if write { write_from(c.task, f, base, len, at) } else { read_to(c.task, f, base, len, at) };
         match r {
             Ok(n) => {
                 done += n;
@@ -285,11 +296,11 @@ fn vectored(c: &mut Ctx<'_>, at: Option<u64>, write: bool) -> Result<i64> {
             Err(_) => break,
         }
     }
-    Ok(done as i64)
+    Ok(done)
 }
 
 /// One write of all vectors, so that a pipe gets them together.
-fn gather_write(c: &mut Ctx<'_>, f: &Arc<OpenFile>, vecs: &[(u64, usize)]) -> Result<i64> {
+fn gather_write(c: &mut Ctx<'_>, f: &Arc<OpenFile>, vecs: &[(u64, usize)]) -> Result<usize> {
     if !f.writable() {
         return Err(Errno::EBADF);
     }
@@ -309,7 +320,7 @@ fn gather_write(c: &mut Ctx<'_>, f: &Arc<OpenFile>, vecs: &[(u64, usize)]) -> Re
     }
     match write_stream(c.task, f, s, &data) {
         (0, Some(e)) => Err(e),
-        (n, _) => Ok(n as i64),
+        (n, _) => Ok(n),
     }
 }
 pub(super) fn readv(c: &mut Ctx<'_>) -> Result<i64> {
@@ -337,7 +348,7 @@ pub(super) fn pwritev2(c: &mut Ctx<'_>) -> Result<i64> {
     vectored(c, (c.a[3] != u64::MAX).then_some(c.a[3]), true)
 }
 
-pub(super) fn lseek(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn lseek(c: &mut Ctx<'_>) -> Result<i64> {
     let f = c.real_file(0)?;
     let inode = match &f.object {
         Object::Inode(i) => i,
@@ -362,7 +373,7 @@ pub(super) fn lseek(c: &mut Ctx<'_>) -> Result<i64> {
     Ok(new as i64)
 }
 
-pub(super) fn close(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn close(c: &mut Ctx<'_>) -> Result<i64> {
     let e = lock(&c.task.process.fds).remove(c.int(0))?;
     closed(&c.task.kernel, c.task.process.pid, e);
     Ok(0)
@@ -477,12 +488,12 @@ pub(super) fn socketpair(c: &mut Ctx<'_>) -> Result<i64> {
     c.put_u32(c.a[3] + 4, y as u32)?;
     Ok(0)
 }
-fn pair_end<R>(c: &Ctx<'_>, f: impl FnOnce(&PairEnd) -> Result<R>) -> Result<R> {
+pub(crate) fn pair_end<R>(c: &Ctx<'_>, f: impl FnOnce(&PairEnd) -> Result<R>) -> Result<R> {
     let file = c.real_file(0)?;
     let s = file.as_stream().ok_or(Errno::ENOTSOCK)?;
     f(s.as_any().downcast_ref::<PairEnd>().ok_or(Errno::ENOTSOCK)?)
 }
-pub(super) fn shutdown(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn shutdown(c: &mut Ctx<'_>) -> Result<i64> {
     let how = c.uint(1);
     pair_end(c, |p| p.shutdown(how)).map(|()| 0)
 }
@@ -498,7 +509,7 @@ pub(super) fn recvfrom(c: &mut Ctx<'_>) -> Result<i64> {
     read(c)
 }
 /// Socket calls on what is no socket, or on our only kind of socket.
-pub(super) fn not_socket(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn not_socket(c: &mut Ctx<'_>) -> Result<i64> {
     pair_end(c, |_| Ok(()))?;
     Err(Errno::EOPNOTSUPP)
 }
@@ -591,7 +602,7 @@ pub(super) fn ioctl(c: &mut Ctx<'_>) -> Result<i64> {
 // ---- waiting for several descriptors ----
 
 /// Waits until one of `fds` (descriptor, events) is ready; fills `revents` and counts.
-fn wait_ready(c: &mut Ctx<'_>, fds: &[(i32, u32)], timeout: Option<Duration>) -> Result<(Vec<u32>, i64)> {
+pub(crate) fn wait_ready(c: &mut Ctx<'_>, fds: &[(i32, u32)], timeout: Option<Duration>) -> Result<(Vec<u32>, i64)> {
     let files: Vec<Option<Arc<OpenFile>>> = {
         let table = lock(&c.task.process.fds);
         fds.iter().map(|(fd, _)| table.get(*fd).ok().cloned()).collect()

@@ -1,13 +1,13 @@
 //! System calls: one table declares each once; the modules hold the handlers.
 
 mod event;
-mod fs;
-mod io;
+pub(crate) mod fs;
+pub(crate) mod io;
 mod mem;
-mod proc;
+pub(crate) mod proc;
 mod sig;
 mod table;
-mod time;
+pub(crate) mod time;
 mod trace;
 
 pub(crate) use proc::{CAPABILITIES, RELEASE, VERSION, cpus};
@@ -80,33 +80,33 @@ impl Ctx<'_> {
         self.a.get(i).map_or(0, |&v| v as u32)
     }
     /// The memory.
-    fn space(&self) -> MutexGuard<'_, AddressSpace> {
+    pub(crate) fn space(&self) -> MutexGuard<'_, AddressSpace> {
         lock(&self.task.space)
     }
     /// Reads `N` bytes of guest memory.
-    fn get<const N: usize>(&self, addr: u64) -> Result<[u8; N]> {
+    pub(crate) fn get<const N: usize>(&self, addr: u64) -> Result<[u8; N]> {
         let mut b = [0; N];
         self.space().read(addr, &mut b)?;
         Ok(b)
     }
-    fn get_u32(&self, addr: u64) -> Result<u32> {
+    pub(crate) fn get_u32(&self, addr: u64) -> Result<u32> {
         self.get(addr).map(u32::from_le_bytes)
     }
     fn get_u64(&self, addr: u64) -> Result<u64> {
         self.get(addr).map(u64::from_le_bytes)
     }
     /// Writes guest memory.
-    fn put(&self, addr: u64, data: &[u8]) -> Result<()> {
+    pub(crate) fn put(&self, addr: u64, data: &[u8]) -> Result<()> {
         self.space().write(addr, data)
     }
-    fn put_u32(&self, addr: u64, v: u32) -> Result<()> {
+    pub(crate) fn put_u32(&self, addr: u64, v: u32) -> Result<()> {
         self.put(addr, &v.to_le_bytes())
     }
-    fn put_u64(&self, addr: u64, v: u64) -> Result<()> {
+    pub(crate) fn put_u64(&self, addr: u64, v: u64) -> Result<()> {
         self.put(addr, &v.to_le_bytes())
     }
     /// Reads `len` bytes; `EINVAL` above `max`.
-    fn get_vec(&self, addr: u64, len: u64, max: usize) -> Result<Vec<u8>> {
+    pub(crate) fn get_vec(&self, addr: u64, len: u64, max: usize) -> Result<Vec<u8>> {
         let len = usize::try_from(len).ok().filter(|&l| l <= max).ok_or(Errno::EINVAL)?;
         let space = self.space();
         if space.accessible(addr, len, crate::mm::Prot::READ) < len {
@@ -166,16 +166,16 @@ impl Ctx<'_> {
         Ok(v)
     }
     /// The description behind descriptor argument `i`.
-    fn file(&self, i: usize) -> Result<Arc<OpenFile>> {
+    pub(crate) fn file(&self, i: usize) -> Result<Arc<OpenFile>> {
         lock(&self.task.process.fds).get(self.int(i)).map(Arc::clone)
     }
     /// The same, but not one opened with O_PATH.
-    fn real_file(&self, i: usize) -> Result<Arc<OpenFile>> {
+    pub(crate) fn real_file(&self, i: usize) -> Result<Arc<OpenFile>> {
         let f = self.file(i)?;
         if matches!(f.object, crate::file::Object::Path) { Err(Errno::EBADF) } else { Ok(f) }
     }
     /// Adds a descriptor within RLIMIT_NOFILE.
-    fn add_fd(&self, file: Arc<OpenFile>, cloexec: bool) -> Result<i64> {
+    pub(crate) fn add_fd(&self, file: Arc<OpenFile>, cloexec: bool) -> Result<i64> {
         self.add_fd_from(file, cloexec, 0)
     }
     fn add_fd_from(&self, file: Arc<OpenFile>, cloexec: bool, min: i32) -> Result<i64> {
@@ -193,7 +193,7 @@ impl Ctx<'_> {
         Ok(Duration::new(sec as u64, nsec as u32))
     }
     /// Deadline of a wait of `timeout`; that of the first attempt when the call is being restarted.
-    fn deadline(&mut self, timeout: Option<Duration>) -> Option<Instant> {
+    pub(crate) fn deadline(&mut self, timeout: Option<Duration>) -> Option<Instant> {
         let timeout = timeout?;
         let d = match self.task.restart_deadline.take() {
             Some(d) => d,

@@ -810,7 +810,7 @@ fn known(c: &Ctx<'_>, pid: i32) -> Result<()> {
     }
     if pid == 0 || c.task.kernel.process(pid).is_some() { Ok(()) } else { Err(Errno::ESRCH) }
 }
-pub(super) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
+pub(crate) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
     c.task.kernel.config.launcher.start_deferred();
     std::thread::yield_now();
     Ok(0)

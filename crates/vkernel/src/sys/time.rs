@@ -30,11 +30,11 @@ fn now(clock: u32) -> Option<Duration> {
 }
 
 /// Time left until an absolute time of a clock.
-pub(super) fn until(t: Duration, realtime: bool) -> Duration {
+pub(crate) fn until(t: Duration, realtime: bool) -> Duration {
     t.saturating_sub(now(u32::from(!realtime)).unwrap_or_default())
 }
 
-fn clock_value(c: &mut Ctx<'_>, clock: u32) -> Result<Duration> {
+pub(crate) fn clock_value(c: &mut Ctx<'_>, clock: u32) -> Result<Duration> {
     if let Some(t) = now(clock) {
         return Ok(t);
     }

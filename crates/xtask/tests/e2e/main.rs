@@ -11,6 +11,7 @@ mod interactive;
 mod no_jit;
 mod second_engine;
 mod suite;
+mod wasi;
 
 use std::collections::BTreeMap;
 
@@ -82,6 +83,7 @@ fn main() {
         hostile::tests(),
         second_engine::tests(),
         suite::tests(),
+        wasi::tests(),
     ] {
         tests.extend(more);
     }
