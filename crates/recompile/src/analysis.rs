@@ -563,7 +563,7 @@ fn checks_depth(program: &Program, graphs: &[Graph]) -> Vec<bool> {
 }
 
 /// Brings `live_in` and `ret_live` of all functions to their fixed point, and lets functions return what most of their callers read.
-fn settle_returns(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut Vec<Summary>, unknown: RegSet) {
+fn settle_returns(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut [Summary], unknown: RegSet) {
     let mut unusual = vec![RegSet::EMPTY; s.len()];
     loop {
         settle(cx, graphs, callers, s, unknown, &unusual);
@@ -639,7 +639,7 @@ fn settle(
             |b: usize, unusual: RegSet| (live.live_out[b] & (usual | unusual)) | (live.strong_out[b] & RegSet::RESULTS);
         let mut grow = |s: &mut [Summary], t: usize, set: RegSet| {
             // rax comes back as a result in any case.
-            let set = set & (s[t].mods | RegSet::one(RAX)) - direction;
+            let set = set & ((s[t].mods | RegSet::one(RAX)) - direction);
             if !(set - s[t].ret_live).is_empty() {
                 s[t].ret_live |= set;
                 requeue.push(t);
