@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::corpus::{self, Corpus};
 use crate::subject::{self, Job, Subject};
-use crate::{debian, paths, setup, sh};
+use crate::{debian, paths, setup, sh, survey};
 
 /// Options of `cargo xtask fuzz`.
 #[derive(clap::Args, Debug)]
@@ -28,6 +28,9 @@ pub struct Options {
     /// Prove the judge: compare the CPU with itself.
     #[arg(long)]
     self_check: bool,
+    /// Instead, count the instructions of a Debian root that no test compares: writes docs/instructions.md.
+    #[arg(long)]
+    survey: bool,
 }
 
 /// Runs the fuzzers.
@@ -41,6 +44,9 @@ pub fn run(options: &Options) -> Result<()> {
     let fuzzer = paths::release("insnfuzz");
     if !Path::new(&fuzzer).exists() {
         bail!("{} was not built", fuzzer.display());
+    }
+    if options.survey {
+        return survey::run(&fuzzer, &package);
     }
     let mut failed = Vec::new();
     let mut insnfuzz =

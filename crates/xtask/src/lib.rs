@@ -19,6 +19,7 @@ pub mod paths;
 pub mod setup;
 pub mod sh;
 pub mod subject;
+pub mod survey;
 pub mod terminal;
 pub mod trace;
 pub mod workspace;

@@ -50,6 +50,14 @@ pub fn wasi_compiler() -> Result<()> {
     install(WASI, WASI_FILES)
 }
 
+/// The same for what makes a Debian root file system.
+///
+/// # Errors
+/// See [`packages`].
+pub fn root_builder() -> Result<()> {
+    install(&[("mmdebstrap", "mmdebstrap")], &[])
+}
+
 fn install(programs: &[(&str, &'static str)], files: &[(&str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     missing.extend(programs.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));
