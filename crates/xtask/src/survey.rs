@@ -6,34 +6,45 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::debian::BinaryPackage;
 use crate::{paths, setup, sh};
 
-/// What `insnfuzz --list` says of one instruction form.
+/// What `insnfuzz --json` says of one instruction form.
+#[derive(serde::Deserialize)]
 struct Form {
+    form: String,
+    /// `covered`, `uncovered` (no translation) or `excluded`.
+    status: String,
+    #[serde(default)]
+    reason: String,
+    features: String,
     sites: u64,
-    feature: String,
-    why: String,
+}
+
+#[derive(serde::Deserialize)]
+struct Report {
+    forms: Vec<Form>,
 }
 
 /// Writes `docs/instructions.md`.
 ///
 /// # Errors
-/// The root file system cannot be made, or `insnfuzz` does not list it.
+/// The root file system cannot be made, or `insnfuzz` has no report of it.
 pub fn run(insnfuzz: &Path, busybox: &BinaryPackage) -> Result<()> {
     let (suite, root) = minbase()?;
     let in_busybox = list(insnfuzz, &busybox.files.join("bin/busybox"))?;
     let in_root = list(insnfuzz, &root)?;
-    let mut rows: Vec<(&String, u64, &Form)> = in_root
+    let sites_in_busybox: BTreeMap<&str, u64> = in_busybox.iter().map(|f| (f.form.as_str(), f.sites)).collect();
+    let mut rows: Vec<(u64, &Form)> = in_root
         .iter()
-        .map(|(name, form)| (name, in_busybox.get(name).map_or(0, |f| f.sites), form))
-        .filter(|(_, sites, form)| form.why != "compared" && sites + form.sites > 0)
+        .map(|form| (sites_in_busybox.get(form.form.as_str()).copied().unwrap_or(0), form))
+        .filter(|(sites, form)| form.status != "covered" && sites + form.sites > 0)
         .collect();
-    rows.sort_by(|a, b| (&a.2.feature, a.0).cmp(&(&b.2.feature, b.0)));
-    let total = |n: &BTreeMap<String, Form>| n.values().map(|f| f.sites).sum::<u64>();
-    let compared = in_root.values().filter(|f| f.why == "compared" && f.sites > 0).count();
+    rows.sort_by(|a, b| (&a.1.features, &a.1.form).cmp(&(&b.1.features, &b.1.form)));
+    let total = |forms: &[Form]| forms.iter().map(|f| f.sites).sum::<u64>();
+    let compared = in_root.iter().filter(|f| f.status == "covered" && f.sites > 0).count();
     let mut out = String::from(
         "# Instructions that are not compared with the CPU\n\nWritten by `cargo xtask fuzz --survey`; do not edit.\n\n",
     );
@@ -48,8 +59,9 @@ pub fn run(insnfuzz: &Path, busybox: &BinaryPackage) -> Result<()> {
         total(&in_busybox),
         total(&in_root),
     );
-    for (name, sites, form) in rows {
-        let _ = writeln!(out, "| {name} | {} | {sites} | {} | {} |", form.feature, form.sites, form.why);
+    for (sites, form) in rows {
+        let why = if form.status == "uncovered" { "no translation" } else { &form.reason };
+        let _ = writeln!(out, "| {} | {} | {sites} | {} | {why} |", form.form, form.features, form.sites);
     }
     let path = paths::root().join("docs/instructions.md");
     fs::write(&path, out).with_context(|| format!("write {}", path.display()))?;
@@ -57,20 +69,16 @@ pub fn run(insnfuzz: &Path, busybox: &BinaryPackage) -> Result<()> {
     Ok(())
 }
 
-/// The forms of the files under `path`, by name.
-fn list(insnfuzz: &Path, path: &Path) -> Result<BTreeMap<String, Form>> {
-    let text = sh::text(sh::command(insnfuzz, ["--list"]).arg(path))?;
-    let mut forms = BTreeMap::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(sites), Some(name), Some(feature)) = (words.next(), words.next(), words.next()) else {
-            bail!("insnfuzz --list: not understood: {line}");
-        };
-        let why = words.collect::<Vec<_>>().join(" ");
-        forms.insert(name.to_owned(), Form { sites: sites.parse()?, feature: feature.to_owned(), why });
-    }
-    ensure!(!forms.is_empty(), "insnfuzz --list printed nothing");
-    Ok(forms)
+/// The forms of the files under `path`. One state each shows what has a translation.
+fn list(insnfuzz: &Path, path: &Path) -> Result<Vec<Form>> {
+    let args = ["--json", "--states", "1", "--encodings", "1", "--blocks", "0"];
+    // Uncovered forms make it fail; the report is what counts.
+    let out =
+        sh::command(insnfuzz, args).arg(path).output().with_context(|| format!("start {}", insnfuzz.display()))?;
+    let report: Report = serde_json::from_slice(&out.stdout)
+        .with_context(|| format!("insnfuzz --json: {}", String::from_utf8_lossy(&out.stderr).trim_end()))?;
+    ensure!(!report.forms.is_empty(), "insnfuzz --json lists no forms");
+    Ok(report.forms)
 }
 
 /// A Debian root file system of this machine's release, from this machine's own sources: its suite, and where it is.
