@@ -18,7 +18,7 @@
 //! | `<entry point>.memory` | the memory that a WASI module exports as `memory` |
 //!
 //! A projection of an object exports the same, with its own entry point and hashes only, and `base` for an ET_DYN file; its table base is 1. It has no data and no `init`:
-//! a new process starts from the data image. A projection of a WASI module exports `_dispatch`, the entry point, and
+//! a new process starts from the start image. A projection of a WASI module exports `_dispatch`, the entry point, and
 //! what the module exported (but `_start`). Its active data segments make the data image ([`Megabinary::data_image`]), or, when they have no plain places,
 //! come along as passive segments that the entry point copies in. It has the code map's memory before
 //! its own, of which it reads the poll word, and imports `vkernel.poll` for when that is set.

@@ -39,6 +39,10 @@ pub struct Graph {
     pub succs: Vec<Vec<usize>>,
     pub preds: Vec<Vec<usize>>,
     pub effects: Vec<Vec<Effect>>,
+    /// Blocks that an indirect jump may lead to.
+    pub labels: Vec<usize>,
+    /// Of these, the ones that nothing in the function reaches from its entry.
+    pub inner_entries: Vec<usize>,
     exposed: Vec<Exposed>,
     /// Saves all registers that may carry arguments, used or not.
     saves_arguments: bool,
@@ -48,23 +52,20 @@ pub struct Graph {
     calls: Vec<Option<usize>>,
 }
 
-impl Graph {
-    /// Blocks that only an indirect jump can lead to: labels that nothing in the function reaches from its entry.
-    pub fn inner_entries(&self, program: &Program) -> Vec<usize> {
-        let labels: Vec<usize> = program.labels.iter().filter_map(|a| self.index.get(a).copied()).collect();
-        if labels.is_empty() {
-            return labels;
-        }
-        let mut seen = vec![false; self.addrs.len()];
-        let mut work = vec![0];
-        while let Some(b) = work.pop() {
-            if seen.get(b).is_some_and(|s| !s) {
-                seen[b] = true;
-                work.extend(&self.succs[b]);
-            }
-        }
-        labels.into_iter().filter(|&b| !seen[b]).collect()
+/// Of the blocks `labels`, those that nothing reaches from block 0.
+fn inner_entries(labels: &[usize], succs: &[Vec<usize>]) -> Vec<usize> {
+    if labels.is_empty() {
+        return Vec::new();
     }
+    let mut seen = vec![false; succs.len()];
+    let mut work = vec![0];
+    while let Some(b) = work.pop() {
+        if seen.get(b).is_some_and(|s| !s) {
+            seen[b] = true;
+            work.extend(&succs[b]);
+        }
+    }
+    labels.iter().copied().filter(|&b| !seen[b]).collect()
 }
 
 /// What the instructions of a block read before they write it, and what they write for certain.
@@ -203,7 +204,10 @@ pub fn build_graph(program: &Program, f: &Function, returns: &[bool], snippet: b
         effects.push(list);
     }
     let saves_arguments = saves_arguments(program, f);
-    Graph { addrs: f.blocks.clone(), index, succs, preds, effects, exposed, saves_arguments, leaves, calls }
+    let labels: Vec<usize> = (0..f.blocks.len()).filter(|&b| program.labels.contains(&f.blocks[b])).collect();
+    let inner_entries = if snippet { Vec::new() } else { inner_entries(&labels, &succs) };
+    let addrs = f.blocks.clone();
+    Graph { addrs, index, succs, preds, effects, labels, inner_entries, exposed, saves_arguments, leaves, calls }
 }
 
 /// Reads that compilers let happen without a meaning: what is pushed to align the stack, and the upper half that scalar conversions and square roots keep.
@@ -474,12 +478,6 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         s[f].kept = g.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs) & (RegSet::DATA - s[f].mods);
     }
     let mut unknown = UNKNOWN_READS;
-    // Blocks that indirect jumps may lead to.
-    let labels: Vec<(usize, usize)> = graphs
-        .iter()
-        .enumerate()
-        .flat_map(|(f, g)| program.labels.iter().filter_map(move |a| Some((f, *g.index.get(a)?))))
-        .collect();
     loop {
         settle_returns(&cx, &graphs, &callers, &mut s, unknown);
         let mut read = program
@@ -488,10 +486,9 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
             .zip(&s)
             .filter(|(f, _)| program.address_taken.contains(&f.entry))
             .fold(RegSet::EMPTY, |set, (_, s)| set | s.live_in);
-        for same in labels.chunk_by(|a, b| a.0 == b.0) {
-            let Some(&(f, _)) = same.first() else { continue };
-            let live = cx.liveness(&graphs[f], &s, unknown, s[f]);
-            read = same.iter().fold(read, |set, &(_, b)| set | live.live_in[b]);
+        for (f, g) in graphs.iter().enumerate().filter(|(_, g)| !g.labels.is_empty()) {
+            let live = cx.liveness(g, &s, unknown, s[f]);
+            read = g.labels.iter().fold(read, |set, &b| set | live.live_in[b]);
         }
         let more = (read & RegSet::DATA) - unknown;
         if more.is_empty() {
@@ -871,11 +868,9 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
         *first = Some(FrameState::start(!cx.snippet));
         work.push(0);
     }
-    if !cx.snippet {
-        for b in graph.inner_entries(cx.program) {
-            at[b] = Some(FrameState { entry: RegSet::EMPTY, ..FrameState::start(false) });
-            work.push(b);
-        }
+    for &b in &graph.inner_entries {
+        at[b] = Some(FrameState { entry: RegSet::EMPTY, ..FrameState::start(false) });
+        work.push(b);
     }
     let mut changed = RegSet::EMPTY;
     let mut exits: Vec<RegSet> = Vec::new();

@@ -717,9 +717,15 @@ fn cut_functions(
                 more.insert(r.start);
             }
         }
-        // One at a time: it may reach the next.
+        // Each may reach the next.
         if more.is_empty() {
-            more.extend(inner.iter().copied().find(|a| !owner.contains_key(a)));
+            let mut reached: HashSet<u32> = HashSet::new();
+            for &a in inner.iter().filter(|a| !owner.contains_key(a)) {
+                if !reached.contains(&a) {
+                    reached.extend(flood(blocks, a, &entries));
+                    more.insert(a);
+                }
+            }
         }
         // Shared pieces: where a function that does not share its source block enters them, if they are long.
         let mut sizes: HashMap<u32, usize> = HashMap::new();

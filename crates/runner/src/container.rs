@@ -9,7 +9,7 @@ use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{RunOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable};
+use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable, search_path};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -115,7 +115,7 @@ pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, options: &RunOptions) -> Result<A
     Ok(Arc::new(vfs))
 }
 
-/// Which program the command most likely starts. A guess, as the gate and the file modes are not asked: good enough to load its code beforehand.
+/// Which program the command most likely starts. A guess, as user, working directory and gate are left out: good enough to load its code beforehand.
 pub fn likely<'a>(
     manifest: &Manifest<Skipped>,
     programs: &'a ProgramTable,
@@ -125,16 +125,9 @@ pub fn likely<'a>(
 ) -> Option<&'a Arc<Program>> {
     let (root, cred) = (vfs.root(), Cred::root());
     let at = At { root: &root, base: &root, cred: &cred };
-    let name = argv.first()?;
-    let path = env.iter().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or_default();
-    let dirs: Vec<&[u8]> = if name.contains(&b'/') { vec![b""] } else { path.split(|&c| c == b':').collect() };
-    let file = dirs.into_iter().find_map(|dir| {
-        let path = if dir.is_empty() { name.clone() } else { [dir, b"/", name].concat() };
-        vfs.lookup(&at, &path, WalkFlags::FOLLOW).ok()
-    })?;
-    let file = file.path(None);
-    let (_, binary) = manifest.binaries.iter().find(|(path, _)| path.as_bytes() == file)?;
-    programs.get(&binary.hash.0)
+    let path = search_path(vfs, &at, argv.first()?, env).ok()?;
+    let file = vfs.lookup(&at, &path, WalkFlags::FOLLOW).ok()?.path(None);
+    programs.get(&manifest.binaries.get(file.as_slice())?.hash.0)
 }
 
 /// Mounts one volume.

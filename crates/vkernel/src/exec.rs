@@ -10,7 +10,7 @@ use crate::mm::{self, AddressSpace, Backing, Label, MapRequest, MapSource, PAGE,
 use crate::process::{FsState, Ids, Image, Rlimits};
 use crate::program::{Abi, Program};
 use megalith_abi::PIE_BASE;
-use megalith_vfs::{Access, At, Cred, Location, WalkFlags};
+use megalith_vfs::{Access, At, Location, Vfs, WalkFlags};
 use std::sync::Arc;
 
 /// Longest single argument (`MAX_ARG_STRLEN`).
@@ -37,18 +37,13 @@ pub struct Loaded {
     pub image: Image,
 }
 
-/// Finds a command as a shell would.
-pub fn search_path(
-    k: &Kernel,
-    root: &Location,
-    cwd: &Location,
-    cred: &Cred,
-    name: &[u8],
-    envp: &[Vec<u8>],
-) -> Result<Vec<u8>> {
-    let at = At { root, base: cwd, cred };
+/// Finds a command as a shell would: its path, relative to `at`.
+///
+/// # Errors
+/// As path_resolution(7); `EACCES` when what stands in PATH may not be executed.
+pub fn search_path(vfs: &Vfs, at: &At<'_>, name: &[u8], envp: &[Vec<u8>]) -> Result<Vec<u8>> {
     if name.contains(&b'/') {
-        k.vfs.lookup(&at, name, WalkFlags::FOLLOW)?;
+        vfs.lookup(at, name, WalkFlags::FOLLOW)?;
         return Ok(name.to_vec());
     }
     let path = envp
@@ -60,7 +55,7 @@ pub fn search_path(
         let mut p = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
         p.push(b'/');
         p.extend_from_slice(name);
-        match k.vfs.lookup(&at, &p, WalkFlags::FOLLOW).and_then(|l| cred.check(&l.inode().stat()?, Access::EXEC)) {
+        match vfs.lookup(at, &p, WalkFlags::FOLLOW).and_then(|l| at.cred.check(&l.inode().stat()?, Access::EXEC)) {
             Ok(()) => return Ok(p),
             Err(Errno::EACCES) => error = Errno::EACCES,
             Err(_) => {}

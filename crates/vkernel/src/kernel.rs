@@ -252,7 +252,8 @@ impl Kernel {
         let cwd = self.vfs.lookup(&at, cwd, WalkFlags::DIRECTORY).map_err(|e| {
             StartError::Internal(format!("working directory {}: {}", String::from_utf8_lossy(cwd), e.message()))
         })?;
-        let path = exec::search_path(self, &root, &cwd, &fs_cred, name, envp).map_err(|e| match e {
+        let at = megalith_vfs::At { base: &cwd, ..at };
+        let path = exec::search_path(&self.vfs, &at, name, envp).map_err(|e| match e {
             Errno::ENOENT | Errno::ENOTDIR => StartError::NotFound(format!("{shown}: not found in the container")),
             e => StartError::Refused(format!("{shown}: {}", e.message())),
         })?;

@@ -33,6 +33,7 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
+pub use exec::search_path;
 pub use gate::Policy;
 pub use kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};
 pub use program::{Abi, DataFile, Hash, MetaReader, Program, ProgramTable};

@@ -68,6 +68,33 @@ impl CodeFile {
     }
 }
 
+/// Code of one entry point as `L`, made of its module when first started.
+pub(super) struct Code<L> {
+    /// The entry point's, for messages.
+    pub(super) name: String,
+    file: CodeFile,
+    loaded: OnceLock<Result<L, String>>,
+}
+
+impl<L> Code<L> {
+    pub(super) fn new(name: &str, file: CodeFile) -> Code<L> {
+        Code { name: name.into(), file, loaded: OnceLock::new() }
+    }
+
+    /// What `make` makes of the module; the first call checks the file's hash and takes as long as that takes.
+    pub(super) fn loaded(
+        &self,
+        engine: &wasmtime::Engine,
+        make: impl FnOnce(&wasmtime::Module) -> Result<L>,
+    ) -> Result<&L, String> {
+        let load = || {
+            let module = self.file.module(engine).map_err(|e| format!("AOT code of {}: {e:#}", self.name))?;
+            make(&module).map_err(|e| format!("module of {}: {e:#}", self.name))
+        };
+        self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
+    }
+}
+
 /// Tells wasmtime that code is executable already. Refuses everything that lies outside of the mapped code files.
 pub(super) struct Published;
 

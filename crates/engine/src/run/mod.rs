@@ -101,9 +101,7 @@ impl Runtime {
             }
         })))
     }
-}
 
-impl Runtime {
     /// Makes what WASI programs need. To be called before the first one runs, while everything is still allowed; costs nothing the second time.
     ///
     /// # Errors

@@ -1,20 +1,14 @@
 //! A program as the engine sees it: its code, loaded when first started, and where its exports are.
 
-use std::sync::OnceLock;
-
 use anyhow::{Context, Result, bail};
 use megalith_abi::{GLOBALS, Global, GlobalType};
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Mutability, ValType};
 
 use super::Guest;
-use super::code::CodeFile;
+use super::code::{Code, CodeFile};
 
 /// Code of one entry point. This is what `megalith_vkernel::Program::engine` holds.
-pub struct ProgramCode {
-    name: String,
-    file: CodeFile,
-    loaded: OnceLock<Result<Loaded, String>>,
-}
+pub struct ProgramCode(Code<Loaded>);
 
 /// A module that passed its checks.
 pub(super) struct Loaded {
@@ -28,18 +22,12 @@ pub(super) struct Loaded {
 impl ProgramCode {
     /// `name` is the entry point's, for messages.
     pub fn new(name: &str, file: CodeFile) -> ProgramCode {
-        ProgramCode { name: name.into(), file, loaded: OnceLock::new() }
+        ProgramCode(Code::new(name, file))
     }
 
-    /// The loaded module; the first call checks the file's hash and takes as long as that takes.
+    /// The loaded module.
     pub(super) fn loaded(&self, engine: &wasmtime::Engine, linker: &Linker<Guest>) -> Result<&Loaded, String> {
-        self.loaded
-            .get_or_init(|| {
-                let module = self.file.module(engine).map_err(|e| format!("AOT code of {}: {e:#}", self.name))?;
-                Loaded::new(&module, linker).map_err(|e| format!("module of {}: {e:#}", self.name))
-            })
-            .as_ref()
-            .map_err(Clone::clone)
+        self.0.loaded(engine, |module| Loaded::new(module, linker))
     }
 }
 

@@ -3,8 +3,8 @@
 //! They have a wasmtime engine of their own, configured alike but for the host stack: code that was not recompiled by us sheds no
 //! frames, and must not fill a guest thread's whole stack with them.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use megalith_abi::{VKERNEL_MODULE, WASI_IMPORTS, WASI_MAX_ARGS, WASI_MODULE, WASI_POLL};
@@ -14,7 +14,7 @@ use wasmtime::{
     TypedFunc, Val, ValType, WasmBacktrace,
 };
 
-use super::code::CodeFile;
+use super::code::{Code, CodeFile};
 use super::memory::{self, SlotBases};
 use super::{Inner, fault};
 
@@ -113,11 +113,7 @@ fn define(engine: &Engine, l: &mut Linker<WasiGuest>) -> wasmtime::Result<()> {
 }
 
 /// Code of one WASI module. This is what `megalith_vkernel::Program::engine` holds for it.
-pub struct WasiCode {
-    name: String,
-    file: CodeFile,
-    loaded: OnceLock<Result<Loaded, String>>,
-}
+pub struct WasiCode(Code<Loaded>);
 
 /// A module that passed its checks.
 pub(super) struct Loaded {
@@ -128,18 +124,11 @@ pub(super) struct Loaded {
 impl WasiCode {
     /// `name` is the entry point's, for messages.
     pub fn new(name: &str, file: CodeFile) -> WasiCode {
-        WasiCode { name: name.into(), file, loaded: OnceLock::new() }
+        WasiCode(Code::new(name, file))
     }
 
-    /// The loaded module; the first call checks the file's hash.
     fn loaded(&self, wasi: &WasiEngine) -> Result<&Loaded, String> {
-        self.loaded
-            .get_or_init(|| {
-                let module = self.file.module(&wasi.engine).map_err(|e| format!("AOT code of {}: {e:#}", self.name))?;
-                Loaded::new(&module, &wasi.linker).map_err(|e| format!("module of {}: {e:#}", self.name))
-            })
-            .as_ref()
-            .map_err(Clone::clone)
+        self.0.loaded(&wasi.engine, |module| Loaded::new(module, &wasi.linker))
     }
 }
 
@@ -173,7 +162,7 @@ impl Inner {
                     self.drive_wasi(task, code, wasi, loaded, hash);
                 }
             }
-            (Ok(_), Start::Resume(_)) => (self.report)(&format!("{}: a WASI program cannot be resumed", code.name)),
+            (Ok(_), Start::Resume(_)) => (self.report)(&format!("{}: a WASI program cannot be resumed", code.0.name)),
             (Err(e), _) => {
                 self.refused.store(true, Ordering::Release);
                 (self.report)(&e);
@@ -188,7 +177,7 @@ impl Inner {
         code: &'a WasiCode,
     ) -> Result<(&'a WasiEngine, &'a Loaded), String> {
         let wasi = self.wasi()?;
-        let data = |e| format!("data image of {}: {e}; rebuild it with `megalith compile`", code.name);
+        let data = |e| format!("data image of {}: {e}; rebuild it with `megalith compile`", code.0.name);
         program.check_data().map_err(data)?;
         Ok((wasi, code.loaded(wasi)?))
     }
@@ -201,12 +190,12 @@ impl Inner {
         store.limiter(|g| &mut g.tables);
         fault::watch(&mut store, bases);
         let started = memory::with_wasi(bases, linear, || loaded.pre.instantiate(&mut store))
-            .map_err(|e| format!("cannot start {}: {e:#}", code.name))
+            .map_err(|e| format!("cannot start {}: {e:#}", code.0.name))
             .and_then(|instance| {
                 let dispatch = instance.get_module_export(&mut store, &loaded.dispatch).and_then(|e| e.into_func());
                 dispatch
                     .and_then(|f| f.typed(&store).ok())
-                    .ok_or_else(|| format!("{}: _dispatch has the wrong type", code.name))
+                    .ok_or_else(|| format!("{}: _dispatch has the wrong type", code.0.name))
             });
         let dispatch: TypedFunc<(i64, i64, i64, i64), i32> = match started {
             Ok(f) => f,
@@ -218,7 +207,7 @@ impl Inner {
         match result {
             _ if task.ended() => {}
             Ok(0) => task.wasi_returned(),
-            Ok(e) => (self.report)(&format!("{}: the module does not know its own hash ({e})", code.name)),
+            Ok(e) => (self.report)(&format!("{}: the module does not know its own hash ({e})", code.0.name)),
             Err(e) => {
                 let (signal, what) = describe(&e);
                 task.wasi_trap(signal, &what);

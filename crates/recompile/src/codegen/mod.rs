@@ -348,13 +348,10 @@ impl<'a> Gen<'a> {
         if self.m.mode == Mode::Snippet {
             return;
         }
-        let mut at: BTreeSet<usize> = BTreeSet::new();
+        let mut at: BTreeSet<usize> = self.graph.labels.iter().copied().collect();
         let mut cfg = Cfg::default();
         for b in 0..self.graph.addrs.len() {
             cfg.add(Node::User(b));
-            if self.m.program.labels.contains(&self.graph.addrs[b]) {
-                at.insert(b);
-            }
             if let Some(block) = self.block(b) {
                 cfg.succs[b] = self.graph.succs[b].clone();
                 cfg.switch[b] = matches!(block.term, Term::JumpIndirect(_));
@@ -570,13 +567,19 @@ impl<'a> Gen<'a> {
         local
     }
 
-    /// What is dirty at the end of block `b`, given what is at its start.
-    fn dirty_out(&self, b: usize) -> Option<DirtyState> {
+    /// What is dirty when the instructions of block `b` have run, and its frame then, given what is dirty at its start.
+    fn before_term(&self, b: usize) -> Option<(DirtyState, FrameState)> {
         let mut d = self.dirty_in[b];
         let (mut state, block) = (self.frames.at[b].clone()?, self.block(b)?);
         for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
             Self::after_insn(&mut state, &mut d, i, e);
         }
+        Some((d, state))
+    }
+
+    /// What is dirty at the end of block `b`.
+    fn dirty_out(&self, b: usize) -> Option<DirtyState> {
+        let (mut d, _) = self.before_term(b)?;
         self.after_term(b, &mut d);
         Some(d)
     }
@@ -600,9 +603,9 @@ impl<'a> Gen<'a> {
         self.dirty_in[0] = DirtyState { dirty: params, global_entry: RegSet::EVERYTHING - RegSet::PARAMS };
         seen[0] = true;
         // Where only a resume leads, everything is in the globals.
-        let mut work = self.graph.inner_entries(self.m.program);
-        let roots = work.clone();
-        for &b in &work {
+        let roots = &self.graph.inner_entries;
+        let mut work = roots.clone();
+        for &b in roots {
             seen[b] = true;
         }
         work.push(0);
@@ -670,13 +673,7 @@ impl<'a> Gen<'a> {
     }
 
     fn dirty_at_term(&self, b: usize) -> RegSet {
-        let mut d = self.dirty_in[b];
-        if let (Some(mut state), Some(block)) = (self.frames.at[b].clone(), self.block(b)) {
-            for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
-                Self::after_insn(&mut state, &mut d, i, e);
-            }
-        }
-        d.dirty
+        self.before_term(b).map_or(self.dirty_in[b], |(d, _)| d).dirty
     }
 
     fn find_need(&mut self) {
@@ -1557,14 +1554,9 @@ impl Emit for Emitting<'_, '_> {
             Node::User(u) if *u < n + g.leaves.len() => {
                 let (b, l) = g.leaves[*u - n];
                 g.fl = g.end_flags.get(&(b + 2)).copied().unwrap_or([Fl::Local; 6]);
-                g.dirty = DirtyState { dirty: g.dirty_at_term(b), ..g.dirty_in[b] };
-                g.state = g.frames.at[b].clone();
-                if let (Some(mut s), Some(block)) = (g.state.take(), g.block(b)) {
-                    for (i, e) in block.insns.iter().zip(&g.graph.effects[b]) {
-                        s.step(i, e);
-                    }
-                    g.state = Some(s);
-                }
+                let at_term = g.before_term(b);
+                g.dirty = at_term.as_ref().map_or(g.dirty_in[b], |(d, _)| *d);
+                g.state = at_term.map(|(_, state)| state);
                 match l {
                     Leave::To(a) => g.leave_to(a),
                     Leave::Indirect => {

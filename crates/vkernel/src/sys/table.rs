@@ -14,6 +14,17 @@ pub enum Support {
     Stub,
 }
 
+impl Support {
+    /// As the documents say it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Support::Full => "full",
+            Support::Partial => "partial",
+            Support::Stub => "stub",
+        }
+    }
+}
+
 /// One system call.
 pub struct SyscallEntry {
     /// Number on x86-64.
@@ -334,11 +345,7 @@ pub fn docs_markdown() -> String {
          | number | name | arguments | support | note |\n|---|---|---|---|---|\n",
     );
     for e in TABLE {
-        let support = match e.support {
-            Support::Full => "full",
-            Support::Partial => "partial",
-            Support::Stub => "stub",
-        };
+        let support = e.support.name();
         let names: Vec<&str> =
             e.args.split(' ').filter_map(|a| a.split(':').next()).filter(|a| !a.is_empty()).collect();
         let _ = writeln!(s, "| {} | `{}` | {} | {} | {} |", e.number, e.name, names.join(", "), support, e.note);

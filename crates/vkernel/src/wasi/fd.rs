@@ -15,7 +15,7 @@ const ALL_RIGHTS: u64 = (1 << 30) - 1;
 const SEEKING: u64 = 1 << 2 | 1 << 5;
 const READ: u64 = 1 << 1;
 /// fd_write, fd_allocate, fd_filestat_set_size.
-const WRITE: u64 = 1 << 6 | 1 << 8 | 1 << 22;
+pub(super) const WRITE: u64 = 1 << 6 | 1 << 8 | 1 << 22;
 
 /// `fdflags` and the status flags of open(2) that they stand for. rsync is more than Linux has; sync is the nearest.
 const FD_FLAGS: [(u32, u32); 5] =

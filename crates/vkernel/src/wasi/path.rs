@@ -5,7 +5,7 @@
 //! `/etc/passwd` and `etc/passwd` arrive as the same call. [`place`] tells them apart as well as can be done.
 
 use super::Call;
-use super::fd::{filestat_bytes, set_times_args, status_flags};
+use super::fd::{WRITE, filestat_bytes, set_times_args, status_flags};
 use crate::errno::{Errno, Result};
 use crate::file::Object;
 use crate::sys::fs::{
@@ -25,8 +25,6 @@ const TRUNC: u32 = 8;
 
 /// `rights` that ask for reading: fd_read, fd_readdir.
 const READING: u64 = 1 << 1 | 1 << 14;
-/// Those that ask for writing: fd_write, fd_allocate, fd_filestat_set_size.
-const WRITING: u64 = 1 << 6 | 1 << 8 | 1 << 22;
 
 /// What to walk for descriptor argument `dir` and path argument `path`: a descriptor and a path as Linux's `*at` calls take them.
 fn place(c: &Call<'_, '_>, dir: usize, path: usize) -> Result<(i32, Vec<u8>)> {
@@ -152,7 +150,7 @@ pub(super) fn open(c: &mut Call<'_, '_>) -> Result<()> {
     let result = c.ptr(8);
     c.room(result, 4)?;
     let (dir, path) = place(c, 0, 2)?;
-    let mut flags = match (rights & WRITING != 0, rights & READING != 0) {
+    let mut flags = match (rights & WRITE != 0, rights & READING != 0) {
         (true, true) => OpenFlags::O_RDWR,
         (true, false) => OpenFlags::O_WRONLY,
         (false, _) => OpenFlags::O_RDONLY,

@@ -136,11 +136,7 @@ pub fn docs_markdown() -> String {
          | name | type | arguments | support | note |\n|---|---|---|---|---|\n",
     );
     for (e, (_, params, results)) in TABLE.iter().zip(WASI_IMPORTS) {
-        let support = match e.support {
-            Support::Full => "full",
-            Support::Partial => "partial",
-            Support::Stub => "stub",
-        };
+        let support = e.support.name();
         let types = |t: &str| t.chars().map(|c| if c == 'l' { "i64" } else { "i32" }).collect::<Vec<_>>().join(" ");
         let names: Vec<&str> =
             e.args.split(' ').filter_map(|a| a.split(':').next()).filter(|a| !a.is_empty()).collect();
