@@ -119,7 +119,7 @@ pub trait Emit {
 }
 
 /// Strongly connected components of the subgraph induced by `members` (Tarjan, iterative).
-fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<NodeId>> {
+pub fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<NodeId>> {
     let mut index: HashMap<NodeId, (usize, usize)> = HashMap::new();
     let mut on_stack: BTreeSet<NodeId> = BTreeSet::new();
     let mut stack = Vec::new();

@@ -15,7 +15,7 @@ use crate::analysis::{ARGUMENTS, Analysis, Callee, Context, FrameState, Frames, 
 use crate::discover::{Block, JumpTable, Program, Term};
 use crate::elf::Image;
 use crate::regs::*;
-use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure};
+use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, components, structure};
 use flags::{Fl, Lazy};
 use iced_x86::{Instruction, OpKind};
 use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
@@ -146,9 +146,12 @@ struct Gen<'a> {
     leaves: Vec<(usize, Leave)>,
     /// Bytes between the frame base local and rsp at entry.
     depth: i32,
-    /// Per block: it follows a call and nothing else, and loads what it needs from the globals, whether the call returned or the function is resumed.
-    /// Nothing but rsp and rax then has to survive the call in the host's registers, which short functions would have to save first.
-    fetches: Vec<bool>,
+    /// Per block: what it finds in the locals. Everything else that is live is in the globals.
+    have_in: Vec<RegSet>,
+    /// Per block: what it loads from the globals at its start, because its own code reads it.
+    fetch: Vec<RegSet>,
+    /// Per block: what it loads at its end, because a successor expects it in the locals.
+    fetch_out: Vec<RegSet>,
     /// Looks at the stack window on entry.
     checks_depth: bool,
 
@@ -207,7 +210,9 @@ pub fn function(m: &Module, f: usize) -> Code {
         labels: HashMap::new(),
         leaves: Vec::new(),
         depth: 0,
-        fetches: vec![false; n],
+        have_in: vec![RegSet::EMPTY; n],
+        fetch: vec![RegSet::EMPTY; n],
+        fetch_out: vec![RegSet::EMPTY; n],
         checks_depth: m.mode == Mode::Program && m.analysis.checks_depth.get(f).copied().unwrap_or(true),
         code: Vec::new(),
         locals: Vec::new(),
@@ -245,6 +250,7 @@ pub fn function(m: &Module, f: usize) -> Code {
     g.choose_labels();
     g.find_dirty();
     g.find_need();
+    g.find_fetches();
     g.generate()
 }
 
@@ -387,12 +393,6 @@ impl<'a> Gen<'a> {
         }
         for (i, b) in at.into_iter().enumerate() {
             self.labels.insert(b, i as u32 + 1);
-            if let [p] = self.graph.preds[b][..]
-                && b != 0
-                && let Some(Block { term: Term::Call { .. } | Term::CallIndirect { .. }, .. }) = self.block(p)
-            {
-                self.fetches[b] = true;
-            }
         }
     }
 
@@ -531,14 +531,7 @@ impl<'a> Gen<'a> {
         while let Some(b) = work.pop() {
             let out = self.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | read[t]);
             let mut set = match self.block(b).map(|x| &x.term) {
-                Some(Term::Call { .. } | Term::CallIndirect { .. })
-                    if self.graph.succs[b].iter().any(|&t| self.fetches[t]) =>
-                {
-                    RegSet::EMPTY
-                }
-                Some(t @ (Term::Call { .. } | Term::CallIndirect { .. })) => {
-                    out - self.callee_mods(t) - RegSet::one(RAX)
-                }
+                Some(Term::Call { .. } | Term::CallIndirect { .. }) => RegSet::EMPTY,
                 Some(Term::Syscall { .. }) => out - RegSet::of(&[RAX, RCX, R11]),
                 Some(Term::JumpIndirect(Some(t))) => number(t.index).map_or(out, |r| out | RegSet::one(r)),
                 _ => out,
@@ -658,9 +651,8 @@ impl<'a> Gen<'a> {
         let (stores, reads) = self.term_stores(b, dirty);
         let mut need = self.need_out[b];
         match &block.term {
-            Term::Call { .. } | Term::CallIndirect { .. } => {
-                need = need - self.callee_mods(&block.term) - RegSet::one(RAX)
-            }
+            // Nothing but rsp and rax has to survive a call in the host's registers, which short functions would have to save first.
+            Term::Call { .. } | Term::CallIndirect { .. } => need = RegSet::EMPTY,
             Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
             _ => {}
         }
@@ -703,6 +695,77 @@ impl<'a> Gen<'a> {
                 }
             }
         }
+    }
+
+    /// What the code of block `b` itself reads from locals before it writes them.
+    fn reads_of(&self, b: usize) -> RegSet {
+        let mut set = self.term_stores(b, RegSet::EMPTY).1;
+        if let Some(Term::JumpIndirect(Some(t))) = self.block(b).map(|x| &x.term)
+            && let Some(n) = number(t.index)
+        {
+            set.insert(n);
+        }
+        self.graph.effects[b].iter().rev().fold(set, |s, e| e.before(s)) & RegSet::DATA
+    }
+
+    /// Decides where registers are loaded from their globals: where they are read, or in front of a loop without calls that reads them. What a
+    /// block is to find dirty every way to it has to bring along.
+    fn find_fetches(&mut self) {
+        let n = self.graph.addrs.len();
+        let reads: Vec<RegSet> = (0..n).map(|b| self.reads_of(b)).collect();
+        let defs: Vec<RegSet> = (0..n)
+            .map(|b| self.graph.effects[b].iter().fold(RegSet::EMPTY, |s, e| s | e.defs) & RegSet::DATA)
+            .collect();
+        let calls: Vec<bool> = (0..n)
+            .map(|b| matches!(self.block(b).map(|x| &x.term), Some(Term::Call { .. } | Term::CallIndirect { .. })))
+            .collect();
+        let mut forced: Vec<RegSet> = (0..n).map(|b| self.dirty_in[b].dirty & self.need_in[b]).collect();
+        let around: Vec<Vec<usize>> =
+            (0..n).map(|b| if calls[b] { Vec::new() } else { self.graph.succs[b].clone() }).collect();
+        for (members, entries) in loops(&around, &self.graph.preds) {
+            let used = members.iter().fold(RegSet::EMPTY, |s, &b| s | reads[b]);
+            for b in entries {
+                forced[b] |= used & self.need_in[b];
+            }
+        }
+        let bring = |have: RegSet, b: usize, g: &Self| -> RegSet {
+            let have = have | reads[b] | defs[b];
+            match g.block(b).map(|x| &x.term) {
+                Some(Term::Call { .. } | Term::CallIndirect { .. }) => RegSet::one(RAX),
+                Some(Term::Syscall { .. }) => {
+                    (have - RegSet::of(&[RCX, R11])) | RegSet::one(RAX) | (g.need_out[b] & RegSet::of(&[RCX, R11]))
+                }
+                _ => have,
+            }
+        };
+        // From "everything" down: what all ways bring along.
+        let at_entry = RegSet::PARAMS & if self.m.mode == Mode::Snippet { RegSet::EMPTY } else { self.own.live_in };
+        let mut have: Vec<RegSet> = (0..n).map(|b| self.need_in[b] & RegSet::DATA).collect();
+        let want_out =
+            |b: usize, g: &Self| g.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | forced[t]) & RegSet::DATA;
+        let mut work: Vec<usize> = (0..n).collect();
+        while let Some(b) = work.pop() {
+            let mut all = if b == 0 {
+                at_entry
+            } else if self.graph.preds[b].is_empty() {
+                RegSet::EMPTY
+            } else {
+                RegSet::DATA
+            };
+            for &p in &self.graph.preds[b] {
+                all = all & (bring(have[p], p, self) | want_out(p, self));
+            }
+            let new = have[b] & (all | forced[b]);
+            if new != have[b] {
+                have[b] = new;
+                work.extend(&self.graph.succs[b]);
+            }
+        }
+        for b in 0..n {
+            self.fetch[b] = reads[b] - have[b];
+            self.fetch_out[b] = want_out(b, self) - bring(have[b], b, self);
+        }
+        self.have_in = have;
     }
 
     // ---- generation ----
@@ -1127,6 +1190,7 @@ impl<'a> Gen<'a> {
     fn after_call(&mut self, st: &Structured, id: NodeId, b: usize, ret: u32) -> Exit {
         if let Some(&t) = self.graph.index.get(&ret).filter(|t| self.graph.succs[b].contains(t)) {
             self.store_globals(self.settle[b]);
+            self.load_globals(self.fetch_out[b]);
             self.settle_flags(st, id, b);
             Exit::Goto(st.target(id, t + 2))
         } else {
@@ -1197,7 +1261,6 @@ impl<'a> Gen<'a> {
     }
 
     fn emit_call(&mut self, b: usize, block: &Block, to: Option<u32>, ret: u32) {
-        let term = &block.term;
         let (stores, reads) = self.term_stores(b, self.dirty.dirty);
         let direct = to.and_then(|t| self.m.program.function_at(t)).filter(|_| !self.cx.snippet);
         if to.is_none()
@@ -1278,12 +1341,8 @@ impl<'a> Gen<'a> {
                 self.s().local_get(rsp).i64_extend_i32_u().local_set(v);
             }
         }
-        // Fetch what is needed and may have changed.
         self.fl = [Fl::Local; 6];
-        if !self.graph.succs[b].iter().any(|&t| self.fetches[t]) {
-            let reload = self.need_out[b] & (self.callee_mods(term) - RegSet::one(RAX));
-            self.load_globals(reload);
-        }
+        self.load_globals(self.need_out[b] & RegSet::FLAGS);
         let mut d = self.dirty;
         self.after_term(b, &mut d);
         self.dirty = d;
@@ -1332,13 +1391,10 @@ impl<'a> Gen<'a> {
         };
         self.state = self.frames.at[b].clone();
         self.dirty = self.dirty_in[b];
-        if self.fetches[b] {
-            self.fl = [Fl::Local; 6];
-            self.load_globals(self.need_in[b] - RegSet::one(RAX));
-        }
         if header {
             self.emit_poll(b);
         }
+        self.load_globals(self.fetch[b]);
         // What is needed after each instruction.
         let effects = &self.graph.effects[b];
         let mut need = self.need_at_term(b, self.dirty_at_term(b));
@@ -1384,6 +1440,7 @@ impl<'a> Gen<'a> {
         }
         if !Self::comes_back(&block.term) {
             self.store_globals(self.settle[b]);
+            self.load_globals(self.fetch_out[b]);
         }
         let exit = self.block_exit(st, id, b, block);
         self.end_flags.insert(id, self.fl);
@@ -1431,8 +1488,9 @@ impl<'a> Gen<'a> {
         }
         // The direction flag is clear here, and locals start as 0.
         let direction = if self.cx.snippet { RegSet::EMPTY } else { RegSet::one(DF) };
-        let need = self.need_in.first().copied().unwrap_or_default();
-        self.load_globals(need - RegSet::PARAMS - direction);
+        let need = self.need_in.first().copied().unwrap_or_default() & RegSet::FLAGS;
+        let have = self.have_in.first().copied().unwrap_or_default();
+        self.load_globals((need | have) - RegSet::PARAMS - direction);
         Exit::Goto(2)
     }
 
@@ -1466,8 +1524,7 @@ impl<'a> Gen<'a> {
     }
 
     fn emit_resume(&mut self, b: usize) {
-        let need = self.need_in[b];
-        self.load_globals(if self.fetches[b] { need & RegSet::one(RAX) } else { need });
+        self.load_globals(self.have_in[b] | (self.need_in[b] & RegSet::FLAGS));
         let (fb, depth, v) = (self.frame_base, self.depth, self.rsp_value);
         let known = self.frames.at[b].as_ref().map(|s| (s.rsp, s.rbp));
         match known {
@@ -1567,6 +1624,10 @@ impl Emit for Emitting<'_, '_> {
                             let pc = g.indirect_pc;
                             g.s().local_set(pc);
                         }
+                        // Parameters that are not in their locals are in the globals.
+                        let have = g.have_in[b] | g.fetch[b] | g.fetch_out[b];
+                        let have = g.graph.effects[b].iter().fold(have, |s, e| s | e.defs);
+                        g.load_globals(RegSet::PARAMS - have);
                         // The table does not know the index: go on with what its known targets read.
                         let want = if g.cx.snippet { RegSet::EVERYTHING } else { g.need_out[b] };
                         g.leave_indirect(want);
@@ -1631,4 +1692,35 @@ impl Gen<'_> {
             }
         }
     }
+}
+
+/// Loops with more blocks are looked at from the inside: what only a part of them reads is loaded there.
+const LARGE_LOOP: usize = 16;
+
+/// Loops of the graph `succs`, as (members, where they are entered from elsewhere, by way of `preds`): the outermost that are not large.
+fn loops(succs: &[Vec<usize>], preds: &[Vec<usize>]) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let mut found = Vec::new();
+    let mut work: Vec<BTreeSet<usize>> = vec![(0..succs.len()).collect()];
+    while let Some(set) = work.pop() {
+        for members in components(succs, &set) {
+            let one = members.len() == 1;
+            if one && !members.first().is_some_and(|&b| succs[b].contains(&b)) {
+                continue;
+            }
+            let inside: BTreeSet<usize> = members.iter().copied().collect();
+            let entries: Vec<usize> =
+                members.iter().copied().filter(|&b| b == 0 || preds[b].iter().any(|p| !inside.contains(p))).collect();
+            if members.len() <= LARGE_LOOP {
+                found.push((members, entries));
+            } else {
+                let mut rest = inside;
+                // A component that nothing enters is not reached either, but must get smaller too.
+                if let Some(b) = entries.first().or(members.first()) {
+                    rest.remove(b);
+                }
+                work.push(rest);
+            }
+        }
+    }
+    found
 }
