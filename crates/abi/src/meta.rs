@@ -23,7 +23,7 @@ pub struct FileMeta {
     /// Code lines of `text` ([`crate::CODE_LINE`]), ready to be copied into memory 1.
     #[serde(deserialize_with = "bytes")]
     pub code_lines: Vec<u8>,
-    /// Functions in order of their file-local index (table index minus the file's table base).
+    /// Functions in order of their file-local index (table index minus the file's table base): those that are called, then those that resume one.
     pub functions: Vec<FunctionMeta>,
     /// Addresses at which an unwound process can go on, sorted by address.
     pub resume: Vec<ResumePoint>,
@@ -78,6 +78,8 @@ pub struct FunctionMeta {
     pub addr: u32,
     /// Symbol name, when the file has one.
     pub name: Option<String>,
+    /// The second body of a function: the trampoline enters it at a label, to go on with what was unwound.
+    pub resumed: bool,
 }
 
 /// An address and the (function, label) that goes on there. Function entries have label 0.

@@ -1,7 +1,7 @@
 //! Assembles the wasm object of one file: functions, helpers, data, metadata.
 
 use crate::analysis::analyse;
-use crate::codegen::{self, Mode, Module, index};
+use crate::codegen::{self, Form, Mode, Module, index};
 use crate::discover::Program;
 use crate::elf::Image;
 use crate::{Error, Object};
@@ -30,14 +30,38 @@ struct HelperFn {
     body: Vec<u8>,
 }
 
+/// The code of a file.
+struct Bodies {
+    /// Per function of the program.
+    called: Vec<codegen::Code>,
+    /// Index of a function of the program, and the code that resumes it.
+    resumed: Vec<(usize, codegen::Code)>,
+}
+
+impl Bodies {
+    /// Function of the program and code, in the order of their file-local index.
+    fn all(&self) -> impl Iterator<Item = (usize, &codegen::Code)> {
+        self.called.iter().enumerate().chain(self.resumed.iter().map(|(f, c)| (*f, c)))
+    }
+    fn len(&self) -> usize {
+        self.called.len() + self.resumed.len()
+    }
+}
+
 pub fn build(image: &Image, program: &Program, mode: Mode) -> Result<Object, Error> {
     let analysis = analyse(program, mode == Mode::Snippet);
-    let module = Module { image, program, analysis: &analysis, mode };
-    let generate = || -> Vec<codegen::Code> {
-        (0..program.functions.len()).into_par_iter().map(|f| codegen::function(&module, f)).collect()
+    let mut module = Module { image, program, analysis: &analysis, mode, resumed: 0 };
+    let n = program.functions.len();
+    let second: Vec<usize> = (0..n).filter(|&f| mode == Mode::Program && codegen::resumes(&module, f)).collect();
+    module.resumed = second.len();
+    let generate = || -> Bodies {
+        let called = (0..n).into_par_iter().map(|f| codegen::function(&module, f, Form::Called));
+        let resumed = second.par_iter().map(|&f| (f, codegen::function(&module, f, Form::Resumed)));
+        Bodies { called: called.collect(), resumed: resumed.collect() }
     };
     let codes = if mode == Mode::Snippet {
-        (0..program.functions.len()).map(|f| codegen::function(&module, f)).collect()
+        let called = (0..n).map(|f| codegen::function(&module, f, Form::Called)).collect();
+        Bodies { called, resumed: Vec::new() }
     } else {
         // Dominator trees of large functions are deep.
         let pool = rayon::ThreadPoolBuilder::new()
@@ -52,14 +76,17 @@ pub fn build(image: &Image, program: &Program, mode: Mode) -> Result<Object, Err
     Ok(Object { wasm, meta })
 }
 
-fn metadata(image: &Image, program: &Program, codes: &[codegen::Code]) -> FileMeta {
-    let functions = program
-        .functions
-        .iter()
-        .map(|f| FunctionMeta { addr: f.entry, name: image.symbols.get(&f.entry).cloned() })
+fn metadata(image: &Image, program: &Program, codes: &Bodies) -> FileMeta {
+    let functions = codes
+        .all()
+        .enumerate()
+        .filter_map(|(k, (f, _))| {
+            let addr = program.functions.get(f)?.entry;
+            Some(FunctionMeta { addr, name: image.symbols.get(&addr).cloned(), resumed: k >= codes.called.len() })
+        })
         .collect();
     let mut resume: BTreeMap<u32, ResumePoint> = BTreeMap::new();
-    for (k, c) in codes.iter().enumerate() {
+    for (k, (_, c)) in codes.all().enumerate() {
         for &(addr, label) in &c.labels {
             resume.entry(addr).or_insert(ResumePoint { addr, function: k as u32, label });
         }
@@ -69,7 +96,7 @@ fn metadata(image: &Image, program: &Program, codes: &[codegen::Code]) -> FileMe
         resume.insert(f.entry, ResumePoint { addr: f.entry, function: k as u32, label: 0 });
     }
     let mut uncovered: BTreeMap<u32, Uncovered> = BTreeMap::new();
-    for c in codes {
+    for (_, c) in codes.all() {
         for (addr, reason) in &c.uncovered {
             let len = crate::discover::decode(image, *addr).map_or(1, |i| i.len());
             let bytes = image.bytes(*addr).get(..len).unwrap_or_default().to_vec();
@@ -112,7 +139,7 @@ fn code_lines(image: &Image, program: &Program) -> Vec<u8> {
     out
 }
 
-fn encode(image: &Image, program: &Program, codes: &[codegen::Code], meta: &FileMeta) -> Result<Vec<u8>, Error> {
+fn encode(image: &Image, program: &Program, codes: &Bodies, meta: &FileMeta) -> Result<Vec<u8>, Error> {
     let first = index::IMPORTS.len() as u32;
     let helpers = helpers(first + codes.len() as u32);
     let mut types = TypeSection::new();
@@ -162,13 +189,16 @@ fn encode(image: &Image, program: &Program, codes: &[codegen::Code], meta: &File
     for (k, name) in index::IMPORTS.iter().enumerate() {
         names.append(k as u32, name);
     }
-    for (k, c) in codes.iter().enumerate() {
+    for (k, (function, c)) in codes.all().enumerate() {
         functions.function(index::FN_TYPE);
         let mut f = Function::new_with_locals_types(c.locals.iter().copied());
         f.raw(c.body.iter().copied());
         code.function(&f);
-        let entry = program.functions.get(k).map_or(0, |f| f.entry);
-        let name = image.symbols.get(&entry).cloned().unwrap_or_else(|| format!("sub_{entry:x}"));
+        let entry = program.functions.get(function).map_or(0, |f| f.entry);
+        let mut name = image.symbols.get(&entry).cloned().unwrap_or_else(|| format!("sub_{entry:x}"));
+        if k >= codes.called.len() {
+            name.push_str(".resumed");
+        }
         names.append(first + k as u32, &name);
     }
     for (k, h) in helpers.iter().enumerate() {

@@ -45,7 +45,7 @@ impl Program {
     }
 
     pub fn meta(&self) -> FileMeta {
-        let function = |addr, name: &str| FunctionMeta { addr, name: Some(name.into()) };
+        let function = |addr, name: &str| FunctionMeta { addr, name: Some(name.into()), resumed: false };
         FileMeta {
             fixed: !self.pie,
             entry: TEXT.into(),

@@ -30,6 +30,16 @@ pub enum Mode {
     Snippet,
 }
 
+/// A function is generated twice, so that code that is called pays nothing for code that is resumed: labels in the middle of loops make values
+/// come from several places and loops have several entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// Entered at its top. Calls return into it; everything that unwinds goes on in the other form.
+    Called,
+    /// Entered at a label only.
+    Resumed,
+}
+
 /// Indices of the module that functions are generated for.
 pub mod index {
     use wasm_encoder::ValType;
@@ -101,6 +111,8 @@ pub struct Module<'a> {
     pub program: &'a Program,
     pub analysis: &'a Analysis,
     pub mode: Mode,
+    /// Number of functions that have a second form.
+    pub resumed: usize,
 }
 
 impl Module<'_> {
@@ -108,7 +120,7 @@ impl Module<'_> {
         index::IMPORTS.len() as u32 + f as u32
     }
     pub fn helper_index(&self, h: Helper) -> u32 {
-        Self::function_index(self.program.functions.len()) + h as u32
+        Self::function_index(self.program.functions.len() + self.resumed) + h as u32
     }
 }
 
@@ -141,8 +153,11 @@ struct Gen<'a> {
     need_in: Vec<RegSet>,
     need_out: Vec<RegSet>,
     single: BTreeMap<NodeId, NodeId>,
-    /// Label of a block that can be resumed at.
+    form: Form,
+    /// Label of a block that can be resumed at: none in code that is called.
     labels: HashMap<usize, u32>,
+    /// Blocks that may leave, to be resumed, before they begin.
+    polls: BTreeSet<usize>,
     leaves: Vec<(usize, Leave)>,
     /// Bytes between the frame base local and rsp at entry.
     depth: i32,
@@ -187,8 +202,20 @@ fn group(stores: RegSet, live: RegSet) -> RegSet {
     if (stores & RegSet::FLAGS).is_empty() { stores } else { stores | (live & RegSet::FLAGS) }
 }
 
-/// Generates function `f`.
-pub fn function(m: &Module, f: usize) -> Code {
+/// Whether function `f` may be left in its middle and resumed: it makes calls, has loops, or code may jump into it.
+pub fn resumes(m: &Module, f: usize) -> bool {
+    let graph = &m.analysis.graphs[f];
+    let term = |b: usize| m.program.blocks.get(&graph.addrs[b]).map(|x| &x.term);
+    let all: BTreeSet<usize> = (0..graph.addrs.len()).collect();
+    !graph.labels.is_empty()
+        || all.iter().any(|&b| term(b).is_some_and(Gen::comes_back) && !graph.succs[b].is_empty())
+        || components(&graph.succs, &all)
+            .iter()
+            .any(|c| c.len() > 1 || c.first().is_some_and(|&b| graph.succs[b].contains(&b)))
+}
+
+/// Generates function `f` in one of its forms.
+pub fn function(m: &Module, f: usize, form: Form) -> Code {
     let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet, unknown_mods: m.analysis.unknown_mods };
     let graph = &m.analysis.graphs[f];
     let own = m.analysis.summaries[f];
@@ -207,6 +234,8 @@ pub fn function(m: &Module, f: usize) -> Code {
         need_in: vec![RegSet::EMPTY; n],
         need_out: vec![RegSet::EMPTY; n],
         single: BTreeMap::new(),
+        form,
+        polls: BTreeSet::new(),
         labels: HashMap::new(),
         leaves: Vec::new(),
         depth: 0,
@@ -248,6 +277,11 @@ pub fn function(m: &Module, f: usize) -> Code {
     g.indirect_pc = g.local(ValType::I32);
     g.measure_frame();
     g.choose_labels();
+    if form == Form::Resumed && g.labels.is_empty() {
+        // Nothing that can be resumed is ever reached.
+        g.s().unreachable().end();
+        return Code { locals: g.locals, body: g.code, labels: Vec::new(), uncovered: Vec::new() };
+    }
     g.find_dirty();
     g.find_need();
     g.find_fetches();
@@ -374,10 +408,11 @@ impl<'a> Gen<'a> {
             }
         }
         let st = structure(cfg);
+        let mut headers = BTreeSet::new();
         for (id, node) in st.cfg.nodes.iter().enumerate() {
             match *node {
                 Node::User(b) if st.is_reachable(id) && st.is_header(id) => {
-                    at.insert(b);
+                    headers.insert(b);
                 }
                 Node::Dispatch { main, .. } => {
                     let mut t = main;
@@ -385,14 +420,19 @@ impl<'a> Gen<'a> {
                         t = main;
                     }
                     if let Node::User(b) = st.cfg.nodes[t] {
-                        at.insert(b);
+                        headers.insert(b);
                     }
                 }
                 _ => {}
             }
         }
-        for (i, b) in at.into_iter().enumerate() {
-            self.labels.insert(b, i as u32 + 1);
+        match self.form {
+            Form::Called => self.polls = headers,
+            Form::Resumed => {
+                at.extend(headers);
+                self.labels = at.iter().zip(1..).map(|(&b, l)| (b, l)).collect();
+                self.polls = at;
+            }
         }
     }
 
@@ -596,8 +636,8 @@ impl<'a> Gen<'a> {
         self.dirty_in[0] = DirtyState { dirty: params, global_entry: RegSet::EVERYTHING - RegSet::PARAMS };
         seen[0] = true;
         // Where only a resume leads, everything is in the globals.
-        let roots = &self.graph.inner_entries;
-        let mut work = roots.clone();
+        let roots: &[usize] = if self.form == Form::Resumed { &self.graph.inner_entries } else { &[] };
+        let mut work = roots.to_vec();
         for &b in roots {
             seen[b] = true;
         }
@@ -681,7 +721,7 @@ impl<'a> Gen<'a> {
             for e in self.graph.effects[b].iter().rev() {
                 need = e.before(need);
             }
-            if self.labels.contains_key(&b) {
+            if self.polls.contains(&b) {
                 // The poll's way out stores what is dirty.
                 need |= self.dirty_in[b].dirty & self.live.live_in[b];
             }
@@ -806,18 +846,19 @@ impl<'a> Gen<'a> {
         }
         cfg.succs[root] = vec![entry];
         cfg.succs[entry] = vec![2];
-        let slow = (self.checks_depth || !self.labels.is_empty()).then(|| cfg.add(Node::User(SLOW_ENTRY)));
-        if let Some(slow) = slow {
-            cfg.succs[root].push(slow);
-            cfg.succs[slow] = vec![entry];
-        }
         let base = n + self.leaves.len();
         let mut labels: Vec<(usize, u32)> = self.labels.iter().map(|(&b, &l)| (b, l)).collect();
         labels.sort_by_key(|x| x.1);
-        if let Some(slow) = slow.filter(|_| !labels.is_empty()) {
+        if self.form == Form::Called {
+            if self.checks_depth {
+                let slow = cfg.add(Node::User(SLOW_ENTRY));
+                cfg.succs[root].push(slow);
+                cfg.succs[slow] = vec![entry];
+            }
+        } else {
             let switch = cfg.add(Node::User(RESUME_SWITCH));
             cfg.switch[switch] = true;
-            cfg.succs[slow].push(switch);
+            cfg.succs[root] = vec![switch];
             for &(b, l) in &labels {
                 let id = cfg.add(Node::User(base + l as usize));
                 cfg.resume[id] = true;
@@ -1449,7 +1490,7 @@ impl<'a> Gen<'a> {
 
     /// At a loop header: leave when somebody wants our attention.
     fn emit_poll(&mut self, b: usize) {
-        if !self.labels.contains_key(&b) || self.m.mode == Mode::Snippet {
+        if !self.polls.contains(&b) || self.m.mode == Mode::Snippet {
             return;
         }
         self.push_poll();
@@ -1494,27 +1535,19 @@ impl<'a> Gen<'a> {
         Exit::Goto(2)
     }
 
-    /// Pushes whether the entry is not a normal one: the stack window is used up, or rsp is 0, as it is for a resume.
+    /// Pushes whether the stack window is used up.
     fn push_entry_condition(&mut self) {
-        if self.checks_depth {
-            self.s()
-                .local_get(0)
-                .global_get(Global::StackFloor as u32)
-                .i32_sub()
-                .i32_const(STACK_WINDOW as i32)
-                .i32_gt_u();
-        } else {
-            self.s().local_get(0).i32_eqz();
-        }
+        self.s()
+            .local_get(0)
+            .global_get(Global::StackFloor as u32)
+            .i32_sub()
+            .i32_const(STACK_WINDOW as i32)
+            .i32_gt_u();
     }
 
-    /// Behind [`Self::push_entry_condition`], without a label: unwinds, unless rsp happens to be 0.
+    /// Behind [`Self::push_entry_condition`]: unwinds, unless rsp happens to be 0.
     fn emit_slow_entry(&mut self) {
-        if !self.checks_depth {
-            return;
-        }
-        self.s().global_get(Global::Label as u32).i32_eqz().local_get(0).i32_const(0).i32_ne().i32_and();
-        self.s().if_(BlockType::Empty);
+        self.s().local_get(0).if_(BlockType::Empty);
         self.store_globals(self.own.live_in & RegSet::PARAMS);
         self.s().local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
         self.push_pc64(self.graph.addrs[0]);
@@ -1579,22 +1612,19 @@ impl Emit for Emitting<'_, '_> {
         let n = g.graph.addrs.len();
         let t = |to: NodeId| self.st.target(id, to);
         match node {
-            Node::User(ROOT) => match user_successor(self.st, id, SLOW_ENTRY) {
-                Some(slow) => {
+            Node::User(ROOT) => {
+                if let Some(slow) = user_successor(self.st, id, SLOW_ENTRY) {
                     g.push_entry_condition();
                     Exit::Branch { then: slow, otherwise: t(1) }
+                } else if let Some(switch) = user_successor(self.st, id, RESUME_SWITCH) {
+                    Exit::Goto(switch)
+                } else {
+                    Exit::Goto(t(1))
                 }
-                None => Exit::Goto(t(1)),
-            },
+            }
             Node::User(SLOW_ENTRY) => {
                 g.emit_slow_entry();
-                match user_successor(self.st, id, RESUME_SWITCH) {
-                    Some(switch) => {
-                        g.s().global_get(Global::Label as u32);
-                        Exit::Branch { then: switch, otherwise: t(1) }
-                    }
-                    None => Exit::Goto(t(1)),
-                }
+                Exit::Goto(t(1))
             }
             Node::User(ENTRY) => {
                 g.emit_entry();
@@ -1685,7 +1715,7 @@ impl Gen<'_> {
             match st.cfg.nodes[node] {
                 Node::User(u) => {
                     let b = u;
-                    return (b < self.graph.addrs.len() && self.labels.contains_key(&b)).then_some(b);
+                    return (b < self.graph.addrs.len() && self.polls.contains(&b)).then_some(b);
                 }
                 Node::Dispatch { main, .. } => node = main,
                 _ => return None,
