@@ -10,7 +10,7 @@
 //! the flags) only if most of its callers read it. Without these two rules one indirect call, or one piece of data taken for code, makes
 //! everything live everywhere. The direction flag is clear whenever a function is entered or left (System V ABI, section 3.2.1), so it is followed inside of functions only.
 
-use crate::discover::{Function, Program, Term};
+use crate::discover::{Block, Function, Program, Term};
 use crate::regs::*;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -43,6 +43,10 @@ pub struct Graph {
     pub labels: Vec<usize>,
     /// Of these, the ones that nothing in the function reaches from its entry.
     pub inner_entries: Vec<usize>,
+    /// Blocks that the program does not have, or not so: see [`crate::inline`].
+    own: BTreeMap<u32, Block>,
+    /// Addresses that those of inlined blocks stand for.
+    real: HashMap<u32, u32>,
     exposed: Vec<Exposed>,
     /// Saves all registers that may carry arguments, used or not.
     saves_arguments: bool,
@@ -50,6 +54,18 @@ pub struct Graph {
     leaves: Vec<Vec<Option<usize>>>,
     /// Per block: the function that its direct call goes to.
     calls: Vec<Option<usize>>,
+}
+
+impl Graph {
+    /// The block at `addr`.
+    pub fn block<'a>(&'a self, program: &'a Program, addr: u32) -> Option<&'a Block> {
+        self.own.get(&addr).or_else(|| program.blocks.get(&addr))
+    }
+
+    /// The guest address that `addr` stands for.
+    pub fn real(&self, addr: u32) -> u32 {
+        self.real.get(&addr).copied().unwrap_or(addr)
+    }
 }
 
 /// Of the blocks `labels`, those that nothing reaches from block 0.
@@ -92,6 +108,8 @@ pub struct Analysis {
     pub unknown_mods: RegSet,
     /// Functions that look at the stack window on entry, so that the host's stack does not grow without bound.
     pub checks_depth: Vec<bool>,
+    /// Per function: it can return.
+    pub returns: Vec<bool>,
 }
 
 /// Registers that an unknown callee may read by convention: what carries arguments (System V ABI, section 3.2.3) and what calls preserve. Grows by what the
@@ -142,29 +160,38 @@ fn may_return(program: &Program, f: &Function, returns: &[bool]) -> bool {
     false
 }
 
-pub fn build_graph(program: &Program, f: &Function, returns: &[bool], snippet: bool) -> Graph {
+/// The graph of the blocks `addrs`, the entry first. `own` are those that the program does not have so, `real` the addresses that theirs stand for.
+pub fn build_graph(
+    program: &Program,
+    addrs: &[u32],
+    own: BTreeMap<u32, Block>,
+    real: HashMap<u32, u32>,
+    returns: &[bool],
+    snippet: bool,
+) -> Graph {
     let mut factory = InstructionInfoFactory::new();
+    let get = |a: &u32| own.get(a).or_else(|| program.blocks.get(a));
     // Elsewhere the direction flag is clear.
     let direction = snippet
-        || f.blocks
+        || addrs
             .iter()
-            .filter_map(|a| program.blocks.get(a))
+            .filter_map(get)
             .flat_map(|b| &b.insns)
             .any(|i| matches!(i.mnemonic(), Mnemonic::Std | Mnemonic::Popfq));
-    let index: HashMap<u32, usize> = f.blocks.iter().enumerate().map(|(i, &a)| (a, i)).collect();
-    let mut succs = vec![Vec::new(); f.blocks.len()];
-    let mut preds = vec![Vec::new(); f.blocks.len()];
-    let mut effects = Vec::with_capacity(f.blocks.len());
-    let mut exposed = Vec::with_capacity(f.blocks.len());
-    let mut leaves = vec![Vec::new(); f.blocks.len()];
-    let mut calls = vec![None; f.blocks.len()];
-    for (i, a) in f.blocks.iter().enumerate() {
-        let Some(block) = program.blocks.get(a) else {
+    let index: HashMap<u32, usize> = addrs.iter().enumerate().map(|(i, &a)| (a, i)).collect();
+    let mut succs = vec![Vec::new(); addrs.len()];
+    let mut preds = vec![Vec::new(); addrs.len()];
+    let mut effects = Vec::with_capacity(addrs.len());
+    let mut exposed = Vec::with_capacity(addrs.len());
+    let mut leaves = vec![Vec::new(); addrs.len()];
+    let mut calls = vec![None; addrs.len()];
+    for (i, a) in addrs.iter().enumerate() {
+        let Some(block) = get(a) else {
             effects.push(Vec::new());
             exposed.push(Exposed::default());
             continue;
         };
-        if let Term::Call { target, .. } = block.term {
+        if let Term::Call { target, .. } | Term::Chain { target, .. } = block.term {
             calls[i] = program.function_at(target);
         }
         if let Term::JumpPredicted(t) = block.term {
@@ -203,11 +230,11 @@ pub fn build_graph(program: &Program, f: &Function, returns: &[bool], snippet: b
         exposed.push(sum);
         effects.push(list);
     }
-    let saves_arguments = saves_arguments(program, f);
-    let labels: Vec<usize> = (0..f.blocks.len()).filter(|&b| program.labels.contains(&f.blocks[b])).collect();
+    let saves_arguments = saves_arguments(addrs.iter().filter_map(get));
+    let labels: Vec<usize> = (0..addrs.len()).filter(|&b| program.labels.contains(&addrs[b])).collect();
     let inner_entries = if snippet { Vec::new() } else { inner_entries(&labels, &succs) };
-    let addrs = f.blocks.clone();
-    Graph { addrs, index, succs, preds, effects, labels, inner_entries, exposed, saves_arguments, leaves, calls }
+    let addrs = addrs.to_vec();
+    Graph { own, real, addrs, index, succs, preds, effects, labels, inner_entries, exposed, saves_arguments, leaves, calls }
 }
 
 /// Reads that compilers let happen without a meaning: what is pushed to align the stack, and the upper half that scalar conversions and square roots keep.
@@ -224,9 +251,9 @@ fn weak_uses(i: &Instruction, e: &Effect) -> RegSet {
 
 /// Whether a function stores xmm0 to xmm7 to the stack, as those with a variable number of arguments do (System V ABI, section 3.5.7) and those that
 /// look something up before they jump on.
-fn saves_arguments(program: &Program, f: &Function) -> bool {
+fn saves_arguments<'a>(blocks: impl Iterator<Item = &'a Block>) -> bool {
     let mut saved = RegSet::EMPTY;
-    for i in f.blocks.iter().filter_map(|a| program.blocks.get(a)).flat_map(|b| &b.insns) {
+    for i in blocks.flat_map(|b| &b.insns) {
         if matches!(i.mnemonic(), Mnemonic::Fxsave | Mnemonic::Fxsave64) {
             return true;
         }
@@ -272,7 +299,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     pub fn callee(&self, term: &Term) -> Option<Callee> {
         match term {
-            Term::Call { target, .. } => {
+            Term::Call { target, .. } | Term::Chain { target, .. } => {
                 Some(self.program.function_at(*target).map_or(Callee::Unknown, Callee::Direct))
             }
             Term::CallIndirect { .. } => Some(Callee::Unknown),
@@ -331,7 +358,8 @@ impl Context<'_> {
             // Another variant of the same function may read any argument.
             Term::JumpPredicted(_) => t.weak |= ARGUMENTS | own.kept,
             Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live | own.kept },
-            Term::Call { .. } => {
+            Term::Enter { .. } | Term::Return { .. } => {}
+            Term::Call { .. } | Term::Chain { .. } => {
                 t.defs.insert(RAX);
                 match graph.calls[b].and_then(|f| summaries.get(f).map(|s| (f, s))) {
                     Some((f, s)) if !self.snippet => {
@@ -373,7 +401,7 @@ impl Context<'_> {
         let mut read = vec![RegSet::EMPTY; n];
         let mut work: Vec<usize> = (0..n).collect();
         while let Some(b) = work.pop() {
-            let ends = match self.program.blocks.get(&graph.addrs[b]).map(|x| &x.term) {
+            let ends = match graph.block(self.program, graph.addrs[b]).map(|x| &x.term) {
                 Some(Term::Syscall { .. }) => RegSet::of(&[RAX, RCX, R11]),
                 Some(t) => self.callee(t).map_or(RegSet::EMPTY, |c| self.spent(c, summaries) | RegSet::one(RAX)),
                 None => RegSet::EMPTY,
@@ -401,9 +429,8 @@ impl Context<'_> {
             .iter()
             .enumerate()
             .map(|(i, a)| {
-                self.program
-                    .blocks
-                    .get(a)
+                graph
+                    .block(self.program, *a)
                     .map(|b| self.term_use(graph, i, &b.term, summaries, unknown, own))
                     .unwrap_or_default()
             })
@@ -436,7 +463,8 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
     let unknown_mods = if snippet { RegSet::EVERYTHING } else { RegSet::EVERYTHING - RegSet::one(DF) };
     let cx = Context { program, snippet, unknown_mods };
     let returns = returning(program);
-    let graphs: Vec<Graph> = program.functions.iter().map(|f| build_graph(program, f, &returns, snippet)).collect();
+    let graph = |f: &Function| build_graph(program, &f.blocks, BTreeMap::new(), HashMap::new(), &returns, snippet);
+    let graphs: Vec<Graph> = program.functions.iter().map(graph).collect();
     let n = graphs.len();
     let mut s = vec![Summary::default(); n];
     // Who calls or tail-calls whom, for re-queueing.
@@ -497,7 +525,7 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         unknown |= more;
     }
     let checks_depth = checks_depth(program, &graphs);
-    Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods, checks_depth }
+    Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods, checks_depth, returns }
 }
 
 /// Longest chain of calls without a check.
@@ -876,7 +904,7 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
     let mut exits: Vec<RegSet> = Vec::new();
     let mut wild = false;
     let step_block = |b: usize, state: &mut FrameState| -> Option<RegSet> {
-        let block = cx.program.blocks.get(&graph.addrs[b])?;
+        let block = graph.block(cx.program, graph.addrs[b])?;
         for (i, e) in block.insns.iter().zip(&graph.effects[b]) {
             state.step(i, e);
         }
@@ -884,13 +912,28 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
             Some(Callee::Direct(t)) => summaries.get(t).map_or(RegSet::EVERYTHING, |s| s.mods) | RegSet::one(RAX),
             Some(Callee::Unknown) => cx.unknown_mods,
             None if matches!(block.term, Term::Syscall { .. }) => RegSet::of(&[RAX, RCX, R11]),
-            None => return Some(RegSet::EMPTY),
+            None => {
+                if let Some(c) = state.rsp {
+                    match block.term {
+                        Term::Enter { .. } => {
+                            state.clobber(c.saturating_sub(8), 8);
+                            state.rsp = c.checked_sub(8);
+                        }
+                        Term::Return { .. } => state.rsp = c.checked_add(8),
+                        _ => {}
+                    }
+                }
+                return Some(RegSet::EMPTY);
+            }
         };
         if cx.callee(&block.term).is_some()
             && let Some(c) = state.rsp
         {
             // The slot below rsp held the return address.
             state.clobber(c.saturating_sub(8), 8);
+        }
+        if matches!(block.term, Term::Chain { .. }) {
+            state.rsp = state.rsp.and_then(|c| c.checked_add(8));
         }
         if mods.has(RBP) {
             state.rbp = None;
@@ -921,7 +964,7 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
             changed |= e.defs;
         }
         changed |= step_block(b, &mut state).unwrap_or_default();
-        let Some(block) = cx.program.blocks.get(&graph.addrs[b]) else { continue };
+        let Some(block) = graph.block(cx.program, graph.addrs[b]) else { continue };
         match &block.term {
             Term::Ret => exits.push(state.entry),
             Term::JumpIndirect(None) => wild = true,

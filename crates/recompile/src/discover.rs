@@ -26,12 +26,25 @@ pub enum Term {
     JumpIndirect(Option<JumpTable>),
     /// The last instruction is an indirect jump that most likely goes to the function at the address.
     JumpPredicted(u32),
+    /// A direct call whose function follows in place, at `callee` in the same graph (see [`crate::inline`]).
+    Enter { callee: u32, ret: u32 },
+    /// The last instruction is the return of a function that was put into its caller, which goes on at `ret`.
+    Return { ret: u32 },
+    /// The last instruction jumps from a function that was put into its caller to function `target`, which returns to `ret`.
+    Chain { target: u32, ret: u32 },
     /// The last instruction is `syscall`.
     Syscall { next: u32 },
     /// The last instruction always traps, or has no translation.
     Trap,
     /// Control runs into bytes that do not decode.
     Invalid(u32),
+}
+
+impl Term {
+    /// Runs a function outside of the graph and goes on when it has returned.
+    pub fn is_call(&self) -> bool {
+        matches!(self, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. })
+    }
 }
 
 /// A recognised jump table: `targets[i]` is where the jump goes when register `index` holds `i` at instruction `load`.
@@ -58,7 +71,10 @@ impl Block {
             _ if self.ends => vec![],
             Term::Jump(t) => vec![*t],
             Term::Cond { taken, fall } => vec![*taken, *fall],
-            Term::Call { ret, .. } | Term::CallIndirect { ret } => vec![*ret],
+            Term::Call { ret, .. } | Term::CallIndirect { ret } | Term::Return { ret } | Term::Chain { ret, .. } => {
+                vec![*ret]
+            }
+            Term::Enter { callee, .. } => vec![*callee],
             Term::Syscall { next } => vec![*next],
             Term::JumpIndirect(Some(t)) => {
                 let set: BTreeSet<u32> = t.targets.iter().copied().collect();

@@ -13,6 +13,7 @@ mod analysis;
 mod codegen;
 mod discover;
 mod elf;
+mod inline;
 mod object;
 mod predict;
 mod regs;

@@ -4,6 +4,7 @@ use crate::analysis::analyse;
 use crate::codegen::{self, Form, Mode, Module, index};
 use crate::discover::Program;
 use crate::elf::Image;
+use crate::inline::inline;
 use crate::{Error, Object};
 use megalith_abi::*;
 use rayon::prelude::*;
@@ -50,7 +51,8 @@ impl Bodies {
 
 pub fn build(image: &Image, program: &Program, mode: Mode) -> Result<Object, Error> {
     let analysis = analyse(program, mode == Mode::Snippet);
-    let mut module = Module { image, program, analysis: &analysis, mode, resumed: 0 };
+    let inlined = if mode == Mode::Program { inline(program, &analysis) } else { Vec::new() };
+    let mut module = Module { image, program, analysis: &analysis, inlined: &inlined, mode, resumed: 0 };
     let n = program.functions.len();
     let second: Vec<usize> = (0..n).filter(|&f| mode == Mode::Program && codegen::resumes(&module, f)).collect();
     module.resumed = second.len();

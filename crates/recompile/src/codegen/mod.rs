@@ -14,6 +14,7 @@ mod x87;
 use crate::analysis::{ARGUMENTS, Analysis, Callee, Context, FrameState, Frames, Graph, Liveness, Summary, frame};
 use crate::discover::{Block, JumpTable, Program, Term};
 use crate::elf::Image;
+use crate::inline::Inlined;
 use crate::regs::*;
 use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, components, structure};
 use flags::{Fl, Lazy};
@@ -110,6 +111,8 @@ pub struct Module<'a> {
     pub image: &'a Image,
     pub program: &'a Program,
     pub analysis: &'a Analysis,
+    /// Per function: what it becomes for its callers.
+    pub inlined: &'a [Option<Inlined>],
     pub mode: Mode,
     /// Number of functions that have a second form.
     pub resumed: usize,
@@ -217,8 +220,10 @@ pub fn resumes(m: &Module, f: usize) -> bool {
 /// Generates function `f` in one of its forms.
 pub fn function(m: &Module, f: usize, form: Form) -> Code {
     let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet, unknown_mods: m.analysis.unknown_mods };
-    let graph = &m.analysis.graphs[f];
-    let own = m.analysis.summaries[f];
+    let inlined = m.inlined.get(f).and_then(Option::as_ref).filter(|_| form == Form::Called);
+    let graph = inlined.map_or(&m.analysis.graphs[f], |x| &x.graph);
+    let own = inlined.map_or(m.analysis.summaries[f], |x| x.own);
+    let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
     let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown_live_in, own);
     let frames = frame(&cx, graph, &m.analysis.summaries);
     let n = graph.addrs.len();
@@ -242,7 +247,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         have_in: vec![RegSet::EMPTY; n],
         fetch: vec![RegSet::EMPTY; n],
         fetch_out: vec![RegSet::EMPTY; n],
-        checks_depth: m.mode == Mode::Program && m.analysis.checks_depth.get(f).copied().unwrap_or(true),
+        checks_depth: m.mode == Mode::Program && checks_depth,
         code: Vec::new(),
         locals: Vec::new(),
         gpr: [None; 16],
@@ -290,7 +295,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
 
 impl<'a> Gen<'a> {
     fn block(&self, b: usize) -> Option<&'a Block> {
-        self.m.program.blocks.get(self.graph.addrs.get(b)?)
+        self.graph.block(self.m.program, *self.graph.addrs.get(b)?)
     }
 
     fn s(&mut self) -> InstructionSink<'_> {
@@ -481,7 +486,8 @@ impl<'a> Gen<'a> {
                 let want = if self.cx.snippet { all } else { self.own.ret_live | self.own.kept };
                 (group(dirty & (want - RegSet::one(RAX)), want), want & RegSet::one(RAX))
             }
-            Term::Call { .. } | Term::CallIndirect { .. } => {
+            Term::Enter { .. } | Term::Return { .. } => Default::default(),
+            Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. } => {
                 let reads = self.callee_reads(&block.term);
                 let spent = self.cx.callee(&block.term).map(|c| self.cx.spent(c, &self.m.analysis.summaries));
                 let spent = spent.unwrap_or_default() - self.live.strong_out[b];
@@ -521,12 +527,12 @@ impl<'a> Gen<'a> {
 
     /// Terminators with something behind them: what they change is changed before the successors run.
     fn comes_back(term: &Term) -> bool {
-        matches!(term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Syscall { .. })
+        term.is_call() || matches!(term, Term::Syscall { .. })
     }
 
     fn is_known_or_indirect(&self, term: &Term) -> bool {
         match term {
-            Term::Call { target, .. } => self.m.program.function_at(*target).is_some(),
+            Term::Call { target, .. } | Term::Chain { target, .. } => self.m.program.function_at(*target).is_some(),
             _ => true,
         }
     }
@@ -545,7 +551,7 @@ impl<'a> Gen<'a> {
     fn after_term(&self, b: usize, d: &mut DirtyState) {
         let Some(block) = self.block(b) else { return };
         match &block.term {
-            Term::Call { .. } | Term::CallIndirect { .. } => {
+            t if t.is_call() => {
                 let (stores, _) = self.term_stores(b, d.dirty);
                 d.dirty = d.dirty - stores;
                 d.global_entry = d.global_entry - stores;
@@ -571,7 +577,7 @@ impl<'a> Gen<'a> {
         while let Some(b) = work.pop() {
             let out = self.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | read[t]);
             let mut set = match self.block(b).map(|x| &x.term) {
-                Some(Term::Call { .. } | Term::CallIndirect { .. }) => RegSet::EMPTY,
+                Some(t) if t.is_call() => RegSet::EMPTY,
                 Some(Term::Syscall { .. }) => out - RegSet::of(&[RAX, RCX, R11]),
                 Some(Term::JumpIndirect(Some(t))) => number(t.index).map_or(out, |r| out | RegSet::one(r)),
                 _ => out,
@@ -692,7 +698,7 @@ impl<'a> Gen<'a> {
         let mut need = self.need_out[b];
         match &block.term {
             // Nothing but rsp and rax has to survive a call in the host's registers, which short functions would have to save first.
-            Term::Call { .. } | Term::CallIndirect { .. } => need = RegSet::EMPTY,
+            t if t.is_call() => need = RegSet::EMPTY,
             Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
             _ => {}
         }
@@ -757,7 +763,7 @@ impl<'a> Gen<'a> {
             .map(|b| self.graph.effects[b].iter().fold(RegSet::EMPTY, |s, e| s | e.defs) & RegSet::DATA)
             .collect();
         let calls: Vec<bool> = (0..n)
-            .map(|b| matches!(self.block(b).map(|x| &x.term), Some(Term::Call { .. } | Term::CallIndirect { .. })))
+            .map(|b| self.block(b).is_some_and(|x| x.term.is_call()))
             .collect();
         let mut forced: Vec<RegSet> = (0..n).map(|b| self.dirty_in[b].dirty & self.need_in[b]).collect();
         let around: Vec<Vec<usize>> =
@@ -771,7 +777,7 @@ impl<'a> Gen<'a> {
         let bring = |have: RegSet, b: usize, g: &Self| -> RegSet {
             let have = have | reads[b] | defs[b];
             match g.block(b).map(|x| &x.term) {
-                Some(Term::Call { .. } | Term::CallIndirect { .. }) => RegSet::one(RAX),
+                Some(t) if t.is_call() => RegSet::one(RAX),
                 Some(Term::Syscall { .. }) => {
                     (have - RegSet::of(&[RCX, R11])) | RegSet::one(RAX) | (g.need_out[b] & RegSet::of(&[RCX, R11]))
                 }
@@ -898,6 +904,7 @@ impl<'a> Gen<'a> {
 
     /// Pushes the guest address `a` as i64 (relative to the load base unless the file is fixed).
     fn push_pc64(&mut self, a: u32) {
+        let a = self.graph.real(a);
         if self.m.image.fixed {
             self.s().i64_const(i64::from(a));
         } else {
@@ -906,6 +913,7 @@ impl<'a> Gen<'a> {
     }
 
     fn push_pc32(&mut self, a: u32) {
+        let a = self.graph.real(a);
         if self.m.image.fixed {
             self.s().i32_const(a as i32);
         } else {
@@ -1088,10 +1096,20 @@ impl<'a> Gen<'a> {
                 self.emit_ret(block);
                 Exit::Never
             }
-            Term::Call { target: to, ret } => {
+            Term::Call { target: to, ret } | Term::Chain { target: to, ret } => {
                 let to = *to;
                 self.emit_call(b, block, Some(to), *ret);
                 self.after_call(st, id, b, *ret)
+            }
+            Term::Enter { callee, ret } => {
+                self.push_return_address(*ret);
+                self.settle_flags(st, id, b);
+                Exit::Goto(target(self, *callee))
+            }
+            Term::Return { ret } => {
+                self.emit_return(*ret);
+                self.settle_flags(st, id, b);
+                Exit::Goto(target(self, *ret))
             }
             Term::CallIndirect { ret } => {
                 self.emit_call(b, block, None, *ret);
@@ -1312,21 +1330,10 @@ impl<'a> Gen<'a> {
             self.s().local_set(t);
         }
         self.store_globals(stores);
-        // Push the return address.
-        let at = self.state.as_ref().and_then(|s| s.rsp);
-        match at {
-            Some(c) => {
-                let (fb, d) = (self.frame_base, self.depth + c - 8);
-                let offset = self.push_frame_base(fb, d);
-                self.push_pc64(ret);
-                self.s().i64_store(MemArg { offset, align: 0, memory_index: 0 });
-            }
-            None => {
-                self.push_rsp32();
-                self.s().i32_const(8).i32_sub();
-                self.push_pc64(ret);
-                self.s().i64_store(MemArg { offset: 0, align: 0, memory_index: 0 });
-            }
+        // Where a function jumps on, its own return address serves.
+        let pushed = if matches!(block.term, Term::Chain { .. }) { 0 } else { 8 };
+        if pushed != 0 {
+            self.push_return_address(ret);
         }
         let lookup = self.m.helper_index(Helper::Lookup);
         let slot = self.tmp(ValType::I32);
@@ -1349,7 +1356,7 @@ impl<'a> Gen<'a> {
             // The trampoline takes the parameters from the globals.
             self.store_globals(reads & RegSet::PARAMS);
             self.push_rsp64();
-            self.s().i64_const(8).i64_sub().global_set(u32::from(RSP));
+            self.s().i64_const(pushed).i64_sub().global_set(u32::from(RSP));
             self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
             self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
             self.return_unwound();
@@ -1360,7 +1367,7 @@ impl<'a> Gen<'a> {
             }
         }
         self.push_rsp32();
-        self.s().i32_const(8).i32_sub();
+        self.s().i32_const(pushed as i32).i32_sub();
         self.push_params(reads);
         match direct {
             Some(f) => self.s().call(Module::function_index(f)),
@@ -1374,7 +1381,7 @@ impl<'a> Gen<'a> {
         // Back: the returned rsp is worth more than a local that would have to survive the call.
         match self.state.as_ref().and_then(|s| s.rsp) {
             Some(c) => {
-                let (fb, d) = (self.frame_base, self.depth + c);
+                let (fb, d) = (self.frame_base, self.depth + c + 8 - pushed as i32);
                 self.s().local_get(rsp).i32_const(d).i32_sub().local_set(fb);
             }
             None => {
@@ -1387,6 +1394,45 @@ impl<'a> Gen<'a> {
         let mut d = self.dirty;
         self.after_term(b, &mut d);
         self.dirty = d;
+    }
+
+    /// Stores `ret` below rsp.
+    fn push_return_address(&mut self, ret: u32) {
+        match self.state.as_ref().and_then(|s| s.rsp) {
+            Some(c) => {
+                let (fb, d) = (self.frame_base, self.depth + c - 8);
+                let offset = self.push_frame_base(fb, d);
+                self.push_pc64(ret);
+                self.s().i64_store(MemArg { offset, align: 0, memory_index: 0 });
+            }
+            None => {
+                self.push_rsp32();
+                self.s().i32_const(8).i32_sub();
+                self.push_pc64(ret);
+                self.s().i64_store(MemArg { offset: 0, align: 0, memory_index: 0 });
+            }
+        }
+    }
+
+    /// The return of a function that was put into this one: goes on here if the return address is still what was pushed.
+    fn emit_return(&mut self, ret: u32) {
+        let pc = self.ret_pc;
+        let at = self.state.as_ref().and_then(|s| s.rsp).unwrap_or(0);
+        let offset = self.push_frame_base(self.frame_base, self.depth + at);
+        self.load(8, offset);
+        self.s().i32_wrap_i64().local_tee(pc);
+        self.push_pc32(ret);
+        self.s().i32_ne().if_(BlockType::Empty);
+        let all = self.cx.everything();
+        let fl = self.fl;
+        self.store_globals(group(self.dirty.dirty & all, all));
+        self.fl = fl;
+        self.push_rsp64();
+        self.s().i64_const(8).i64_add().global_set(u32::from(RSP));
+        self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
+        self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
+        self.return_unwound();
+        self.s().end();
     }
 
     fn emit_syscall(&mut self, b: usize, next: u32) {
