@@ -234,7 +234,21 @@ pub fn build_graph(
     let labels: Vec<usize> = (0..addrs.len()).filter(|&b| program.labels.contains(&addrs[b])).collect();
     let inner_entries = if snippet { Vec::new() } else { inner_entries(&labels, &succs) };
     let addrs = addrs.to_vec();
-    Graph { own, real, addrs, index, succs, preds, effects, labels, inner_entries, exposed, saves_arguments, leaves, calls }
+    Graph {
+        own,
+        real,
+        addrs,
+        index,
+        succs,
+        preds,
+        effects,
+        labels,
+        inner_entries,
+        exposed,
+        saves_arguments,
+        leaves,
+        calls,
+    }
 }
 
 /// Reads that compilers let happen without a meaning: what is pushed to align the stack, and the upper half that scalar conversions and square roots keep.

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 /// Addresses from here on stand for blocks of inlined functions. Files with code up here are left alone.
 const VIRTUAL: u32 = 0xe000_0000;
 /// Instructions of a function that is put into its callers.
-const SMALL: usize = 24;
+const SMALL: usize = 64;
 /// Instructions that one function takes in.
-const BUDGET: usize = 400;
+const BUDGET: usize = 1200;
 /// Inlined functions in one another.
 const DEPTH: usize = 3;
 
@@ -79,7 +79,8 @@ fn size_if_small(program: &Program, analysis: &Analysis, f: usize) -> Option<usi
         for (i, e) in block.insns.iter().zip(graph.effects.get(b)?) {
             state.step(i, e);
         }
-        let leaves = matches!(block.term, Term::Ret) || matches!(block.term, Term::Jump(t) if !graph.index.contains_key(&t));
+        let leaves =
+            matches!(block.term, Term::Ret) || matches!(block.term, Term::Jump(t) if !graph.index.contains_key(&t));
         if leaves && state.rsp != Some(0) {
             return None;
         }

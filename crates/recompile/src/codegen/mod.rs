@@ -762,9 +762,7 @@ impl<'a> Gen<'a> {
         let defs: Vec<RegSet> = (0..n)
             .map(|b| self.graph.effects[b].iter().fold(RegSet::EMPTY, |s, e| s | e.defs) & RegSet::DATA)
             .collect();
-        let calls: Vec<bool> = (0..n)
-            .map(|b| self.block(b).is_some_and(|x| x.term.is_call()))
-            .collect();
+        let calls: Vec<bool> = (0..n).map(|b| self.block(b).is_some_and(|x| x.term.is_call())).collect();
         let mut forced: Vec<RegSet> = (0..n).map(|b| self.dirty_in[b].dirty & self.need_in[b]).collect();
         let around: Vec<Vec<usize>> =
             (0..n).map(|b| if calls[b] { Vec::new() } else { self.graph.succs[b].clone() }).collect();
@@ -1583,12 +1581,7 @@ impl<'a> Gen<'a> {
 
     /// Pushes whether the stack window is used up.
     fn push_entry_condition(&mut self) {
-        self.s()
-            .local_get(0)
-            .global_get(Global::StackFloor as u32)
-            .i32_sub()
-            .i32_const(STACK_WINDOW as i32)
-            .i32_gt_u();
+        self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
     }
 
     /// Behind [`Self::push_entry_condition`]: unwinds, unless rsp happens to be 0.
