@@ -152,6 +152,7 @@ fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc
         truncatable: false,
         path,
         ino,
+        host: None,
     };
     let mut brk = 0;
     for s in &meta.segments {

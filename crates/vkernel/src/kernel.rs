@@ -174,6 +174,8 @@ pub struct Kernel {
     pub(crate) ptys: crate::tty::Ptys,
     pub(crate) console: OnceLock<Arc<Tty>>,
     pub(crate) futexes: crate::futex::Futexes,
+    /// Held while two turns become one.
+    pub(crate) merging: Mutex<()>,
     pub(crate) hostname: Mutex<Vec<u8>>,
     pub(crate) domainname: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
@@ -212,6 +214,7 @@ impl Kernel {
             ptys: crate::tty::Ptys::default(),
             console: OnceLock::new(),
             futexes: crate::futex::Futexes::default(),
+            merging: Mutex::new(()),
             hostname: Mutex::new(config.hostname.clone().into_bytes()),
             domainname: Mutex::new(b"(none)".to_vec()),
             started: Instant::now(),

@@ -27,6 +27,7 @@ mod sys;
 mod task;
 mod timer;
 mod tty;
+mod turn;
 mod wait;
 mod wasi;
 

@@ -6,7 +6,7 @@ use crate::pipe::anonymous_ino;
 use crate::wait::lock;
 use megalith_vfs::{Access, ContentClass, FileType, Inode, InodeId, MapSource, SetAttr, Stat, StatFs, Timespec};
 use rustix::fs::{MemfdFlags, fallocate, ftruncate, memfd_create};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,11 +17,18 @@ fn memfd() -> Result<OwnedFd> {
     Ok(memfd_create("guest", MemfdFlags::CLOEXEC)?)
 }
 
+/// Which host file a descriptor stands for.
+pub fn host_file(fd: impl AsFd) -> Result<mm::HostFile> {
+    let s = rustix::fs::fstat(fd)?;
+    Ok((s.st_dev, s.st_ino))
+}
+
 /// Memory for a shared anonymous mapping of `len` bytes.
 pub fn shared_anonymous(len: u64) -> Result<mm::MapSource> {
     let fd = memfd()?;
     let size = len.next_multiple_of(mm::PAGE);
     ftruncate(&fd, size)?;
+    let host = Some(host_file(&fd)?);
     Ok(mm::MapSource {
         fd: Arc::new(fd),
         base: 0,
@@ -30,6 +37,7 @@ pub fn shared_anonymous(len: u64) -> Result<mm::MapSource> {
         truncatable: false,
         path: Arc::from(b"/dev/zero (deleted)".as_slice()),
         ino: anonymous_ino(),
+        host,
     })
 }
 

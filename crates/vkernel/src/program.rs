@@ -89,6 +89,7 @@ impl DataFile {
             truncatable: false,
             path: Arc::from(&b"[data image]"[..]),
             ino: 0,
+            host: None,
         };
         Some((source, address))
     }

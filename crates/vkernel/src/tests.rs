@@ -225,6 +225,26 @@ struct Proc {
     m: Fake,
 }
 
+/// Access to the memory of a test's process.
+pub(crate) trait GuestMemory {
+    fn task(&self) -> &Task;
+
+    fn poke(&self, at: u64, b: &[u8]) {
+        lock(&self.task().space).write(at, b).unwrap();
+    }
+    fn peek(&self, at: u64, n: usize) -> Vec<u8> {
+        let mut v = vec![0; n];
+        lock(&self.task().space).read(at, &mut v).unwrap();
+        v
+    }
+}
+
+impl GuestMemory for Proc {
+    fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
 impl World {
     fn next(&self) -> Proc {
         let (task, start) = lock(&self.launcher.0).pop().expect("a task was launched");
@@ -245,7 +265,10 @@ impl Proc {
         let mut a = [0; 6];
         a[..args.len()].copy_from_slice(args);
         self.m.0.pc = 0x40_0020;
-        self.task.syscall(&mut self.m, nr, a)
+        let r = self.task.syscall(&mut self.m, nr, a);
+        // No guest code follows, and one thread drives all processes here.
+        self.task.give_up_turn();
+        r
     }
     #[track_caller]
     fn ok(&mut self, nr: u64, args: &[u64]) -> i64 {
@@ -260,15 +283,9 @@ impl Proc {
     }
     fn resolve(&mut self) -> Option<(u32, u32)> {
         let pc = self.m.0.pc;
-        self.task.resolve(&mut self.m, pc)
-    }
-    fn poke(&self, at: u64, b: &[u8]) {
-        lock(&self.task.space).write(at, b).unwrap();
-    }
-    fn peek(&self, at: u64, n: usize) -> Vec<u8> {
-        let mut v = vec![0; n];
-        lock(&self.task.space).read(at, &mut v).unwrap();
-        v
+        let r = self.task.resolve(&mut self.m, pc);
+        self.task.give_up_turn();
+        r
     }
     fn word(&self, at: u64) -> u64 {
         u64::from_le_bytes(self.peek(at, 8).try_into().unwrap())
@@ -989,6 +1006,7 @@ fn slot_reuse_leaves_files_alone() {
         truncatable: true,
         path: Arc::from(b"/v".as_slice()),
         ino: 1,
+        host: None,
     };
     let mut addresses = Vec::new();
     for shared in [true, false] {

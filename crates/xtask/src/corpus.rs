@@ -45,6 +45,7 @@ const BUILT: &[(&str, &[&str], &[&str])] = &[
             "probe_fuzz.c",
             "probe_memory.c",
             "probe_process.c",
+            "probe_share.c",
             "probe_signal.c",
             "probe_speed.c",
             "probe_stack.c",

@@ -10,4 +10,4 @@ mod tests;
 pub use image::{StartImage, remembered};
 pub use scan::prepare;
 pub use slot::{GUARD_SIZE, MEMORY0_SIZE, MEMORY1_SIZE, RESERVED, Slot, SlotPool};
-pub use space::{AddressSpace, Backing, Budget, Label, MapRequest, MapSource, PAGE, Prot, Vma};
+pub use space::{AddressSpace, Backing, Budget, HostFile, Label, MapRequest, MapSource, PAGE, Prot, Vma};

@@ -10,6 +10,7 @@ use super::scan;
 use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
 use crate::errno::{Errno, Result, last};
 use crate::program::Program;
+use crate::turn::Turn;
 use megalith_abi::{ADDR_LIMIT, MAP_L1, MAP_L2, MMAP_MIN_ADDR};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -78,7 +79,12 @@ pub struct MapSource {
     pub path: Arc<[u8]>,
     /// Inode number for /proc/PID/maps.
     pub ino: u64,
+    /// Which host file it is, however it was opened; only known of what is mapped shared.
+    pub host: Option<HostFile>,
 }
+
+/// Device and inode number on the host.
+pub type HostFile = (u64, u64);
 
 /// What lies behind an area.
 #[derive(Clone)]
@@ -229,6 +235,8 @@ pub struct AddressSpace {
     code_mapped: bool,
     /// Unmapped ranges whose pages the host has kept ([`Self::host_close`]).
     kept: Vec<Range<u64>>,
+    /// Whom the tasks of this memory take turns with, as long as there is a shared mapping.
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 /// How many of the first `len` bytes of a mapping have a page of the file behind them (all, unless the file is sealed and ends before).
@@ -262,6 +270,7 @@ impl AddressSpace {
             changes: Changes::default(),
             code_mapped: false,
             kept: Vec::new(),
+            turn: None,
         })
     }
 
@@ -290,6 +299,7 @@ impl AddressSpace {
             changes: Changes { image: Some(Arc::clone(image)), ..Changes::default() },
             code_mapped: true,
             kept: Vec::new(),
+            turn: None,
         }))
     }
 
@@ -353,6 +363,14 @@ impl AddressSpace {
     /// The area that contains `addr`.
     pub fn find(&self, addr: u64) -> Option<(u64, &Vma)> {
         self.areas.range(..=addr).next_back().filter(|(_, v)| addr < v.end).map(|(&s, v)| (s, v))
+    }
+
+    /// Whether there is a shared mapping: of `file`, or of any file that can change.
+    pub(crate) fn shares(&self, file: Option<HostFile>) -> bool {
+        self.areas.values().any(|v| match &v.backing {
+            Backing::File { source, shared: true, .. } => file.is_none() || source.host == file,
+            _ => false,
+        })
     }
 
     fn host(&self, addr: u64) -> usize {
@@ -960,6 +978,7 @@ impl AddressSpace {
             changes: self.changes.clone(),
             code_mapped: warm,
             kept: Vec::new(),
+            turn: self.turn.clone(),
         };
         // One look at the page tables for all areas; the ranges come in ascending order.
         let mut dirty = Vec::new();

@@ -140,8 +140,16 @@ fn volume(fill: u8) -> (Arc<OwnedFd>, MapSource) {
     rustix::io::write(&fd, &[fill; 16384]).unwrap();
     let fd = Arc::new(fd);
     let path = Arc::from(b"/v".as_slice());
-    let source =
-        MapSource { fd: Arc::clone(&fd), base: 0, size: 16384, sealed: false, truncatable: true, path, ino: 1 };
+    let source = MapSource {
+        fd: Arc::clone(&fd),
+        base: 0,
+        size: 16384,
+        sealed: false,
+        truncatable: true,
+        path,
+        ino: 1,
+        host: None,
+    };
     (fd, source)
 }
 

@@ -812,6 +812,7 @@ fn known(c: &Ctx<'_>, pid: i32) -> Result<()> {
 }
 pub(crate) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
     c.task.kernel.config.launcher.start_deferred();
+    c.task.give_up_turn();
     std::thread::yield_now();
     Ok(0)
 }
