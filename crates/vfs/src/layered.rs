@@ -941,7 +941,7 @@ impl Inode for Node {
         if guard.is_none() {
             *guard = Some(Content::copy_of(sealed, &self.shared.options.budget)?);
         }
-        let (fd, len) = guard.as_mut().ok_or(Errno::EIO)?.memfd()?;
+        let (fd, len) = guard.as_mut().ok_or(Errno::EIO)?.memfd(shared_writable)?;
         Ok(MapSource { fd, offset: 0, len, sealed: false })
     }
 

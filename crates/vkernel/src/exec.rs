@@ -146,6 +146,7 @@ fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc
     let meta = program.known_meta()?;
     let source = MapSource {
         fd: Arc::clone(&program.source.fd),
+        owner: None,
         base: program.source.offset,
         size: program.source.len,
         sealed: true,

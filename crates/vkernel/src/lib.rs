@@ -14,6 +14,7 @@ mod futex;
 mod gate;
 mod hostio;
 mod kernel;
+mod limits;
 mod locks;
 mod memfile;
 pub mod mm;

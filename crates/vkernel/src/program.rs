@@ -83,6 +83,7 @@ impl DataFile {
         }
         let source = MappedFile {
             fd: Arc::clone(&self.fd),
+            owner: None,
             base: DataImage::HEADER as u64,
             size: len,
             sealed: false,

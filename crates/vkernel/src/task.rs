@@ -462,6 +462,10 @@ impl Task {
     /// Raises a signal for something the guest's own code did. `lost`: the registers in the globals are not those of the place.
     fn force(&mut self, m: &mut dyn Machine, info: SigInfo, trap: Option<(u64, u64)>, lost: bool) {
         let sig = info.signo();
+        if lock(&self.process.signals).pending & bit(SIGKILL) != 0 {
+            // What it faulted on may be what was taken away when it was killed.
+            return self.exit_or_resume(m, SIGKILL);
+        }
         let action = {
             let s = lock(&self.process.signals);
             let a = s.action(sig);

@@ -194,6 +194,7 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
         programs,
         policy,
         vfs,
+        files: megalith_vfs::Budget::unlimited(),
         launcher: Arc::clone(&launcher) as Arc<dyn Launcher>,
         hostname: "box".into(),
         limits: Limits { processes: 64, ..Limits::default() },
@@ -994,12 +995,13 @@ fn hostile_arguments() {
 fn slot_reuse_leaves_files_alone() {
     use crate::mm::{AddressSpace, Backing, Budget, Label, MapRequest, Prot, SlotPool};
     let pool = SlotPool::new(4, 4);
-    let budget = Budget::new(None);
+    let budget = Budget::new(None, 0);
     let fd = rustix::fs::memfd_create("volume", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::io::write(&fd, &[7; 8192]).unwrap();
     let fd = Arc::new(fd);
     let source = crate::mm::MapSource {
         fd: Arc::clone(&fd),
+        owner: None,
         base: 0,
         size: 8192,
         sealed: false,

@@ -335,7 +335,7 @@ mod tests {
         let mut writer = Seat::new(&turn, &pool.get().unwrap());
         let (total, inside) = (AtomicUsize::new(0), AtomicUsize::new(3));
         std::thread::scope(|scope| {
-            for mut s in seats {
+            for s in seats {
                 let (total, inside) = (&total, &inside);
                 scope.spawn(move || {
                     while s.slot.poll_word().load(Ordering::SeqCst) == 0 {

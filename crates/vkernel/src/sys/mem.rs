@@ -41,7 +41,7 @@ pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
             if len == 0 || len >= 1 << 32 {
                 return Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM });
             }
-            Backing::File { source: shared_anonymous(len)?, offset: 0, shared: true }
+            Backing::File { source: shared_anonymous(len, &c.task.kernel.shared)?, offset: 0, shared: true }
         } else {
             Backing::Anon
         }
@@ -84,6 +84,7 @@ pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
         let host = if shared { Some(host_file(&s.fd)?) } else { None };
         let source = MapSource {
             fd: s.fd,
+            owner: (!s.sealed).then(|| Arc::clone(&inode)),
             base: s.offset,
             size: s.len,
             sealed: s.sealed,
@@ -115,6 +116,7 @@ fn map(c: &mut Ctx<'_>, addr: u64, len: u64, prot: Prot, backing: Backing, flags
         text: false,
     };
     let addr = c.space().mmap(request)?;
+    c.task.kernel.committed_more();
     match shared {
         Some(file) => c.task.share(file, may_write),
         None => c.task.shares_less(),
@@ -129,7 +131,9 @@ pub(super) fn munmap(c: &mut Ctx<'_>) -> Result<i64> {
 }
 pub(super) fn mprotect(c: &mut Ctx<'_>) -> Result<i64> {
     let p = prot(c, 2)?;
-    c.space().mprotect(c.a[0], c.a[1], p).map(|()| 0)
+    c.space().mprotect(c.a[0], c.a[1], p)?;
+    c.task.kernel.committed_more();
+    Ok(0)
 }
 pub(super) fn mremap(c: &mut Ctx<'_>) -> Result<i64> {
     let flags = c.uint(3);
@@ -139,11 +143,14 @@ pub(super) fn mremap(c: &mut Ctx<'_>) -> Result<i64> {
     let to = (flags & 2 != 0).then_some(c.a[4]);
     let r = c.space().mremap(c.a[0], c.a[1], c.a[2], flags & 1 != 0, to, flags & 4 != 0).map(|a| a as i64);
     c.task.shares_less();
+    c.task.kernel.committed_more();
     r
 }
 pub(super) fn brk(c: &mut Ctx<'_>) -> Result<i64> {
     let to = c.a[0];
-    Ok(c.space().set_brk(to) as i64)
+    let at = c.space().set_brk(to);
+    c.task.kernel.committed_more();
+    Ok(at as i64)
 }
 pub(super) fn madvise(c: &mut Ctx<'_>) -> Result<i64> {
     let advice = c.int(2);

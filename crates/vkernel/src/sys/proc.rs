@@ -90,6 +90,7 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let parent = Arc::clone(&c.task.process);
+    c.task.kernel.committed_more();
     // RLIMIT_NPROC and the container's own limit.
     {
         let tree = lock(&c.task.kernel.tree);

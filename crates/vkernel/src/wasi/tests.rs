@@ -70,6 +70,7 @@ fn world_with(cwd: &str, spoil: bool) -> World {
         programs,
         policy,
         vfs,
+        files: megalith_vfs::Budget::unlimited(),
         launcher: Arc::clone(&launcher) as Arc<dyn Launcher>,
         hostname: "box".into(),
         limits: Limits { processes: 64, ..Limits::default() },
