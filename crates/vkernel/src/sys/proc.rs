@@ -2,7 +2,7 @@
 
 use super::Ctx;
 use crate::errno::{ERESTARTSYS, Errno, Result};
-use crate::exec::{self, ExecRequest};
+use crate::exec::{self, ArgRoom, ExecRequest};
 use crate::file::closed;
 use crate::process::{Node, Pid, Process, State, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED, Waited, Which};
 use crate::signal::{SIGCHLD, SigInfo};
@@ -238,15 +238,16 @@ fn do_exec(
     location: Option<megalith_vfs::Location>,
     argv_at: usize,
 ) -> Result<i64> {
-    let argv = c.strings(c.a.get(argv_at).copied().unwrap_or(0))?;
-    let envp = c.strings(c.a.get(argv_at + 1).copied().unwrap_or(0))?;
+    let process = Arc::clone(&c.task.process);
+    let limits = *lock(&process.rlimits);
+    let mut room = ArgRoom::new(&limits);
+    let argv = c.strings(c.a.get(argv_at).copied().unwrap_or(0), &mut room)?;
+    let envp = c.strings(c.a.get(argv_at + 1).copied().unwrap_or(0), &mut room)?;
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let process = Arc::clone(&c.task.process);
     let fs = lock(&process.fs).clone();
     let ids = lock(&process.ids).clone();
-    let limits = *lock(&process.rlimits);
     let request = ExecRequest { path, base, location, argv, envp };
     let loaded = exec::load(&c.task.kernel, &fs, &ids, &limits, &request)?;
     // From here on nothing fails.
