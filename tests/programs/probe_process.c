@@ -444,6 +444,74 @@ static int unknown_calls(int argc, char **argv) {
     return 0;
 }
 
-const struct probe process_probes[] = {
+/* How much execve(2) takes, to the byte: strings, their pointers, the file's name. */
+static int takes(size_t total, const char *name) {
+    static char *args[600], *no_env[] = {0};
+    char *text = malloc(total + 1);
+    size_t n = 0;
+    memset(text, 'x', total);
+    text[total] = 0;
+    /* The name and its NUL; then for each string its bytes, a NUL and a pointer. */
+    size_t left = total - strlen(name) - 1;
+    while (left > 0 && n < 599) {
+        size_t one = left > 120000 + 200 ? 120000 : left;
+        if (one < 10)
+            break;
+        args[n++] = text + total - (one - 9);
+        left -= one;
+    }
+    args[n] = 0;
+    int status = -1;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        execve(name, args, no_env);
+        _exit(errno == E2BIG ? 99 : 98);
+    }
+    waitpid(pid, &status, 0);
+    free(text);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 1 : WEXITSTATUS(status) == 99 ? 0 : -1;
+}
+
+static int arg_limits(int argc, char **argv) {
+    (void)argc, (void)argv;
+    static const rlim_t stacks[] = {8 << 20, 4 << 20, 1 << 20, 300 << 10, 64 << 20};
+    for (unsigned i = 0; i < sizeof stacks / sizeof *stacks; i++) {
+        struct rlimit r;
+        getrlimit(RLIMIT_STACK, &r);
+        r.rlim_cur = stacks[i];
+        if (setrlimit(RLIMIT_STACK, &r))
+            return perror("setrlimit"), 1;
+        size_t low = 1000, high = 16 << 20;
+        while (high - low > 1) {
+            size_t middle = (low + high) / 2;
+            int t = takes(middle, "/opt/t/true");
+            if (t < 0)
+                return printf("neither taken nor E2BIG at %zu\n", middle), 1;
+            *(t ? &low : &high) = middle;
+        }
+        printf("stack %lu KiB: %zu bytes\n", (unsigned long)stacks[i] >> 10, low);
+    }
+    struct rlimit r = {8 << 20, 8 << 20};
+    setrlimit(RLIMIT_STACK, &r);
+    char *one = malloc(200000);
+    for (size_t n = 131070; n < 131074; n++) {
+        memset(one, 'y', n);
+        one[n] = 0;
+        char *args[] = {"true", one, 0}, *no_args[] = {"true", 0}, *env[] = {one, 0};
+        for (int k = 0; k < 2; k++) {
+            int status;
+            pid_t pid = vfork();
+            if (pid == 0) {
+                execve("/opt/t/true", k ? args : no_args, k ? env + 1 : env);
+                _exit(errno == E2BIG ? 99 : 98);
+            }
+            waitpid(pid, &status, 0);
+            printf("%zu %s: %d\n", n, k ? "argument" : "variable", WEXITSTATUS(status));
+        }
+    }
+    return 0;
+}
+
+const struct probe process_probes[] = {{"arg-limits", arg_limits}, 
     {"fork", forks}, {"vfork", vforks}, {"spawn", spawns}, {"waits", waits}, {"exec", doors}, {"swap-race", swap_race}, {"statuses", statuses}, {"descriptors", descriptors}, {"unknown-calls", unknown_calls}, {0, 0},
 };

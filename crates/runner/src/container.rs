@@ -79,12 +79,12 @@ fn meta(bundle: &Bundle, aot: &AotFile) -> Result<MetaReader> {
 }
 
 /// The file system tree: the image's files below a private layer, /tmp, and the volumes.
-pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, options: &RunOptions) -> Result<Arc<Vfs>> {
-    let budget = options.memory.map_or_else(Budget::unlimited, Budget::new);
+/// `budget` pays for what is written to memory.
+pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, budget: &Arc<Budget>, options: &RunOptions) -> Result<Arc<Vfs>> {
     let bundle_path = bundle.path.clone();
     let root = LayeredFs::new(LayeredOptions {
         lower: Some(lower),
-        budget: Arc::clone(&budget),
+        budget: Arc::clone(budget),
         read_only: options.read_only,
         on_corrupt: Some(Box::new(move |c| {
             let path = bundle_path.display();
@@ -103,7 +103,7 @@ pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, options: &RunOptions) -> Result<A
         vfs.lookup(&at, b"/tmp", WalkFlags::FOLLOW).is_ok()
     };
     if options.read_only || !has_tmp {
-        let made = LayeredFs::tmpfs(0o1777, budget).and_then(|tmp| vfs.mount_creating(b"/tmp", tmp, false));
+        let made = LayeredFs::tmpfs(0o1777, Arc::clone(budget)).and_then(|tmp| vfs.mount_creating(b"/tmp", tmp, false));
         if let (Err(e), false) = (made, options.read_only) {
             return Err(fail(format!("cannot make /tmp: {e}")));
         }

@@ -34,7 +34,7 @@ impl Lower {
             return Err("its hash in the manifest is not that of the container's file".into());
         }
         let (_, len) = self.reader.data_range(inode).ok_or("it is not a regular file")?;
-        let (fd, offset) = self.place(inode).ok_or("it does not begin on a page boundary")?;
+        let (fd, offset) = Lower::place(self, inode).ok_or("it does not begin on a page boundary")?;
         Ok(MapSource { fd, offset, len, sealed: true })
     }
 
@@ -96,6 +96,9 @@ impl LowerTree for Lower {
     fn host_range(&self, n: u64) -> Option<(Arc<OwnedFd>, u64)> {
         let (_, len) = self.reader.data_range(u32::try_from(n).ok()?)?;
         // What follows the end of a file in its last page is not zeros: such a file is mapped from a copy.
-        len.is_multiple_of(4096).then(|| self.place(u32::try_from(n).ok()?))?
+        len.is_multiple_of(4096).then(|| Lower::place(self, u32::try_from(n).ok()?))?
+    }
+    fn place(&self, n: u64) -> Option<u64> {
+        Lower::place(self, u32::try_from(n).ok()?).map(|(_, offset)| offset)
     }
 }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use clap::Parser;
 use megalith_engine::run::Runtime;
 use megalith_run::options::RunOptions;
+use megalith_vfs::Budget;
 use megalith_vkernel::{Abi, Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
 
 use crate::bundle::Bundle;
@@ -71,7 +72,9 @@ fn run(options: &RunOptions) -> Result<i32> {
     if programs.iter().any(|p| p.abi == Abi::Wasi) {
         runtime.prepare_wasi().map_err(|e| fail(format!("{e:#}")))?;
     }
-    let vfs = container::vfs(&bundle, lower, options)?;
+    // As a tmpfs has by default, half of the memory there is.
+    let files = options.memory.map_or_else(Budget::unlimited, |m| Budget::new(m / 2));
+    let vfs = container::vfs(&bundle, lower, &files, options)?;
     let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
     let env = command::environment(config, options, &home)?;
     let cwd = command::workdir(config, options)?;
@@ -84,6 +87,7 @@ fn run(options: &RunOptions) -> Result<i32> {
         programs,
         policy,
         vfs,
+        files,
         launcher: Arc::new(runtime.clone()),
         hostname: options.hostname.clone(),
         limits: Limits { memory: options.memory, timeout: options.timeout, processes: options.pids_limit as usize },

@@ -41,7 +41,7 @@ pub struct RunOptions {
     /// Refuse writes to the container's files (volumes and /tmp apart)
     #[arg(long)]
     pub read_only: bool,
-    /// Limit of private memory of all processes together, in bytes or with suffix k, m, g
+    /// Limit of memory, all processes and files in memory together, in bytes or with suffix k, m, g
     #[arg(long, value_name = "N", value_parser = bytes)]
     pub memory: Option<u64>,
     /// End the container after so many seconds (exit status 124)

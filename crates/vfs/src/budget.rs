@@ -50,28 +50,31 @@ impl Budget {
 
 /// What one object has taken of a budget; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Charge {
+pub struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
 impl Charge {
-    pub(crate) fn none(budget: &Arc<Budget>) -> Charge {
+    /// Nothing of `budget` yet.
+    pub fn none(budget: &Arc<Budget>) -> Charge {
         Charge { budget: budget.clone(), bytes: 0 }
     }
-    pub(crate) fn take(budget: &Arc<Budget>, bytes: u64) -> Result<Charge> {
+    /// `bytes` of `budget`; ENOSPC when they are not there.
+    pub fn take(budget: &Arc<Budget>, bytes: u64) -> Result<Charge> {
         let mut c = Charge::none(budget);
         c.set(bytes)?;
         Ok(c)
     }
-    pub(crate) fn bytes(&self) -> u64 {
+    /// Bytes taken.
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
     pub(crate) fn free(&self) -> u64 {
         self.budget.free()
     }
     /// Changes the charge to `bytes`; ENOSPC (and no change) when that is more than there is.
-    pub(crate) fn set(&mut self, bytes: u64) -> Result<()> {
+    pub fn set(&mut self, bytes: u64) -> Result<()> {
         if bytes > self.bytes {
             if !self.budget.charge(bytes - self.bytes) {
                 return Err(Errno::ENOSPC);
@@ -83,7 +86,7 @@ impl Charge {
         Ok(())
     }
     /// Changes the charge to `bytes` that are in use already.
-    pub(crate) fn set_anyway(&mut self, bytes: u64) {
+    pub fn set_anyway(&mut self, bytes: u64) {
         if bytes > self.bytes {
             self.budget.charge_anyway(bytes - self.bytes);
         } else {

@@ -34,6 +34,8 @@ struct Memfd {
 pub(crate) struct Content {
     store: Store,
     charge: Charge,
+    /// It has been mapped shared and writable.
+    whole: bool,
 }
 
 fn page_up(n: u64) -> u64 {
@@ -81,7 +83,7 @@ impl Memfd {
 
 impl Content {
     pub(crate) fn empty(budget: &Arc<Budget>) -> Content {
-        Content { store: Store::Vec(Vec::new()), charge: Charge::none(budget) }
+        Content { store: Store::Vec(Vec::new()), charge: Charge::none(budget), whole: false }
     }
 
     /// A copy of `bytes`.
@@ -156,6 +158,7 @@ impl Content {
                 }
                 let done = m.write_all(offset, data);
                 m.grew(&mut self.charge, offset, offset + data.len() as u64)?;
+                self.charge_whole();
                 done.map(|()| data.len())
             }
         }
@@ -179,6 +182,9 @@ impl Content {
                 Ok(())
             }
             Store::Memfd(m) => {
+                if self.whole && size > m.len {
+                    self.charge.set(self.charge.bytes().max(page_up(size)))?;
+                }
                 rustix::fs::ftruncate(&m.fd, size)?;
                 let shrunk = size < m.len;
                 m.len = size;
@@ -186,6 +192,7 @@ impl Content {
                 if shrunk || m.sparse {
                     self.charge.set_anyway(m.allocated()?);
                 }
+                self.charge_whole();
                 Ok(())
             }
         }
@@ -228,6 +235,7 @@ impl Content {
                 }
                 m.sparse = true;
                 self.charge.set_anyway(m.allocated()?);
+                self.charge_whole();
                 Ok(done?)
             }
         }
@@ -246,9 +254,21 @@ impl Content {
         }
     }
 
-    /// The memfd that holds the bytes, made now if there is none.
-    pub(crate) fn memfd(&mut self) -> Result<(Arc<OwnedFd>, u64)> {
+    /// What a shared writable mapping can fill is paid for, holes included.
+    fn charge_whole(&mut self) {
+        if self.whole {
+            self.charge.set_anyway(self.charge.bytes().max(page_up(self.len())));
+        }
+    }
+
+    /// The memfd that holds the bytes, made now if there is none. `shared_writable`: for a mapping through which holes are filled without a call,
+    /// so that the whole file is charged from now on; ENOSPC.
+    pub(crate) fn memfd(&mut self, shared_writable: bool) -> Result<(Arc<OwnedFd>, u64)> {
         self.make_memfd()?;
+        if shared_writable {
+            self.charge.set(self.charge.bytes().max(page_up(self.len())))?;
+            self.whole = true;
+        }
         match &self.store {
             Store::Memfd(m) => Ok((m.fd.clone(), m.len)),
             Store::Vec(_) => Err(Errno::ENOMEM),

@@ -174,6 +174,10 @@ pub trait Inode: Any + Send + Sync {
     fn map_source(&self, _shared_writable: bool) -> Result<MapSource> {
         Err(Errno::ENODEV)
     }
+    /// For a file of class [`ContentClass::Sealed`]: at which byte of the sealed layer's host file the checked bytes begin. `None`: not known.
+    fn sealed_place(&self) -> Option<u64> {
+        None
+    }
     /// What the exec gate may conclude. Checks a sealed file against its hash when that was not done before (EIO).
     fn content_class(&self) -> Result<ContentClass> {
         Ok(ContentClass::Foreign)

@@ -941,8 +941,13 @@ impl Inode for Node {
         if guard.is_none() {
             *guard = Some(Content::copy_of(sealed, &self.shared.options.budget)?);
         }
-        let (fd, len) = guard.as_mut().ok_or(Errno::EIO)?.memfd()?;
+        let (fd, len) = guard.as_mut().ok_or(Errno::EIO)?.memfd(shared_writable)?;
         Ok(MapSource { fd, offset: 0, len, sealed: false })
+    }
+
+    fn sealed_place(&self) -> Option<u64> {
+        let unchanged = read(&self.content).is_none() && self.checked.load(Ordering::Acquire) == GOOD;
+        self.lower.zip(self.shared.lower()).filter(|_| unchanged).and_then(|(n, t)| t.place(n))
     }
 
     fn content_class(&self) -> Result<ContentClass> {

@@ -27,7 +27,7 @@ mod types;
 mod vfs;
 mod volume;
 
-pub use budget::Budget;
+pub use budget::{Budget, Charge};
 pub use dentry::Location;
 pub use errno::{Errno, Result};
 pub use inode::{ContentClass, FileSystem, Inode, MapSource, check_name, list_dir};

@@ -48,4 +48,9 @@ pub trait LowerTree: Send + Sync + 'static {
     fn data(&self, n: u64) -> Option<&[u8]>;
     /// Where the same bytes lie in a host file, for mmap: page aligned. Something else may follow in the last page.
     fn host_range(&self, n: u64) -> Option<(Arc<OwnedFd>, u64)>;
+    /// At which byte of the tree's host file they begin, for who wants to know whether two files are the same bytes. `None`: not known.
+    fn place(&self, n: u64) -> Option<u64> {
+        let _ = n;
+        None
+    }
 }

@@ -28,7 +28,7 @@ const PTMX: u64 = dev(5, 2);
 /// Mounts /dev and /dev/pts and makes the nodes.
 pub fn mount(k: &Arc<Kernel>) -> Result<()> {
     let vfs = &k.vfs;
-    let budget = megalith_vfs::Budget::new(k.config.limits.memory.unwrap_or(1 << 30));
+    let budget = Arc::clone(&k.config.files);
     vfs.mount_creating(b"/dev", LayeredFs::tmpfs(0o755, budget)?, false)?;
     let root = vfs.root();
     let cred = Cred::root();

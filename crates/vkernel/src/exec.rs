@@ -13,10 +13,30 @@ use megalith_abi::PIE_BASE;
 use megalith_vfs::{Access, At, Location, Vfs, WalkFlags};
 use std::sync::Arc;
 
-/// Longest single argument (`MAX_ARG_STRLEN`).
+/// Longest single argument with its NUL (`MAX_ARG_STRLEN`).
 pub const ARG_MAX_ONE: usize = 131_072;
-/// Bytes of all arguments and variables together.
-pub const ARG_MAX: usize = 2 << 20;
+
+/// Room for arguments and environment: man 2 execve, "Limits on size of arguments and environment".
+pub struct ArgRoom(u64);
+
+impl ArgRoom {
+    /// A quarter of the soft RLIMIT_STACK, but at least 128 KiB and at most 6 MiB.
+    pub fn new(limits: &Rlimits) -> ArgRoom {
+        ArgRoom((limits[3].0 / 4).clamp(131_072, 6 << 20))
+    }
+    /// Room for the name of the file, without its NUL; `E2BIG`.
+    pub fn name(&mut self, name: &[u8]) -> Result<()> {
+        self.bytes(name.len() + 1)
+    }
+    /// Room for a string, without its NUL, and the pointer to it; `E2BIG`.
+    pub fn string(&mut self, s: &[u8]) -> Result<()> {
+        if s.len() >= ARG_MAX_ONE { Err(Errno::E2BIG) } else { self.bytes(s.len() + 1 + size_of::<u64>()) }
+    }
+    fn bytes(&mut self, n: usize) -> Result<()> {
+        self.0 = self.0.checked_sub(n as u64).ok_or(Errno::E2BIG)?;
+        Ok(())
+    }
+}
 
 /// What execve(2) was asked for.
 pub struct ExecRequest {
@@ -81,12 +101,21 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
     } else {
         argv.extend(q.argv.iter().skip(1).cloned());
     }
+    let mut room = ArgRoom::new(limits);
+    room.name(&q.path)?;
+    argv.iter().chain(&q.envp).try_for_each(|s| room.string(s))?;
     let program = passed.program;
     let (space, stack) = match program.abi {
         Abi::Linux => {
             let meta = program.meta().map_err(|why| {
                 k.audit(why);
                 Errno::EIO
+            })?;
+            program.check_source(passed.location.inode().sealed_place()).inspect_err(|_| {
+                k.audit(&format!(
+                    "the container's own file of {} does not match its hash; build the bundle again",
+                    program.entry_point
+                ));
             })?;
             let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
             let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
@@ -96,10 +125,7 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
             (space, stack)
         }
         // Its memory comes with its instance, and it asks for arguments and environment.
-        Abi::Wasi => {
-            check_size(&argv, &q.envp)?;
-            (empty(k, limits)?, Stack { rsp: 0, auxv: Vec::new() })
-        }
+        Abi::Wasi => (empty(k, limits)?, Stack { rsp: 0, auxv: Vec::new() }),
     };
     let name = q.path.rsplit(|&c| c == b'/').next().unwrap_or_default();
     let join = |v: &[Vec<u8>]| -> Arc<[u8]> { v.iter().flat_map(|s| s.iter().copied().chain([0])).collect() };
@@ -146,12 +172,14 @@ fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc
     let meta = program.known_meta()?;
     let source = MapSource {
         fd: Arc::clone(&program.source.fd),
+        owner: None,
         base: program.source.offset,
         size: program.source.len,
         sealed: true,
         truncatable: false,
         path,
         ino,
+        host: None,
     };
     let mut brk = 0;
     for s in &meta.segments {
@@ -203,18 +231,6 @@ fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc
     space.map_code(base, program)
 }
 
-/// `E2BIG` when arguments and variables are too long.
-fn check_size(argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<()> {
-    let mut total = 0;
-    for s in argv.iter().chain(envp) {
-        total += s.len() + 9;
-        if s.len() >= ARG_MAX_ONE || total > ARG_MAX {
-            return Err(Errno::E2BIG);
-        }
-    }
-    Ok(())
-}
-
 struct Stack {
     rsp: u64,
     auxv: Vec<u8>,
@@ -237,9 +253,6 @@ fn build_stack(
     let mut strings: Vec<u8> = Vec::new();
     let mut offsets = Vec::with_capacity(argv.len() + envp.len());
     for s in argv.iter().chain(envp) {
-        if s.len() >= ARG_MAX_ONE || strings.len() > ARG_MAX {
-            return Err(Errno::E2BIG);
-        }
         offsets.push(strings.len() as u64);
         strings.extend_from_slice(s);
         strings.push(0);
@@ -247,8 +260,10 @@ fn build_stack(
     let name_offset = strings.len() as u64;
     strings.extend_from_slice(exec_name);
     strings.push(0);
-    let words = argv.len() + envp.len() + 64;
-    if strings.len() + words * 8 > ARG_MAX {
+    // A small stack has no room for what the limit allows.
+    let words = (argv.len() + envp.len() + 64) as u64 * 8;
+    let fits = space.find(top - 1).is_some_and(|(low, _)| strings.len() as u64 + words <= top - low);
+    if !fits {
         return Err(Errno::E2BIG);
     }
     let strings_at = top - 8 - strings.len() as u64;

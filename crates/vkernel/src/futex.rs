@@ -1,30 +1,31 @@
 //! futex(2) wait queues.
 
 use crate::errno::{Errno, Result};
-use crate::mm::{AddressSpace, Backing, Prot};
-use crate::process::Pid;
+use crate::mm::{AddressSpace, Backing, HostFile, Prot};
 use crate::wait::{WaitQueue, lock};
-use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a futex word is known by: the process and address, or the host file and offset of shared memory.
-pub type Key = (u64, u64);
+/// What a futex word is known by: the address space (by its slot) and address, or the host file and offset of shared memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key {
+    Private { slot: usize, addr: u64 },
+    Shared { file: HostFile, offset: u64 },
+}
 
 /// The key of the word at `addr`; `EFAULT` when it cannot be read.
-pub fn key(space: &AddressSpace, pid: Pid, addr: u64, private: bool) -> Result<Key> {
+pub fn key(space: &AddressSpace, addr: u64, private: bool) -> Result<Key> {
     if space.accessible(addr, 4, Prot::READ) < 4 {
         return Err(Errno::EFAULT);
     }
-    match space.find(addr) {
-        Some((start, v)) if !private => match &v.backing {
-            Backing::File { source, offset, shared: true } => {
-                Ok((1 << 63 | source.fd.as_raw_fd() as u64, source.base + offset + (addr - start)))
-            }
-            _ => Ok((pid as u64, addr)),
-        },
-        _ => Ok((pid as u64, addr)),
+    if let Some((start, v)) = space.find(addr)
+        && !private
+        && let Backing::File { source, offset, shared: true } = &v.backing
+        && let Some(file) = source.host
+    {
+        return Ok(Key::Shared { file, offset: source.base + offset + (addr - start) });
     }
+    Ok(Key::Private { slot: space.slot().memory0() as usize, addr })
 }
 
 struct Waiting {

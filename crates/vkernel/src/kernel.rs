@@ -3,6 +3,7 @@
 use crate::exec::{self, ExecRequest};
 use crate::file::{FdTable, Object, OpenFile};
 use crate::gate::{Gate, Policy};
+use crate::limits;
 use crate::locks::Locks;
 use crate::mm::{Budget, SlotPool};
 use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree, default_rlimits};
@@ -52,7 +53,7 @@ pub type LineSink = Arc<dyn Fn(&str) + Send + Sync>;
 /// Limits of a container; `None` is unlimited.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes of private memory, all processes together (`--memory`).
+    /// Bytes of memory, all processes and files in memory together (`--memory`).
     pub memory: Option<u64>,
     /// Wall time (`--timeout`).
     pub timeout: Option<Duration>,
@@ -74,6 +75,8 @@ pub struct KernelConfig {
     pub policy: Policy,
     /// The container's files. The kernel mounts /proc and /dev on it.
     pub vfs: Arc<Vfs>,
+    /// What pays for the private layers of `vfs` and for /dev.
+    pub files: Arc<megalith_vfs::Budget>,
     /// Runs tasks.
     pub launcher: Arc<dyn Launcher>,
     /// Host name the guests see.
@@ -111,7 +114,7 @@ pub enum WaitStatus {
     Signaled(i32),
     /// `--timeout` passed.
     TimedOut,
-    /// `--memory` was exceeded.
+    /// Killed because `--memory` was exceeded.
     OutOfMemory,
 }
 
@@ -166,7 +169,14 @@ pub struct Kernel {
     pub(crate) gate: Gate,
     pub(crate) tree: Mutex<Tree>,
     pub(crate) slots: Arc<SlotPool>,
+    /// Private memory of the processes.
     pub(crate) budget: Arc<Budget>,
+    /// Held by who looks at the memory in use.
+    pub(crate) looking: Mutex<()>,
+    /// The host's numbers, with `--memory`.
+    pub(crate) host: Option<limits::Host>,
+    /// Memory that no process has to itself: memfds, shared anonymous mappings, pipes.
+    pub(crate) shared: Arc<megalith_vfs::Budget>,
     pub(crate) locks: Locks,
     pub(crate) timers: Arc<TimerThread>,
     /// Buffers of named fifos in use.
@@ -174,6 +184,8 @@ pub struct Kernel {
     pub(crate) ptys: crate::tty::Ptys,
     pub(crate) console: OnceLock<Arc<Tty>>,
     pub(crate) futexes: crate::futex::Futexes,
+    /// Held while two turns become one.
+    pub(crate) merging: Mutex<()>,
     pub(crate) hostname: Mutex<Vec<u8>>,
     pub(crate) domainname: Mutex<Vec<u8>>,
     pub(crate) started: Instant,
@@ -181,9 +193,10 @@ pub struct Kernel {
     pub(crate) ended: WaitQueue,
     /// Woken when the first process has ended, and when the last task has.
     pub(crate) finished: WaitQueue,
-    status: Mutex<Option<WaitStatus>>,
-    timed_out: AtomicBool,
-    out_of_memory: AtomicBool,
+    pub(crate) status: Mutex<Option<WaitStatus>>,
+    pub(crate) timed_out: AtomicBool,
+    /// The first process was killed for `--memory`.
+    pub(crate) out_of_memory: AtomicBool,
     /// Tasks that exist; `wait` lets them end before it returns.
     pub(crate) tasks: AtomicI32,
     pub(crate) execs: AtomicU64,
@@ -205,13 +218,17 @@ impl Kernel {
             tree: Mutex::new(Tree::default()),
             // More than one slot a process: exec makes the new one before the old one goes.
             slots: SlotPool::new(config.limits.processes * 2 + 4, 64),
-            budget: Budget::new(config.limits.memory),
+            budget: Budget::new(config.limits.memory, config.limits.memory.map_or(0, |_| limits::slack())),
+            looking: Mutex::new(()),
+            host: config.limits.memory.and_then(|_| limits::Host::new()),
+            shared: megalith_vfs::Budget::new(config.limits.memory.unwrap_or(u64::MAX)),
             locks: Locks::default(),
             timers: TimerThread::new(),
             fifos: Mutex::default(),
             ptys: crate::tty::Ptys::default(),
             console: OnceLock::new(),
             futexes: crate::futex::Futexes::default(),
+            merging: Mutex::new(()),
             hostname: Mutex::new(config.hostname.clone().into_bytes()),
             domainname: Mutex::new(b"(none)".to_vec()),
             started: Instant::now(),
@@ -337,9 +354,7 @@ impl Kernel {
                 tree.terminals.insert(pid, t);
             }
         }
-        if self.config.limits.timeout.is_some() || self.config.limits.memory.is_some() {
-            self.watch();
-        }
+        self.watch().map_err(|e| StartError::Internal(format!("cannot watch the limits: {e}")))?;
         let start = Start::Program { rsp: loaded.rsp, hash: loaded.program.hash_words() };
         let task = Task::new(Arc::clone(self), process, loaded.program, loaded.space, loaded.rsp);
         self.execs.fetch_add(1, Ordering::Relaxed);
@@ -347,57 +362,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Enforces `--timeout` and `--memory` from a thread of its own.
-    fn watch(&self) {
-        let me = Weak::clone(&self.me);
-        let timeout = self.config.limits.timeout;
-        let memory = self.config.limits.memory;
-        let started = self.started;
-        let run = move || loop {
-            let step = if memory.is_some() { Duration::from_millis(20) } else { Duration::from_secs(3600) };
-            let left = timeout.map_or(step, |t| t.saturating_sub(started.elapsed()).min(step));
-            std::thread::sleep(left.max(Duration::from_millis(1)));
-            let Some(k) = me.upgrade() else { return };
-            if lock(&k.status).is_some() {
-                return;
-            }
-            if timeout.is_some_and(|t| started.elapsed() >= t) {
-                k.timed_out.store(true, Ordering::Release);
-                k.kill_all(true);
-                return;
-            }
-            if let Some(limit) = memory
-                && k.count_memory() > limit
-            {
-                k.out_of_memory.store(true, Ordering::Release);
-                k.kill_all(true);
-                return;
-            }
-        };
-        let _ = std::thread::Builder::new().name("megalith-limits".into()).spawn(run);
-    }
-
-    /// Resident private bytes of all processes; updates the budget.
-    fn count_memory(&self) -> u64 {
-        let spaces: Vec<_> = {
-            let tree = lock(&self.tree);
-            tree.nodes.values().filter_map(|n| lock(&n.process.mm).clone()).collect()
-        };
-        let mut seen: Vec<*const ()> = Vec::new();
-        let mut total = 0;
-        for s in spaces {
-            let id = Arc::as_ptr(&s).cast();
-            if !seen.contains(&id) {
-                seen.push(id);
-                total += lock(&s).resident();
-            }
-        }
-        self.budget.set_used(total);
-        total
-    }
-
     /// SIGKILL to every process, or to all but the first.
-    fn kill_all(&self, init_too: bool) {
+    pub(crate) fn kill_all(&self, init_too: bool) {
         let all: Vec<_> = lock(&self.tree).nodes.values().map(|n| Arc::clone(&n.process)).collect();
         for p in all {
             if init_too || p.pid != INIT {

@@ -14,6 +14,7 @@ mod futex;
 mod gate;
 mod hostio;
 mod kernel;
+mod limits;
 mod locks;
 mod memfile;
 pub mod mm;
@@ -27,6 +28,7 @@ mod sys;
 mod task;
 mod timer;
 mod tty;
+mod turn;
 mod wait;
 mod wasi;
 

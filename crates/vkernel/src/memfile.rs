@@ -4,11 +4,13 @@ use crate::errno::{Errno, Result};
 use crate::mm;
 use crate::pipe::anonymous_ino;
 use crate::wait::lock;
-use megalith_vfs::{Access, ContentClass, FileType, Inode, InodeId, MapSource, SetAttr, Stat, StatFs, Timespec};
+use megalith_vfs::{
+    Access, Budget, Charge, ContentClass, FileType, Inode, InodeId, MapSource, SetAttr, Stat, StatFs, Timespec,
+};
 use rustix::fs::{MemfdFlags, fallocate, ftruncate, memfd_create};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Device number of anonymous files.
 const DEV: u64 = 1;
@@ -17,19 +19,28 @@ fn memfd() -> Result<OwnedFd> {
     Ok(memfd_create("guest", MemfdFlags::CLOEXEC)?)
 }
 
-/// Memory for a shared anonymous mapping of `len` bytes.
-pub fn shared_anonymous(len: u64) -> Result<mm::MapSource> {
-    let fd = memfd()?;
+/// Which host file a descriptor stands for.
+pub fn host_file(fd: impl AsFd) -> Result<mm::HostFile> {
+    let s = rustix::fs::fstat(fd)?;
+    Ok((s.st_dev, s.st_ino))
+}
+
+/// Memory for a shared anonymous mapping of `len` bytes; `ENOMEM` when `budget` has not so much.
+pub fn shared_anonymous(len: u64, budget: &Arc<Budget>) -> Result<mm::MapSource> {
+    let file = MemFile::new(budget)?;
     let size = len.next_multiple_of(mm::PAGE);
-    ftruncate(&fd, size)?;
+    file.truncate(size).map_err(|e| if e == Errno::ENOSPC { Errno::ENOMEM } else { e })?;
+    let host = Some(host_file(&file.fd)?);
     Ok(mm::MapSource {
-        fd: Arc::new(fd),
+        fd: Arc::clone(&file.fd),
+        owner: Some(Arc::new(file)),
         base: 0,
         size,
         sealed: false,
         truncatable: false,
         path: Arc::from(b"/dev/zero (deleted)".as_slice()),
         ino: anonymous_ino(),
+        host,
     })
 }
 
@@ -40,6 +51,8 @@ pub struct MemFile {
     attr: Mutex<Stat>,
     seals: AtomicU32,
     mapped: AtomicBool,
+    /// The size is charged, not what is allocated: a mapping fills holes without a call.
+    charge: Mutex<Charge>,
 }
 
 const SEAL_SEAL: u32 = 1;
@@ -49,8 +62,8 @@ const SEAL_WRITE: u32 = 8;
 const SEAL_FUTURE_WRITE: u32 = 16;
 
 impl MemFile {
-    /// An empty file.
-    pub fn new() -> Result<MemFile> {
+    /// An empty file whose bytes `budget` pays for.
+    pub fn new(budget: &Arc<Budget>) -> Result<MemFile> {
         let ino = anonymous_ino();
         let t = Timespec::now();
         let attr = Stat {
@@ -71,6 +84,7 @@ impl MemFile {
             attr: Mutex::new(attr),
             seals: AtomicU32::new(0),
             mapped: AtomicBool::new(false),
+            charge: Mutex::new(Charge::none(budget)),
         })
     }
     /// F_GET_SEALS.
@@ -90,6 +104,15 @@ impl MemFile {
         }
         self.seals.fetch_or(s, Ordering::AcqRel);
         Ok(())
+    }
+    /// Pays for a file of at least `size` bytes; `ENOSPC`, `EFBIG`. To be kept until it has them.
+    fn grow(&self, size: u64) -> Result<MutexGuard<'_, Charge>> {
+        let mut charge = lock(&self.charge);
+        let bytes = size.checked_next_multiple_of(mm::PAGE).ok_or(Errno::EFBIG)?;
+        if bytes > charge.bytes() {
+            charge.set(bytes)?;
+        }
+        Ok(charge)
     }
     fn size(&self) -> Result<u64> {
         Ok(rustix::fs::fstat(&self.fd)?.st_size as u64)
@@ -133,6 +156,7 @@ impl Inode for MemFile {
         if seals & SEAL_GROW != 0 && offset.saturating_add(data.len() as u64) > self.size()? {
             return Err(Errno::EPERM);
         }
+        let _charge = self.grow(offset.saturating_add(data.len() as u64))?;
         lock(&self.attr).mtime = Timespec::now();
         Ok(rustix::io::pwrite(&self.fd, data, offset)?)
     }
@@ -142,12 +166,19 @@ impl Inode for MemFile {
         if size < old && seals & SEAL_SHRINK != 0 || size > old && seals & SEAL_GROW != 0 {
             return Err(Errno::EPERM);
         }
-        Ok(ftruncate(&self.fd, size)?)
+        let mut charge = self.grow(size)?;
+        ftruncate(&self.fd, size)?;
+        // What was allocated behind the end before may still be there.
+        let allocated = rustix::fs::fstat(&self.fd)?.st_blocks as u64 * 512;
+        charge.set_anyway(size.next_multiple_of(mm::PAGE).max(allocated));
+        Ok(())
     }
     fn fallocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
         if self.seals() & (SEAL_WRITE | SEAL_GROW | SEAL_FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
+        // Bytes behind the end (FALLOC_FL_KEEP_SIZE) are paid for, too.
+        let _charge = self.grow(offset.saturating_add(len))?;
         Ok(fallocate(&self.fd, rustix::fs::FallocateFlags::from_bits_truncate(mode & 3), offset, len)?)
     }
     fn map_source(&self, shared_writable: bool) -> Result<MapSource> {

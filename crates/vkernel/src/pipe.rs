@@ -4,7 +4,7 @@ use crate::errno::{Errno, Result};
 use crate::file::{Caller, IoctlMemory, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, Stream};
 use crate::signal::{SI_KERNEL, SIGPIPE, SigInfo};
 use crate::wait::{WaitQueue, lock};
-use megalith_vfs::{FileType, Stat, Timespec};
+use megalith_vfs::{Budget, Charge, FileType, Stat, Timespec};
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,8 @@ pub fn anonymous_ino() -> u64 {
 struct State {
     /// Ring buffer, allocated at the first write.
     buf: Vec<u8>,
+    /// For the buffer; a pipe must go on working when nothing is left, so that it is counted anyway.
+    charge: Charge,
     start: usize,
     len: usize,
     capacity: usize,
@@ -44,11 +46,12 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// A pipe without ends.
-    pub fn new() -> Arc<Pipe> {
+    /// A pipe without ends, whose buffer counts against `budget`.
+    pub fn new(budget: &Arc<Budget>) -> Arc<Pipe> {
         Arc::new(Pipe {
             state: Mutex::new(State {
                 buf: Vec::new(),
+                charge: Charge::none(budget),
                 start: 0,
                 len: 0,
                 capacity: CAPACITY,
@@ -103,6 +106,7 @@ impl Pipe {
         let mut all = vec![0; s.len];
         s.peek(&mut all);
         s.buf = Vec::new();
+        s.charge.set_anyway(0);
         s.start = 0;
         s.len = 0;
         s.capacity = n;
@@ -179,6 +183,7 @@ impl State {
             let want = (self.len + data.len()).next_power_of_two().clamp(4096, self.capacity);
             let mut all = vec![0; want];
             self.peek(&mut all);
+            self.charge.set_anyway(want as u64);
             self.buf = all;
             self.start = 0;
         }
@@ -214,6 +219,7 @@ impl Drop for PipeEnd {
                 s.start = 0;
                 s.len = 0;
                 s.buf = Vec::new();
+                s.charge.set_anyway(0);
             }
         }
         self.pipe.queue.wake();
@@ -300,8 +306,8 @@ pub struct PairEnd {
 
 impl PairEnd {
     /// Two connected stream sockets.
-    pub fn pair() -> (Arc<PairEnd>, Arc<PairEnd>) {
-        let (a, b) = (Pipe::new(), Pipe::new());
+    pub fn pair(budget: &Arc<Budget>) -> (Arc<PairEnd>, Arc<PairEnd>) {
+        let (a, b) = (Pipe::new(budget), Pipe::new(budget));
         let end = |i: &Arc<Pipe>, o: &Arc<Pipe>| {
             Arc::new(PairEnd {
                 input: Mutex::new(Some(i.end(true, false))),

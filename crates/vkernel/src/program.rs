@@ -43,6 +43,8 @@ pub struct Program {
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
     lines: OnceLock<OwnedFd>,
+    /// Whether `source` has the bytes of `hash`, once it has been looked at.
+    source_checked: OnceLock<bool>,
     /// Its memory after exec, from the last start that made it. WASI modules have none: their processes start on empty slots.
     pub(crate) start_image: Mutex<Option<Arc<StartImage>>>,
     data: Option<DataFile>,
@@ -64,34 +66,40 @@ impl DataFile {
 
     /// What to map, and where.
     fn check(&self) -> Option<(MappedFile, u64)> {
-        let mut digest = Sha256::new();
-        let mut header = Vec::new();
-        let mut buf = vec![0u8; 256 << 10];
-        let mut at = 0;
-        while at < self.size {
-            let n = rustix::io::pread(&*self.fd, &mut buf, at).ok().filter(|&n| n > 0)?;
-            let bytes = buf.get(..n)?;
-            if at == 0 {
-                header.extend_from_slice(bytes.get(..64)?);
-            }
-            digest.update(bytes);
-            at += n as u64;
-        }
+        let mut header = [0; 64];
+        rustix::io::pread(&*self.fd, &mut header, 0).ok().filter(|&n| n == header.len())?;
         let (address, len) = DataImage::place(&header, self.size)?;
-        if at != self.size || <Hash>::from(digest.finalize()) != self.hash {
+        // Nobody changes the file: what was read first is what is hashed.
+        if hash_file(&self.fd, self.size, Some)? != self.hash {
             return None;
         }
         let source = MappedFile {
             fd: Arc::clone(&self.fd),
+            owner: None,
             base: DataImage::HEADER as u64,
             size: len,
             sealed: false,
             truncatable: false,
             path: Arc::from(&b"[data image]"[..]),
             ino: 0,
+            host: None,
         };
         Some((source, address))
     }
+}
+
+/// SHA-256 of `len` bytes of a file, which begin at `at(0)`. `None` when they cannot be read.
+fn hash_file(fd: &OwnedFd, len: u64, at: impl Fn(u64) -> Option<u64>) -> Option<Hash> {
+    let mut digest = Sha256::new();
+    let mut buf = vec![0u8; 256 << 10];
+    let mut done = 0;
+    while done < len {
+        let want = usize::try_from(len - done).map_or(buf.len(), |rest| rest.min(buf.len()));
+        let n = rustix::io::pread(fd, buf.get_mut(..want)?, at(done)?).ok().filter(|&n| n > 0)?;
+        digest.update(buf.get(..n)?);
+        done += n as u64;
+    }
+    Some(digest.finalize().into())
 }
 
 impl Program {
@@ -116,6 +124,7 @@ impl Program {
             source,
             engine,
             lines: OnceLock::new(),
+            source_checked: OnceLock::new(),
             start_image: Mutex::default(),
             data: None,
         }
@@ -162,6 +171,22 @@ impl Program {
             Some((source, address)) => Ok(Some((source, *address))),
             None => Err(Errno::EIO),
         }
+    }
+
+    /// Checks the sealed bytes that the segments are mapped from, once for all processes. `checked_at` is where the file system has already checked
+    /// them, if it was the sealed file itself that was started: a copy of it passes the gate by its own bytes.
+    ///
+    /// # Errors
+    /// `EIO` when they are not those of the hash.
+    pub(crate) fn check_source(&self, checked_at: Option<u64>) -> errno::Result<()> {
+        if checked_at == Some(self.source.offset) {
+            let _ = self.source_checked.set(true);
+        }
+        let good = self.source_checked.get_or_init(|| {
+            let at = |n: u64| self.source.offset.checked_add(n);
+            hash_file(&self.source.fd, self.source.len, at).is_some_and(|hash| hash == self.hash)
+        });
+        if *good { Ok(()) } else { Err(Errno::EIO) }
     }
 
     /// The hash as the four big-endian words that `_dispatch` takes.

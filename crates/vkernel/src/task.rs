@@ -5,7 +5,7 @@ use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
 use crate::file::{Caller, OpenFile};
 use crate::hostio::thread_cpu_ns;
 use crate::kernel::Kernel;
-use crate::mm::{AddressSpace, Backing, Prot, Slot};
+use crate::mm::{AddressSpace, Backing, HostFile, Prot, Slot};
 use crate::process::{INIT, Process};
 use crate::program::Program;
 use crate::regs::{Machine, Regs};
@@ -14,6 +14,7 @@ use crate::signal::{
     SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGTRAP, STOPPING, SigInfo, bit,
 };
 use crate::sys;
+use crate::turn::{Seat, Turn};
 use crate::wait::{WaitQueue, Waiter, lock};
 use megalith_abi::{Gpr, Notice, PIE_BASE, Reason};
 use megalith_fpu::{Fpu, MemFault, Memory, Trap};
@@ -98,6 +99,8 @@ pub struct Task {
     pub(crate) preopen: Option<Arc<OpenFile>>,
     /// Leave the trampoline, although the process goes on: see [`Task::parked`].
     parked: bool,
+    /// Guest code of the task may run only now and then: see [`crate::turn`].
+    seat: Option<Seat>,
 }
 
 impl Task {
@@ -111,6 +114,7 @@ impl Task {
     ) -> Task {
         kernel.tasks.fetch_add(1, Ordering::AcqRel);
         let slot = Arc::clone(space.slot());
+        let seat = space.turn.as_ref().map(|t| Seat::new(t, &slot));
         let space = Arc::new(Mutex::new(space));
         *lock(&process.mm) = Some(Arc::clone(&space));
         *lock(&process.slot) = Some(Arc::clone(&slot));
@@ -136,6 +140,7 @@ impl Task {
             cpu_base: None,
             preopen: None,
             parked: false,
+            seat,
         }
     }
 
@@ -206,6 +211,10 @@ impl Task {
     #[inline]
     pub fn syscall(&mut self, m: &mut dyn Machine, nr: u64, args: [u64; 6]) -> Outcome {
         self.enter();
+        let seated = self.seat.is_some();
+        if seated {
+            self.pause_turn();
+        }
         let r = sys::dispatch(self, m, nr, args);
         if self.unwind {
             self.unwind = false;
@@ -219,7 +228,7 @@ impl Task {
             r => {
                 self.restart_deadline = None;
                 let v = r.unwrap_or_else(Errno::to_ret);
-                if self.process.attention.load(Ordering::Acquire) {
+                if seated && !self.begin_turn() || self.process.attention.load(Ordering::Acquire) {
                     m.set_gpr(Gpr::Rax, v as u64);
                     return Outcome::Unwind;
                 }
@@ -238,6 +247,7 @@ impl Task {
                 return None;
             }
             if self.parked {
+                self.give_up_turn();
                 self.account();
                 // The next thread's clock is another.
                 self.cpu_base = None;
@@ -259,6 +269,9 @@ impl Task {
             }
             let pc = m.pc();
             if let Some(found) = self.lookup(pc) {
+                if !self.begin_turn() {
+                    continue;
+                }
                 return Some(found);
             }
             if self.restart_points.contains(&pc) {
@@ -269,6 +282,66 @@ impl Task {
                 continue;
             }
             self.bad_pc(m, pc);
+        }
+    }
+
+    // ---- shared memory ----
+
+    /// The address space has a new shared mapping of `file`: from now on its tasks take turns with those of all others that map it.
+    /// `writable`: the mapping is, or can be made so.
+    pub(crate) fn share(&mut self, file: HostFile, writable: bool) {
+        let one = lock(&self.kernel.merging);
+        let turn = Arc::clone(lock(&self.space).turn.get_or_insert_with(Turn::new));
+        if writable {
+            turn.make_exclusive();
+        }
+        let all: Vec<_> = lock(&self.kernel.tree).nodes.values().filter_map(|n| lock(&n.process.mm).clone()).collect();
+        for other in all.iter().filter(|o| !Arc::ptr_eq(o, &self.space)) {
+            let mut other = lock(other);
+            if other.shares(Some(file)) {
+                // Whoever has mapped the file and has no turn yet is about to come here.
+                other.turn.get_or_insert_with(|| Arc::clone(&turn)).merge(&turn);
+            }
+        }
+        drop(one);
+        if self.seat.is_none() {
+            self.seat = Some(Seat::new(&turn, &self.slot));
+            // The end of the running call does not see to it yet. What there is to look at first, it does see.
+            let _ = self.begin_turn();
+        }
+    }
+
+    /// A mapping has gone, which may have been the last shared one.
+    pub(crate) fn shares_less(&mut self) {
+        if self.seat.is_none() {
+            return;
+        }
+        let mut space = lock(&self.space);
+        if !space.shares(None) {
+            space.turn = None;
+            self.seat = None;
+        }
+    }
+
+    /// A system call begins, during which the turn may be taken away.
+    #[cold]
+    fn pause_turn(&self) {
+        if let Some(seat) = &self.seat {
+            seat.pause();
+        }
+    }
+
+    /// Waits for the turn, if the task needs it to run guest code. False when there is something to look at first.
+    fn begin_turn(&mut self) -> bool {
+        let Some(seat) = &mut self.seat else { return true };
+        seat.begin(|| self.kernel.config.launcher.start_deferred());
+        !self.process.attention.load(Ordering::SeqCst)
+    }
+
+    /// The task is about to sleep.
+    pub(crate) fn give_up_turn(&self) {
+        if let Some(seat) = &self.seat {
+            seat.release();
         }
     }
 
@@ -389,6 +462,10 @@ impl Task {
     /// Raises a signal for something the guest's own code did. `lost`: the registers in the globals are not those of the place.
     fn force(&mut self, m: &mut dyn Machine, info: SigInfo, trap: Option<(u64, u64)>, lost: bool) {
         let sig = info.signo();
+        if lock(&self.process.signals).pending & bit(SIGKILL) != 0 {
+            // What it faulted on may be what was taken away when it was killed.
+            return self.exit_or_resume(m, SIGKILL);
+        }
         let action = {
             let s = lock(&self.process.signals);
             let a = s.action(sig);
@@ -411,6 +488,7 @@ impl Task {
                 process.waiter.clear();
                 if lock(&process.signals).stopped {
                     self.kernel.config.launcher.start_deferred();
+                    self.give_up_turn();
                     let _ = process.waiter.wait(None, &[]);
                 }
                 continue;
@@ -648,6 +726,7 @@ impl Task {
                 return Err(interrupt);
             }
             self.kernel.config.launcher.start_deferred();
+            self.give_up_turn();
             waiter.wait(deadline, host)?;
         }
     }
@@ -687,6 +766,7 @@ impl Task {
     /// Ends the process for good.
     pub(crate) fn exit(&mut self, status: i32) {
         self.ended = true;
+        self.seat = None;
         self.account();
         let process = Arc::clone(&self.process);
         self.kernel.config.launcher.ending();
@@ -710,6 +790,7 @@ impl Task {
             }
             None => {
                 self.ended = true;
+                self.seat = None;
                 self.kernel.config.launcher.replace(task, start);
             }
         }

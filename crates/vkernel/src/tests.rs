@@ -194,6 +194,7 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
         programs,
         policy,
         vfs,
+        files: megalith_vfs::Budget::unlimited(),
         launcher: Arc::clone(&launcher) as Arc<dyn Launcher>,
         hostname: "box".into(),
         limits: Limits { processes: 64, ..Limits::default() },
@@ -225,6 +226,26 @@ struct Proc {
     m: Fake,
 }
 
+/// Access to the memory of a test's process.
+pub(crate) trait GuestMemory {
+    fn task(&self) -> &Task;
+
+    fn poke(&self, at: u64, b: &[u8]) {
+        lock(&self.task().space).write(at, b).unwrap();
+    }
+    fn peek(&self, at: u64, n: usize) -> Vec<u8> {
+        let mut v = vec![0; n];
+        lock(&self.task().space).read(at, &mut v).unwrap();
+        v
+    }
+}
+
+impl GuestMemory for Proc {
+    fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
 impl World {
     fn next(&self) -> Proc {
         let (task, start) = lock(&self.launcher.0).pop().expect("a task was launched");
@@ -245,7 +266,10 @@ impl Proc {
         let mut a = [0; 6];
         a[..args.len()].copy_from_slice(args);
         self.m.0.pc = 0x40_0020;
-        self.task.syscall(&mut self.m, nr, a)
+        let r = self.task.syscall(&mut self.m, nr, a);
+        // No guest code follows, and one thread drives all processes here.
+        self.task.give_up_turn();
+        r
     }
     #[track_caller]
     fn ok(&mut self, nr: u64, args: &[u64]) -> i64 {
@@ -260,15 +284,9 @@ impl Proc {
     }
     fn resolve(&mut self) -> Option<(u32, u32)> {
         let pc = self.m.0.pc;
-        self.task.resolve(&mut self.m, pc)
-    }
-    fn poke(&self, at: u64, b: &[u8]) {
-        lock(&self.task.space).write(at, b).unwrap();
-    }
-    fn peek(&self, at: u64, n: usize) -> Vec<u8> {
-        let mut v = vec![0; n];
-        lock(&self.task.space).read(at, &mut v).unwrap();
-        v
+        let r = self.task.resolve(&mut self.m, pc);
+        self.task.give_up_turn();
+        r
     }
     fn word(&self, at: u64) -> u64 {
         u64::from_le_bytes(self.peek(at, 8).try_into().unwrap())
@@ -977,18 +995,20 @@ fn hostile_arguments() {
 fn slot_reuse_leaves_files_alone() {
     use crate::mm::{AddressSpace, Backing, Budget, Label, MapRequest, Prot, SlotPool};
     let pool = SlotPool::new(4, 4);
-    let budget = Budget::new(None);
+    let budget = Budget::new(None, 0);
     let fd = rustix::fs::memfd_create("volume", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::io::write(&fd, &[7; 8192]).unwrap();
     let fd = Arc::new(fd);
     let source = crate::mm::MapSource {
         fd: Arc::clone(&fd),
+        owner: None,
         base: 0,
         size: 8192,
         sealed: false,
         truncatable: true,
         path: Arc::from(b"/v".as_slice()),
         ino: 1,
+        host: None,
     };
     let mut addresses = Vec::new();
     for shared in [true, false] {

@@ -173,6 +173,19 @@ enum Work {
     Resume(Running),
 }
 
+/// What keeps a task from running. The task, if it is still there, ends with this: to be reported before that, because the container may end with it.
+struct Failed {
+    line: String,
+    _task: Option<Box<Task>>,
+}
+
+impl Failed {
+    /// What was in `store` goes with it.
+    fn with(line: String, store: Store<Guest>) -> Failed {
+        Failed { line, _task: store.into_data().task }
+    }
+}
+
 /// How an instance's trampoline was left.
 enum Left {
     Ended,
@@ -222,9 +235,10 @@ impl Inner {
     /// Runs `work` on another thread.
     fn spawn(self: &Arc<Self>, work: Work) {
         let inner = Arc::clone(self);
-        if let Err(e) = self.threads.run(Box::new(move || inner.run(work))) {
-            // The task went with the closure: dropping it has ended the process.
+        if let Err((e, job)) = self.threads.run(Box::new(move || inner.run(work))) {
             (self.report)(&format!("cannot start a thread for a process: {e}"));
+            // The task is in it: its process ends.
+            drop(job);
         }
     }
 
@@ -241,8 +255,8 @@ impl Inner {
             work = match left {
                 Ok(Left::Parked(running)) => self.park(running),
                 Ok(Left::Ended) => None,
-                Err(e) => {
-                    (self.report)(&e);
+                Err(failed) => {
+                    (self.report)(&failed.line);
                     None
                 }
             };
@@ -272,25 +286,43 @@ impl Inner {
     }
 
     /// A new instance for `task`, until its trampoline is left.
-    fn start(&self, task: Box<Task>, start: Start) -> Result<Left, String> {
+    fn start(&self, task: Box<Task>, start: Start) -> Result<Left, Failed> {
         let program = Arc::clone(task.program());
         if let Some(code) = program.engine.downcast_ref::<WasiCode>() {
             self.run_wasi(task, code, &start);
             return Ok(Left::Ended);
         }
         let bases = SlotBases { mem: task.slot().memory0(), map: task.slot().memory1() };
-        let loaded = self.loaded(&program)?;
-        let guest = Guest { task: Some(task), registers: None };
-        let mut store = Store::new(&self.engine, guest);
+        let loaded = match self.loaded(&program) {
+            Ok(loaded) => loaded,
+            Err(line) => return Err(Failed { line, _task: Some(task) }),
+        };
+        let mut store = Store::new(&self.engine, Guest { task: Some(task), registers: None });
         fault::watch(&mut store, bases);
+        match Inner::enter(&program, loaded, bases, &mut store, start) {
+            Ok((instance, result)) => {
+                Running { program: Arc::clone(&program), bases, store, instance }.settle(loaded, result)
+            }
+            Err(line) => Err(Failed::with(line, store)),
+        }
+    }
+
+    /// Makes the instance and runs it as `start` says, until its trampoline is left or it traps.
+    fn enter(
+        program: &Program,
+        loaded: &program::Loaded,
+        bases: SlotBases,
+        mut store: &mut Store<Guest>,
+        start: Start,
+    ) -> Result<(Instance, wasmtime::Result<()>), String> {
         let failed = |e: wasmtime::Error| format!("cannot start {}: {e:#}", program.entry_point);
         let instance = memory::with_slot(bases, || loaded.pre.instantiate(&mut store)).map_err(failed)?;
-        let handles = registers::handles(&mut store, &instance, loaded)
+        let handles = registers::handles(store, &instance, loaded)
             .ok_or_else(|| format!("cannot start {}: register globals are missing", program.entry_point))?;
         store.data_mut().registers = Some(handles);
         let result = match start {
             Start::Program { hash, .. } => {
-                let f: TypedFunc<(i64, i64, i64, i64), i32> = function(&mut store, &instance, &loaded.dispatch)?;
+                let f: TypedFunc<(i64, i64, i64, i64), i32> = function(store, &instance, &loaded.dispatch)?;
                 let h = hash.map(|w| w as i64);
                 match f.call(&mut store, (h[0], h[1], h[2], h[3])) {
                     Ok(0) => Ok(()),
@@ -301,22 +333,23 @@ impl Inner {
                 }
             }
             Start::Resume(regs) => {
-                self::host::with_task(&mut store, |_, r| r.store(&regs)).map_err(failed)?;
+                self::host::with_task(store, |_, r| r.store(&regs)).map_err(failed)?;
                 drop(regs);
-                let f: TypedFunc<(), ()> = function(&mut store, &instance, &loaded.resume)?;
+                let f: TypedFunc<(), ()> = function(store, &instance, &loaded.resume)?;
                 f.call(&mut store, ())
             }
         };
-        Running { program: Arc::clone(&program), bases, store, instance }.settle(loaded, result)
+        Ok((instance, result))
     }
 
     /// Goes on with an instance that was parked.
-    fn resume(&self, mut running: Running) -> Result<Left, String> {
+    fn resume(&self, mut running: Running) -> Result<Left, Failed> {
         let program = Arc::clone(&running.program);
-        let loaded = self.loaded(&program)?;
         fault::watch(&mut running.store, running.bases);
-        let result = running.call_resume(loaded)?;
-        running.settle(loaded, result)
+        match self.loaded(&program).and_then(|loaded| Ok((loaded, running.call_resume(loaded)?))) {
+            Ok((loaded, result)) => running.settle(loaded, result),
+            Err(line) => Err(Failed::with(line, running.store)),
+        }
     }
 
     fn loaded<'a>(&self, program: &'a Program) -> Result<&'a program::Loaded, String> {
@@ -335,16 +368,20 @@ impl Running {
     }
 
     /// Deals with traps, until the trampoline is left without one.
-    fn settle(mut self, loaded: &program::Loaded, mut result: wasmtime::Result<()>) -> Result<Left, String> {
+    fn settle(mut self, loaded: &program::Loaded, mut result: wasmtime::Result<()>) -> Result<Left, Failed> {
         while let Err(e) = result {
-            let again = host::with_task(&mut self.store, |t, r| trapped(t, r, self.bases, &e)).map_err(|_| {
+            let again = host::with_task(&mut self.store, |t, r| trapped(t, r, self.bases, &e));
+            result = match again {
+                Ok(false) => break,
+                Ok(true) => match self.call_resume(loaded) {
+                    Ok(result) => result,
+                    Err(line) => return Err(Failed::with(line, self.store)),
+                },
                 // The kernel panicked and took the task with it.
-                format!("{}: killed: {e:#}", self.program.entry_point)
-            })?;
-            if !again {
-                break;
-            }
-            result = self.call_resume(loaded)?;
+                Err(_) => {
+                    return Err(Failed { line: format!("{}: killed: {e:#}", self.program.entry_point), _task: None });
+                }
+            };
         }
         if self.store.data().task.as_ref().is_some_and(|t| t.parked() && !t.ended()) {
             return Ok(Left::Parked(self));

@@ -11,10 +11,18 @@ const HOST_STACK: usize = 1 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-#[derive(Default)]
 struct Worker {
     job: Mutex<Option<Job>>,
     ready: Condvar,
+}
+
+impl Worker {
+    fn with(job: Job) -> Arc<Worker> {
+        Arc::new(Worker { job: Mutex::new(Some(job)), ready: Condvar::new() })
+    }
+    fn take(&self) -> Option<Job> {
+        self.job.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Idle threads.
@@ -27,8 +35,8 @@ impl Threads {
     /// Runs `job` on an idle thread, or on a new one.
     ///
     /// # Errors
-    /// When the host makes no more threads.
-    pub(super) fn run(self: &Arc<Self>, job: Job) -> io::Result<()> {
+    /// When the host makes no more threads; the job comes back.
+    pub(super) fn run(self: &Arc<Self>, job: Job) -> Result<(), (io::Error, Job)> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {
             Some(worker) => {
@@ -36,31 +44,33 @@ impl Threads {
                 worker.ready.notify_one();
             }
             None => {
-                let threads = Arc::clone(self);
+                let me = Worker::with(job);
+                let (threads, worker) = (Arc::clone(self), Arc::clone(&me));
                 thread::Builder::new()
                     .name("guest".into())
                     .stack_size(WASM_STACK + HOST_STACK)
-                    .spawn(move || threads.work(job))?;
+                    .spawn(move || threads.work(worker))
+                    .map(drop)
+                    .or_else(|e| me.take().map_or(Ok(()), |job| Err((e, job))))?;
             }
         }
         Ok(())
     }
 
-    fn work(self: Arc<Self>, job: Job) {
-        let me = Arc::new(Worker::default());
-        let mut job = job;
+    fn work(self: Arc<Self>, me: Arc<Worker>) {
         loop {
-            // A panic in a job is a bug; it has been reported by the panic hook, and must cost no more than its process.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
-            release_stack();
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&me));
             let mut next = me.job.lock().unwrap_or_else(PoisonError::into_inner);
-            job = loop {
+            let job = loop {
                 match next.take() {
                     Some(j) => break j,
                     None => next = me.ready.wait(next).unwrap_or_else(PoisonError::into_inner),
                 }
             };
+            drop(next);
+            // A panic in a job is a bug; it has been reported by the panic hook, and must cost no more than its process.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+            release_stack();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&me));
         }
     }
 }

@@ -274,7 +274,7 @@ fn costs() {
     for i in 0..2000 {
         let tx = tx.clone();
         let t = Instant::now();
-        threads.run(Box::new(move || tx.send(t.elapsed()).unwrap())).unwrap();
+        threads.run(Box::new(move || tx.send(t.elapsed()).unwrap())).map_err(|(e, _)| e).unwrap();
         let d = rx.recv().unwrap();
         if i > 10 {
             worst.push(d);

@@ -27,8 +27,8 @@ pub struct StartImage {
     pub(super) brk_start: u64,
     pub(super) mmap_top: u64,
     pub(super) total: u64,
-    /// Bytes of the areas that are writable and private to the process, which is what limits apply to.
-    pub(super) anonymous: u64,
+    /// Bytes of the areas that are writable and private to the process.
+    pub(super) committed: u64,
     /// Bytes of the writable areas that a file lies behind, by start address.
     pub(super) data: Vec<(u64, Box<[u8]>)>,
 }
@@ -211,6 +211,14 @@ pub(super) fn restore(raw: &Raw, left: &Remains) -> Option<Arc<StartImage>> {
 }
 
 impl Remains {
+    /// The slot holds `image` as it is.
+    pub(super) fn untouched(image: &Arc<StartImage>) -> Remains {
+        Remains {
+            changes: Changes { image: Some(Arc::clone(image)), ..Changes::default() },
+            areas: image.areas.clone(),
+        }
+    }
+
     /// Whether the range is private anonymous memory that the host lets us write.
     fn writable(&self, r: &Range<u64>) -> bool {
         let mut at = r.start;

@@ -5,17 +5,19 @@
 
 mod linear;
 
+use super::budget::{Budget, Held};
 use super::image::{self, Change, Changes, Remains, StartImage};
 use super::scan;
 use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
 use crate::errno::{Errno, Result, last};
 use crate::program::Program;
+use crate::turn::Turn;
 use megalith_abi::{ADDR_LIMIT, MAP_L1, MAP_L2, MMAP_MIN_ADDR};
+use megalith_vfs::Inode;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Guest page size.
 pub const PAGE: u64 = megalith_abi::PAGE_SIZE as u64;
@@ -66,6 +68,8 @@ impl Prot {
 pub struct MapSource {
     /// The host file.
     pub fd: Arc<OwnedFd>,
+    /// What pays for the file's bytes as long as they are mapped, even if nothing else refers to it.
+    pub owner: Option<Arc<dyn Inode>>,
     /// Byte in the host file at which the guest's file starts (page aligned).
     pub base: u64,
     /// Bytes of the guest's file at the time of the call.
@@ -78,7 +82,12 @@ pub struct MapSource {
     pub path: Arc<[u8]>,
     /// Inode number for /proc/PID/maps.
     pub ino: u64,
+    /// Which host file it is, however it was opened; only known of what is mapped shared.
+    pub host: Option<HostFile>,
 }
+
+/// Device and inode number on the host.
+pub type HostFile = (u64, u64);
 
 /// What lies behind an area.
 #[derive(Clone)]
@@ -114,6 +123,10 @@ pub struct Vma {
 impl Vma {
     fn shared(&self) -> bool {
         matches!(self.backing, Backing::File { shared: true, .. })
+    }
+    /// Its pages become the process's own when they are written to.
+    fn committed(&self) -> bool {
+        self.prot.has(Prot::WRITE) && !self.shared()
     }
     /// Touching it may fault although the tree allows it.
     fn may_fault(&self, start: u64) -> bool {
@@ -178,37 +191,6 @@ pub struct MapRequest {
     pub text: bool,
 }
 
-/// Bytes of private memory in use by the processes of a container.
-#[derive(Default)]
-pub struct Budget {
-    limit: Option<u64>,
-    /// Resident private bytes at the last count, plus what was mapped since.
-    used: AtomicU64,
-}
-
-impl Budget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: Option<u64>) -> Arc<Budget> {
-        Arc::new(Budget { limit, used: AtomicU64::new(0) })
-    }
-    /// The limit in bytes.
-    pub fn limit(&self) -> Option<u64> {
-        self.limit
-    }
-    /// Bytes in use at the last count.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-    /// Records a new count.
-    pub fn set_used(&self, n: u64) {
-        self.used.store(n, Ordering::Relaxed);
-    }
-    /// Whether `len` more bytes can never fit.
-    fn refuses(&self, len: u64) -> bool {
-        self.limit.is_some_and(|l| self.used().saturating_add(len) > l)
-    }
-}
-
 /// A process's memory.
 pub struct AddressSpace {
     slot: Arc<Slot>,
@@ -220,6 +202,8 @@ pub struct AddressSpace {
     budget: Arc<Budget>,
     /// Bytes mapped, for RLIMIT_AS and /proc.
     total: u64,
+    /// Bytes that the budget was asked for.
+    committed: u64,
     /// RLIMIT_AS, RLIMIT_DATA: limits in bytes.
     pub limit_as: u64,
     pub limit_data: u64,
@@ -229,6 +213,8 @@ pub struct AddressSpace {
     code_mapped: bool,
     /// Unmapped ranges whose pages the host has kept ([`Self::host_close`]).
     kept: Vec<Range<u64>>,
+    /// Whom the tasks of this memory take turns with, as long as there is a shared mapping.
+    pub(crate) turn: Option<Arc<Turn>>,
 }
 
 /// How many of the first `len` bytes of a mapping have a page of the file behind them (all, unless the file is sealed and ends before).
@@ -257,11 +243,13 @@ impl AddressSpace {
             mmap_top: LIMIT,
             budget: Arc::clone(budget),
             total: 0,
+            committed: 0,
             limit_as: u64::MAX,
             limit_data: u64::MAX,
             changes: Changes::default(),
             code_mapped: false,
             kept: Vec::new(),
+            turn: None,
         })
     }
 
@@ -273,10 +261,12 @@ impl AddressSpace {
         image: &Arc<StartImage>,
         limits: (u64, u64),
     ) -> Result<Option<AddressSpace>> {
-        if image.total > limits.0 || budget.refuses(image.anonymous) {
+        let Some(slot) = (if image.total > limits.0 { None } else { pool.warm(image)? }) else { return Ok(None) };
+        if budget.take(image.committed).is_err() {
+            // The slot goes back as it came.
+            slot.leave(Remains::untouched(image));
             return Ok(None);
         }
-        let Some(slot) = pool.warm(image)? else { return Ok(None) };
         Ok(Some(AddressSpace {
             slot,
             areas: image.areas.clone(),
@@ -285,11 +275,13 @@ impl AddressSpace {
             mmap_top: image.mmap_top,
             budget: Arc::clone(budget),
             total: image.total,
+            committed: image.committed,
             limit_as: limits.0,
             limit_data: limits.1,
             changes: Changes { image: Some(Arc::clone(image)), ..Changes::default() },
             code_mapped: true,
             kept: Vec::new(),
+            turn: None,
         }))
     }
 
@@ -316,9 +308,8 @@ impl AddressSpace {
             }
             data.push((start, copy.into()));
         }
-        let anonymous = self.areas().filter(|(_, v)| matches!(v.backing, Backing::Anon) && v.label != Label::Stack);
         let image = Arc::new(StartImage {
-            anonymous: anonymous.map(|(s, v)| v.end - s).sum(),
+            committed: self.committed,
             areas: self.areas.clone(),
             brk_start: self.brk_start,
             mmap_top: self.mmap_top,
@@ -355,6 +346,14 @@ impl AddressSpace {
         self.areas.range(..=addr).next_back().filter(|(_, v)| addr < v.end).map(|(&s, v)| (s, v))
     }
 
+    /// Whether there is a shared mapping: of `file`, or of any file that can change.
+    pub(crate) fn shares(&self, file: Option<HostFile>) -> bool {
+        self.areas.values().any(|v| match &v.backing {
+            Backing::File { source, shared: true, .. } => file.is_none() || source.host == file,
+            _ => false,
+        })
+    }
+
     fn host(&self, addr: u64) -> usize {
         debug_assert!(addr <= MEMORY0_SIZE as u64);
         self.slot.memory0() as usize + addr as usize
@@ -382,12 +381,20 @@ impl AddressSpace {
         let keys: Vec<u64> = self.areas.range(r).map(|(&k, _)| k).collect();
         let cut: Vec<(u64, Vma)> = keys.into_iter().filter_map(|k| Some((k, self.areas.remove(&k)?))).collect();
         self.total -= cut.iter().map(|(s, v)| v.end - s).sum::<u64>();
+        let committed = cut.iter().filter(|(_, v)| v.committed()).map(|(s, v)| v.end - s).sum();
+        self.committed -= committed;
+        self.budget.give(committed);
         cut
     }
 
-    /// Adds an area to a free range and merges it with its neighbours where they continue each other.
+    /// Adds an area to a free range and merges it with its neighbours where they continue each other. The caller holds what it commits: see
+    /// [`Self::hold`].
     fn insert(&mut self, start: u64, vma: Vma) {
         self.total += vma.end - start;
+        if vma.committed() {
+            self.committed += vma.end - start;
+            self.budget.add(vma.end - start);
+        }
         let end = vma.end;
         let mut start = start;
         let mut vma = vma;
@@ -408,6 +415,11 @@ impl AddressSpace {
             self.areas.remove(&end);
         }
         self.areas.insert(start, vma);
+    }
+
+    /// The budget's word for `len` bytes, if they are committed, until they are in the tree; `ENOMEM`.
+    fn hold(&self, committed: bool, len: u64) -> Result<Held> {
+        self.budget.hold(if committed { len } else { 0 })
     }
 
     fn is_free(&self, r: Range<u64>) -> bool {
@@ -546,15 +558,11 @@ impl AddressSpace {
         if q.prot.has(Prot::EXEC) && !q.text {
             return Err(Errno::EACCES);
         }
-        if self.areas.len() >= MAX_AREAS
-            || self.total.saturating_add(len) > self.limit_as
-            || (matches!(q.backing, Backing::Anon)
-                && q.label != Label::Stack
-                && q.prot.has(Prot::WRITE)
-                && self.budget.refuses(len))
-        {
+        if self.areas.len() >= MAX_AREAS || self.total.saturating_add(len) > self.limit_as {
             return Err(Errno::ENOMEM);
         }
+        let shared = matches!(q.backing, Backing::File { shared: true, .. });
+        let _held = self.hold(q.prot.has(Prot::WRITE) && !shared, len)?;
         let addr = if q.fixed || q.no_replace {
             if !q.addr.is_multiple_of(PAGE) {
                 return Err(Errno::EINVAL);
@@ -626,13 +634,18 @@ impl AddressSpace {
         }
         let end = addr + len;
         let (first, _) = self.find(addr).ok_or(Errno::ENOMEM)?;
-        for (_, v) in self.areas.range(first..end) {
+        let mut more = 0;
+        for (&s, v) in self.areas.range(first..end) {
+            if prot.has(Prot::WRITE) && !v.shared() && !v.committed() {
+                more += v.end.min(end) - s.max(addr);
+            }
             if prot.has(Prot::EXEC) && (!v.text || prot.has(Prot::WRITE))
                 || prot.has(Prot::WRITE) && v.shared() && !v.may_write
             {
                 return Err(Errno::EACCES);
             }
         }
+        let _held = self.budget.hold(more)?;
         for (s, mut v) in self.cut(addr..end) {
             if !prot.has(Prot::EXEC) {
                 self.forget_code(s, &v);
@@ -699,11 +712,10 @@ impl AddressSpace {
                 return Ok(old);
             }
             let grow = new_len - old_len;
-            if matches!(v.backing, Backing::Anon) && self.budget.refuses(grow)
-                || self.total.saturating_add(grow) > self.limit_as
-            {
+            if self.total.saturating_add(grow) > self.limit_as {
                 return Err(Errno::ENOMEM);
             }
+            let _held = self.hold(v.committed(), grow)?;
             let end = old + old_len;
             if end == self.find(old).map_or(0, |(_, v)| v.end)
                 && end + grow <= self.mmap_top
@@ -729,6 +741,7 @@ impl AddressSpace {
             None => self.find_free(new_len, self.mmap_top).ok_or(Errno::ENOMEM)?,
         };
         let moved = old_len.min(new_len);
+        let _held = self.hold(v.committed(), new_len)?;
         if self.total.saturating_add(new_len) > self.limit_as {
             return Err(Errno::ENOMEM);
         }
@@ -939,8 +952,18 @@ impl AddressSpace {
         n
     }
 
+    /// Takes all memory away, at once and from whatever runs in it: the next access faults. For a process that has been killed. Not for a WASI
+    /// process, whose engine relies on its linear memory.
+    pub fn condemn(&mut self) -> Result<()> {
+        self.changes.give_up();
+        self.kept.clear();
+        self.cut(0..LIMIT);
+        super::slot::reserve(self.host(0), MEMORY0_SIZE, libc::PROT_NONE).map(drop)
+    }
+
     /// The address space of a fork child: the same areas on another slot, with the dirty pages copied, and `program`'s text at `base` in its code map.
     pub fn fork(&self, pool: &Arc<SlotPool>, base: u64, program: &Program) -> Result<AddressSpace> {
+        let held = self.budget.hold(self.committed)?;
         let ready = match self.changes.whole() {
             Some(image) => pool.warm(image)?,
             None => None,
@@ -954,13 +977,16 @@ impl AddressSpace {
             mmap_top: self.mmap_top,
             budget: Arc::clone(&self.budget),
             total: self.total,
+            committed: self.committed,
             limit_as: self.limit_as,
             limit_data: self.limit_data,
             // The child's slot will differ from the image as this one does.
             changes: self.changes.clone(),
             code_mapped: warm,
             kept: Vec::new(),
+            turn: self.turn.clone(),
         };
+        held.keep();
         // One look at the page tables for all areas; the ranges come in ascending order.
         let mut dirty = Vec::new();
         let scanned = scan::private_pages_of(self.written().map(|r| self.host(r.start)..self.host(r.end)), |r| {
@@ -1205,6 +1231,7 @@ impl AddressSpace {
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
+        self.budget.give(self.committed);
         if self.changes.image.is_some() {
             let changes = std::mem::take(&mut self.changes);
             self.slot.leave(Remains { changes, areas: std::mem::take(&mut self.areas) });

@@ -2,6 +2,7 @@
 //! what it finds in a new one, in the tree of areas and in what the host has mapped.
 
 use super::*;
+use crate::errno::Errno;
 use crate::exec::{self, ExecRequest};
 use crate::kernel::Kernel;
 use crate::process::{FsState, Ids, default_rlimits};
@@ -140,8 +141,17 @@ fn volume(fill: u8) -> (Arc<OwnedFd>, MapSource) {
     rustix::io::write(&fd, &[fill; 16384]).unwrap();
     let fd = Arc::new(fd);
     let path = Arc::from(b"/v".as_slice());
-    let source =
-        MapSource { fd: Arc::clone(&fd), base: 0, size: 16384, sealed: false, truncatable: true, path, ino: 1 };
+    let source = MapSource {
+        fd: Arc::clone(&fd),
+        owner: None,
+        base: 0,
+        size: 16384,
+        sealed: false,
+        truncatable: true,
+        path,
+        ino: 1,
+        host: None,
+    };
     (fd, source)
 }
 
@@ -310,6 +320,58 @@ fn nothing_of_a_process_is_left_for_the_next() {
         let (s, rsp) = load(k, "/bin/a");
         assert!(seen(&s, rsp) == want_a, "{name}: after another program");
     }
+}
+
+/// What is committed is what the tree of areas says, and all of it comes back.
+#[test]
+fn commitments_follow_the_areas() {
+    let w = world();
+    let k = &w.kernel;
+    let before = k.budget.committed();
+    let writable = |s: &AddressSpace| -> u64 {
+        let private = |v: &Vma| !matches!(v.backing, Backing::File { shared: true, .. });
+        s.areas().filter(|(_, v)| v.prot.has(Prot::WRITE) && private(v)).map(|(a, v)| v.end - a).sum()
+    };
+    for &(name, _, deed) in DEEDS {
+        let (mut s, _) = load(k, "/bin/a");
+        deed(&mut s);
+        assert_eq!(k.budget.committed() - before, writable(&s), "{name}");
+        let program = k
+            .config
+            .programs
+            .iter()
+            .find(|p| p.entry_point == "a_start")
+            .unwrap_or_else(|| k.config.programs.iter().find(|p| p.abi == Abi::Linux).unwrap());
+        let child = s.fork(&k.slots, 0, program).unwrap();
+        assert_eq!(k.budget.committed() - before, writable(&s) + writable(&child), "{name}: forked");
+        drop(child);
+        s.condemn().unwrap();
+        assert_eq!(k.budget.committed(), before, "{name}: condemned");
+        assert_eq!((s.resident(), s.areas().count()), (0, 0), "{name}");
+        drop(s);
+        assert_eq!(k.budget.committed(), before, "{name}: gone");
+    }
+}
+
+#[test]
+fn no_more_is_committed_than_there_can_be() {
+    let pool = SlotPool::new(4, 0);
+    let budget = Budget::new(Some(1 << 20), 3 << 20);
+    let mut s = AddressSpace::new(&pool, &budget).unwrap();
+    let at = map(&mut s, 0x5000_0000, 3 << 20, Prot::RW, Backing::Anon, true).unwrap();
+    map(&mut s, 0x6000_0000, 64 << 20, Prot::NONE, Backing::Anon, true).unwrap();
+    map(&mut s, 0x7000_0000, 64 << 20, Prot::READ, Backing::Anon, true).unwrap();
+    assert_eq!(map(&mut s, 0x5800_0000, 2 << 20, Prot::RW, Backing::Anon, true), Err(Errno::ENOMEM));
+    assert_eq!(s.mprotect(0x6000_0000, 2 << 20, Prot::RW), Err(Errno::ENOMEM));
+    assert_eq!(s.mremap(at, 3 << 20, 5 << 20, true, None, false), Err(Errno::ENOMEM));
+    assert!(s.fork(&pool, 0, world().kernel.config.programs.iter().next().unwrap()).is_err());
+    assert_eq!(budget.committed(), 3 << 20, "what was refused is not counted");
+    s.mprotect(0x6000_0000, 1 << 20, Prot::RW).unwrap();
+    s.munmap(at, 2 << 20).unwrap();
+    s.mprotect(0x6000_0000, 3 << 20, Prot::RW).unwrap();
+    assert_eq!(budget.committed(), 4 << 20);
+    drop(s);
+    assert_eq!(budget.committed(), 0);
 }
 
 /// The memory of the WASI module: below, over and behind what the other programs map at their load address.

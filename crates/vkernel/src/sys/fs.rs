@@ -169,7 +169,7 @@ fn open_fifo(c: &mut Ctx<'_>, location: Location, inode: &Arc<dyn Inode>, flags:
             Some(p) => p,
             None => {
                 fifos.retain(|_, w| w.strong_count() > 0);
-                let p = Pipe::new();
+                let p = Pipe::new(&c.task.kernel.shared);
                 fifos.insert(inode.id(), Arc::downgrade(&p));
                 p
             }
@@ -244,7 +244,7 @@ pub(super) fn memfd_create(c: &mut Ctx<'_>) -> Result<i64> {
     if flags & !0x1f != 0 || flags & 4 != 0 {
         return Err(Errno::EINVAL);
     }
-    let inode: Arc<dyn Inode> = Arc::new(MemFile::new()?);
+    let inode: Arc<dyn Inode> = Arc::new(MemFile::new(&c.task.kernel.shared)?);
     let mut label = b"/memfd:".to_vec();
     label.extend_from_slice(&name);
     label.extend_from_slice(b" (deleted)");

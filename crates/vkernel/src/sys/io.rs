@@ -434,7 +434,7 @@ fn make_pipe(c: &mut Ctx<'_>, flags: u32) -> Result<i64> {
     if flags & !(OpenFlags::O_CLOEXEC | OpenFlags::O_NONBLOCK | OpenFlags::O_DIRECT) != 0 {
         return Err(Errno::EINVAL);
     }
-    let pipe = Pipe::new();
+    let pipe = Pipe::new(&c.task.kernel.shared);
     let cloexec = flags & OpenFlags::O_CLOEXEC != 0;
     let nb = flags & OpenFlags::O_NONBLOCK;
     // Check the result's place first: nothing may be left behind on EFAULT.
@@ -479,7 +479,7 @@ pub(super) fn socketpair(c: &mut Ctx<'_>) -> Result<i64> {
     if c.space().accessible(c.a[3], 8, Prot::WRITE) < 8 {
         return Err(Errno::EFAULT);
     }
-    let (a, b) = PairEnd::pair();
+    let (a, b) = PairEnd::pair(&c.task.kernel.shared);
     let flags = 2 | if kind & SOCK_NONBLOCK != 0 { OpenFlags::O_NONBLOCK } else { 0 };
     let cloexec = kind & SOCK_CLOEXEC != 0;
     let x = c.add_fd(OpenFile::stream(a, flags), cloexec)?;

@@ -3,7 +3,7 @@
 use super::Ctx;
 use crate::errno::{Errno, Result};
 use crate::file::Object;
-use crate::memfile::shared_anonymous;
+use crate::memfile::{host_file, shared_anonymous};
 use crate::mm::{Backing, Label, MapRequest, MapSource, Prot};
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
             if len == 0 || len >= 1 << 32 {
                 return Err(if len == 0 { Errno::EINVAL } else { Errno::ENOMEM });
             }
-            Backing::File { source: shared_anonymous(len)?, offset: 0, shared: true }
+            Backing::File { source: shared_anonymous(len, &c.task.kernel.shared)?, offset: 0, shared: true }
         } else {
             Backing::Anon
         }
@@ -79,17 +79,20 @@ pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
             return Err(Errno::EACCES);
         }
         let path = f.location.as_ref().map(|l| l.path(None)).unwrap_or_default();
+        // A sealed file is never written: a shared read-only mapping of it is a private one that stays as it is.
+        let shared = shared && !s.sealed;
+        let host = if shared { Some(host_file(&s.fd)?) } else { None };
         let source = MapSource {
             fd: s.fd,
+            owner: (!s.sealed).then(|| Arc::clone(&inode)),
             base: s.offset,
             size: s.len,
             sealed: s.sealed,
             truncatable: !s.sealed,
             path: path.into(),
             ino: inode.id().ino,
+            host,
         };
-        // A sealed file is never written: a shared read-only mapping of it is a private one that stays as it is.
-        let shared = shared && !source.sealed;
         Backing::File { source, offset, shared }
     };
     map(c, addr, len, prot, backing, flags, may_write)
@@ -97,6 +100,10 @@ pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
 
 fn map(c: &mut Ctx<'_>, addr: u64, len: u64, prot: Prot, backing: Backing, flags: u32, may_write: bool) -> Result<i64> {
     let no_replace = flags & MAP_FIXED_NOREPLACE != 0;
+    let shared = match &backing {
+        Backing::File { source, shared: true, .. } => source.host,
+        _ => None,
+    };
     let request = MapRequest {
         addr,
         len,
@@ -108,15 +115,25 @@ fn map(c: &mut Ctx<'_>, addr: u64, len: u64, prot: Prot, backing: Backing, flags
         may_write,
         text: false,
     };
-    c.space().mmap(request).map(|a| a as i64)
+    let addr = c.space().mmap(request)?;
+    c.task.kernel.committed_more();
+    match shared {
+        Some(file) => c.task.share(file, may_write),
+        None => c.task.shares_less(),
+    }
+    Ok(addr as i64)
 }
 
 pub(super) fn munmap(c: &mut Ctx<'_>) -> Result<i64> {
-    c.space().munmap(c.a[0], c.a[1]).map(|()| 0)
+    let r = c.space().munmap(c.a[0], c.a[1]).map(|()| 0);
+    c.task.shares_less();
+    r
 }
 pub(super) fn mprotect(c: &mut Ctx<'_>) -> Result<i64> {
     let p = prot(c, 2)?;
-    c.space().mprotect(c.a[0], c.a[1], p).map(|()| 0)
+    c.space().mprotect(c.a[0], c.a[1], p)?;
+    c.task.kernel.committed_more();
+    Ok(0)
 }
 pub(super) fn mremap(c: &mut Ctx<'_>) -> Result<i64> {
     let flags = c.uint(3);
@@ -124,11 +141,16 @@ pub(super) fn mremap(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let to = (flags & 2 != 0).then_some(c.a[4]);
-    c.space().mremap(c.a[0], c.a[1], c.a[2], flags & 1 != 0, to, flags & 4 != 0).map(|a| a as i64)
+    let r = c.space().mremap(c.a[0], c.a[1], c.a[2], flags & 1 != 0, to, flags & 4 != 0).map(|a| a as i64);
+    c.task.shares_less();
+    c.task.kernel.committed_more();
+    r
 }
 pub(super) fn brk(c: &mut Ctx<'_>) -> Result<i64> {
     let to = c.a[0];
-    Ok(c.space().set_brk(to) as i64)
+    let at = c.space().set_brk(to);
+    c.task.kernel.committed_more();
+    Ok(at as i64)
 }
 pub(super) fn madvise(c: &mut Ctx<'_>) -> Result<i64> {
     let advice = c.int(2);
@@ -155,7 +177,7 @@ pub(super) fn futex(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let realtime = op & 0x100 != 0;
-    let key = crate::futex::key(&c.space(), c.task.process.pid, addr, op & 0x80 != 0)?;
+    let key = crate::futex::key(&c.space(), addr, op & 0x80 != 0)?;
     match op & 0x7f {
         0 | 9 => {
             let timeout = if c.a[3] == 0 { None } else { Some(c.timespec(c.a[3])?) };

@@ -15,6 +15,7 @@ pub(crate) use sig::blocked_or_ignored;
 pub use table::{Support, SyscallEntry, docs_markdown, table};
 
 use crate::errno::{Errno, Result};
+use crate::exec::{ARG_MAX_ONE, ArgRoom};
 use crate::file::{IoctlMemory, OpenFile};
 use crate::mm::AddressSpace;
 use crate::regs::Machine;
@@ -144,10 +145,9 @@ impl Ctx<'_> {
     fn path(&self, i: usize) -> Result<Vec<u8>> {
         self.cstr(self.a.get(i).copied().unwrap_or(0), PATH_MAX, Errno::ENAMETOOLONG)
     }
-    /// A NULL-terminated array of strings (`argv`).
-    fn strings(&self, addr: u64) -> Result<Vec<Vec<u8>>> {
+    /// A NULL-terminated array of strings (`argv`), within `room`.
+    fn strings(&self, addr: u64, room: &mut ArgRoom) -> Result<Vec<Vec<u8>>> {
         let mut v = Vec::new();
-        let mut total = 0;
         if addr == 0 {
             return Ok(v);
         }
@@ -156,11 +156,8 @@ impl Ctx<'_> {
             if p == 0 {
                 break;
             }
-            let s = self.cstr(p, crate::exec::ARG_MAX_ONE, Errno::E2BIG)?;
-            total += s.len() + 9;
-            if total > crate::exec::ARG_MAX {
-                return Err(Errno::E2BIG);
-            }
+            let s = self.cstr(p, ARG_MAX_ONE, Errno::E2BIG)?;
+            room.string(&s)?;
             v.push(s);
         }
         Ok(v)

@@ -2,7 +2,7 @@
 
 use super::Ctx;
 use crate::errno::{ERESTARTSYS, Errno, Result};
-use crate::exec::{self, ExecRequest};
+use crate::exec::{self, ArgRoom, ExecRequest};
 use crate::file::closed;
 use crate::process::{Node, Pid, Process, State, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED, Waited, Which};
 use crate::signal::{SIGCHLD, SigInfo};
@@ -90,6 +90,7 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let parent = Arc::clone(&c.task.process);
+    c.task.kernel.committed_more();
     // RLIMIT_NPROC and the container's own limit.
     {
         let tree = lock(&c.task.kernel.tree);
@@ -237,15 +238,16 @@ fn do_exec(
     location: Option<megalith_vfs::Location>,
     argv_at: usize,
 ) -> Result<i64> {
-    let argv = c.strings(c.a.get(argv_at).copied().unwrap_or(0))?;
-    let envp = c.strings(c.a.get(argv_at + 1).copied().unwrap_or(0))?;
+    let process = Arc::clone(&c.task.process);
+    let limits = *lock(&process.rlimits);
+    let mut room = ArgRoom::new(&limits);
+    let argv = c.strings(c.a.get(argv_at).copied().unwrap_or(0), &mut room)?;
+    let envp = c.strings(c.a.get(argv_at + 1).copied().unwrap_or(0), &mut room)?;
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let process = Arc::clone(&c.task.process);
     let fs = lock(&process.fs).clone();
     let ids = lock(&process.ids).clone();
-    let limits = *lock(&process.rlimits);
     let request = ExecRequest { path, base, location, argv, envp };
     let loaded = exec::load(&c.task.kernel, &fs, &ids, &limits, &request)?;
     // From here on nothing fails.
@@ -812,6 +814,7 @@ fn known(c: &Ctx<'_>, pid: i32) -> Result<()> {
 }
 pub(crate) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
     c.task.kernel.config.launcher.start_deferred();
+    c.task.give_up_turn();
     std::thread::yield_now();
     Ok(0)
 }

@@ -18,6 +18,7 @@ pub use table::{WasiEntry, docs_markdown, table};
 
 use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
 use crate::file::{Object, OpenFile};
+use crate::kernel::Kernel;
 use crate::mm::{AddressSpace, Prot, Slot};
 use crate::program::Program;
 use crate::regs::{Machine, Regs};
@@ -118,6 +119,7 @@ pub struct WasiMemory {
     slot: Arc<Slot>,
     space: Arc<Mutex<AddressSpace>>,
     program: Arc<Program>,
+    kernel: Arc<Kernel>,
 }
 
 impl WasiMemory {
@@ -137,7 +139,9 @@ impl WasiMemory {
     /// # Errors
     /// `ENOMEM` past a limit.
     pub fn grow(&self, from: usize, to: usize) -> Result<()> {
-        lock(&self.space).grow_linear(from as u64, to as u64)
+        lock(&self.space).grow_linear(from as u64, to as u64)?;
+        self.kernel.committed_more();
+        Ok(())
     }
 }
 
@@ -146,7 +150,7 @@ impl Task {
     /// The memory to make an instance with.
     pub fn wasi_memory(&self) -> WasiMemory {
         let (slot, program) = (Arc::clone(self.slot()), Arc::clone(self.program()));
-        WasiMemory { slot, space: Arc::clone(&self.space), program }
+        WasiMemory { slot, space: Arc::clone(&self.space), program, kernel: Arc::clone(&self.kernel) }
     }
 
     /// To be called once, before the program starts. False: the process was killed already.

@@ -6,7 +6,7 @@ use crate::kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, Stdio};
 use crate::program::{DataFile, ProgramTable};
 use crate::signal::SigInfo;
 use crate::task::Start;
-use crate::tests::{Collect, put_file};
+use crate::tests::{Collect, GuestMemory, put_file};
 use megalith_abi::{DataImage, WASI_IMPORTS};
 use megalith_vfs::{At, Cred, LayeredFs, LayeredOptions, MapSource, NewNode, Vfs};
 use sha2::{Digest, Sha256};
@@ -70,6 +70,7 @@ fn world_with(cwd: &str, spoil: bool) -> World {
         programs,
         policy,
         vfs,
+        files: megalith_vfs::Budget::unlimited(),
         launcher: Arc::clone(&launcher) as Arc<dyn Launcher>,
         hostname: "box".into(),
         limits: Limits { processes: 64, ..Limits::default() },
@@ -96,6 +97,12 @@ fn world(cwd: &str) -> World {
     w
 }
 
+impl GuestMemory for World {
+    fn task(&self) -> &Task {
+        &self.task
+    }
+}
+
 impl World {
     /// Calls a function by name.
     fn call(&mut self, name: &str, args: &[u64]) -> Option<u16> {
@@ -107,14 +114,6 @@ impl World {
     #[track_caller]
     fn gives(&mut self, name: &str, args: &[u64], error: u16) {
         assert_eq!(self.call(name, args), Some(error), "{name} {args:x?}");
-    }
-    fn poke(&self, at: u64, b: &[u8]) {
-        lock(&self.task.space).write(at, b).unwrap();
-    }
-    fn peek(&self, at: u64, n: usize) -> Vec<u8> {
-        let mut v = vec![0; n];
-        lock(&self.task.space).read(at, &mut v).unwrap();
-        v
     }
     fn u32(&self, at: u64) -> u32 {
         u32::from_le_bytes(self.peek(at, 4).try_into().unwrap())

@@ -36,13 +36,50 @@ const RUNS: &[Run] = &[
     ("segfault", &[], &["/opt/t/probe", "jump-to-data"], 139, "jumping to data\n"),
     ("timeout", &["--timeout", "1"], &["/bin/busybox", "sleep", "20"], 124, ""),
     ("timeout-busy", &["--timeout", "1"], &["/bin/busybox", "sh", "-c", "while :; do :; done"], 124, ""),
+    // tail(1) keeps what it reads: it is killed, and the shell says so.
     (
-        "memory",
+        "memory-in-a-pipe",
         &["--memory", "64M"],
-        // What the limit forbids is not mapped: the program sees ENOMEM.
-        &["/bin/busybox", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 190000000"],
-        1,
-        "",
+        &["/bin/busybox", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 190000000; echo $?"],
+        0,
+        "137\n",
+    ),
+    ("memory-reserved", &["--memory", "64M"], &["/opt/t/probe", "limit-reserve"], 0, "reserved 3\n"),
+    ("memory-of-pid-1", &["--memory", "64M"], &["/opt/t/probe", "limit-hog"], 137, ""),
+    ("memory-at-one-stroke", &["--memory", "64M"], &["/opt/t/probe", "limit-hog", "fill", "3000"], 137, ""),
+    (
+        "memory-of-a-child",
+        &["--memory", "64M"],
+        &["/bin/busybox", "sh", "-c", "/opt/t/probe limit-hog fill; echo $?; /opt/t/probe limit-hog step 40; echo $?"],
+        0,
+        "137\ntouched all\n0\n",
+    ),
+    (
+        "memory-of-many",
+        &["--memory", "256M"],
+        &["/bin/busybox", "sh", "-c", "/opt/t/probe limit-bomb; echo $?"],
+        0,
+        "bomb: some killed 1, some left 1, failed 0, other 0\n0\n",
+    ),
+    (
+        "memory-of-files",
+        &["--memory", "64M"],
+        // Half of the limit is for files, as with a tmpfs.
+        &[
+            "/bin/busybox",
+            "sh",
+            "-c",
+            "head -c 100000000 /dev/zero > /tmp/a; echo $?; head -c 100000000 /dev/zero > /dev/shm/b; echo $?; rm /tmp/a; head -c 30000000 /dev/zero > /root/a; echo $?",
+        ],
+        0,
+        "1\n1\n0\n",
+    ),
+    (
+        "memory-that-is-shared",
+        &["--memory", "64M"],
+        &["/opt/t/probe", "limit-shares"],
+        0,
+        "shared: ENOMEM\nmemfd: 10 MiB, ENOSPC, ENOSPC\nand another: ENOSPC, 40 MiB\nfile with holes: 0, ENOSPC\nsmall: mapped, grown: ENOSPC\n",
     ),
 ];
 
@@ -70,6 +107,7 @@ pub fn tests() -> Vec<Test> {
         Test::ours("run::writes-end-with-the-run", writes_end),
         Test::ours("run::signal-to-the-command", signal_to_the_command),
         Test::ours("run::refused-says-so", refused_says_so),
+        Test::ours("run::memory-says-so", memory_says_so),
         Test::ours("run::own-errors", own_errors),
         Test::ours("run::help", help),
     ]);
@@ -257,6 +295,20 @@ fn refused_says_so() -> Result<()> {
     ensure!(outcome.status == 126 && outcome.stdout.is_empty(), "{}", outcome.describe());
     let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
     ensure!(said.contains("/v/unknown") && said.lines().count() <= 2, "a clear line: {said}");
+    Ok(())
+}
+
+/// Who is killed for `--memory` stands on stderr, once, with the limit.
+fn memory_says_so() -> Result<()> {
+    let outcome = run(&["--memory", "64M"], &["/opt/t/probe", "limit-hog"], &Stdin::Empty)?;
+    let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    ensure!(
+        outcome.status == 137
+            && said.lines().count() == 1
+            && ["pid 1 (probe): killed", "65536 KiB", "--memory"].iter().all(|part| said.contains(part)),
+        "{}",
+        outcome.describe()
+    );
     Ok(())
 }
 

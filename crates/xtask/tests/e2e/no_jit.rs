@@ -15,6 +15,8 @@ pub fn tests() -> Vec<Test> {
         Test::ours("no-jit::symbols", symbols),
         Test::ours("no-jit::dependencies", dependencies),
         Test::ours("no-jit::flipped-code", flipped_code),
+        Test::ours("no-jit::flipped-code-says-so", flipped_code_says_so),
+        Test::ours("no-jit::copy-of-a-damaged-file", copy_of_a_damaged_file),
     ]
 }
 
@@ -68,11 +70,8 @@ fn dependencies() -> Result<()> {
 
 /// With one byte of a file's AOT code, or of what belongs to it, flipped, nothing of that file executes; the others still do.
 fn flipped_code() -> Result<()> {
-    let context = context::get()?;
-    let bundle = subject::bundle(&context.corpus)?;
     let dir = tempfile::tempdir()?;
-    let copy = dir.path().join("bundle");
-    sh::output(sh::command("cp", ["-a"]).arg(&bundle).arg(&copy))?;
+    let copy = copied(dir.path())?;
     let runs = |path: &str| -> Result<bool> {
         let outcome = subject::Subject::megalith(&copy).run(&Job::new([path]))?;
         Ok(!outcome.stdout.is_empty())
@@ -84,6 +83,84 @@ fn flipped_code() -> Result<()> {
     }
     ensure!(runs("/opt/t/pie")?, "with its bytes back, it runs again");
     Ok(())
+}
+
+/// Why the first process does not start is said before the container ends, every time.
+fn flipped_code_says_so() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let copy = copied(dir.path())?;
+    for file in files(&copy.join("aot"))?.into_iter().filter(|f| f.extension().is_some_and(|e| e == "cwasm")) {
+        let mut bytes = fs::read(&file)?;
+        let middle = bytes.len() / 2;
+        *bytes.get_mut(middle).context("a file has a middle")? ^= 1;
+        rewrite(&file, &bytes)?;
+    }
+    for _ in 0..20 {
+        let outcome = subject::Subject::megalith(&copy).run(&Job::new(["/opt/t/hello"]))?;
+        let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        ensure!(outcome.status == 125 && said.contains("AOT code of hello_start"), "{}", outcome.describe());
+    }
+    Ok(())
+}
+
+/// The bytes of a program pass the gate in a copy, but what is mapped is the container's own file: when that is damaged, nothing starts.
+fn copy_of_a_damaged_file() -> Result<()> {
+    let context = context::get()?;
+    let dir = tempfile::tempdir()?;
+    let copy = copied(dir.path())?;
+    let volume = dir.path().join("v");
+    fs::create_dir(&volume)?;
+    for program in ["pie", "hello"] {
+        sh::output(sh::command("cp", ["-a"]).arg(context.corpus.rootfs.join("opt/t").join(program)).arg(&volume))?;
+    }
+    let run = |path: &str| {
+        let mut job = Job::new([path]);
+        job.volumes.push(format!("{}:/v", volume.display()));
+        subject::Subject::megalith(&copy).run(&job)
+    };
+    let good = run("/v/pie")?;
+    ensure!(good.status == 0 && good.text().starts_with("position independent"), "{}", good.describe());
+    let module = copy.join("container.wasm");
+    let mut bytes = fs::read(&module)?;
+    let pie = fs::read(volume.join("pie"))?;
+    let starts: Vec<usize> = (0..bytes.len().saturating_sub(pie.len()))
+        .step_by(4096)
+        .chain(unaligned(&bytes, &pie))
+        .filter(|&at| bytes.get(at..at + pie.len()).is_some_and(|b| b == pie))
+        .collect();
+    let text = b"independent\0";
+    let inside = pie.windows(text.len()).position(|w| w == text).context("the program has its text")?;
+    ensure!(!starts.is_empty(), "the program is not in the module");
+    for at in starts {
+        *bytes.get_mut(at + inside).context("inside of the file")? ^= 0x20;
+    }
+    rewrite(&module, &bytes)?;
+    for path in ["/v/pie", "/opt/t/pie"] {
+        let bad = run(path)?;
+        let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+        ensure!(
+            bad.status == 125 && bad.stdout.is_empty() && said.contains("does not match its hash"),
+            "{path}: {}",
+            bad.describe()
+        );
+    }
+    let other = run("/v/hello")?;
+    ensure!(other.status == 0 && !other.stdout.is_empty(), "{}", other.describe());
+    Ok(())
+}
+
+/// Where the first page of `file` is found, wherever that is.
+fn unaligned(bytes: &[u8], file: &[u8]) -> Option<usize> {
+    let head = file.get(..64)?;
+    bytes.windows(head.len()).position(|w| w == head).filter(|at| at % 4096 != 0)
+}
+
+/// A copy of the bundle.
+fn copied(dir: &std::path::Path) -> Result<std::path::PathBuf> {
+    let bundle = subject::bundle(&context::get()?.corpus)?;
+    let copy = dir.join("bundle");
+    sh::output(sh::command("cp", ["-a"]).arg(&bundle).arg(&copy))?;
+    Ok(copy)
 }
 
 fn flip_each(copy: &std::path::Path, kind: &str, runs: &dyn Fn(&str) -> Result<bool>) -> Result<()> {

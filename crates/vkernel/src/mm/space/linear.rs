@@ -12,9 +12,10 @@ impl AddressSpace {
             return Err(Errno::ENOEXEC);
         }
         self.grow_linear(0, at)?;
-        if self.total.saturating_add(source.size) > self.limit_as || self.budget.refuses(source.size) {
+        if self.total.saturating_add(source.size) > self.limit_as {
             return Err(Errno::ENOMEM);
         }
+        let _held = self.hold(true, source.size)?;
         let backing = Backing::File { source: source.clone(), offset: 0, shared: false };
         self.host_map(at, end, Prot::RW, &backing)?;
         self.insert(at, Vma { end, prot: Prot::RW, backing, label: Label::None, text: false, may_write: true });
@@ -31,13 +32,10 @@ impl AddressSpace {
         if len == 0 {
             return Ok(());
         }
-        if to > LIMIT
-            || self.total.saturating_add(len) > self.limit_as
-            || self.budget.refuses(len)
-            || !self.is_free(from..to)
-        {
+        if to > LIMIT || self.total.saturating_add(len) > self.limit_as || !self.is_free(from..to) {
             return Err(Errno::ENOMEM);
         }
+        let _held = self.hold(true, len)?;
         self.host_open(from, to, Prot::RW)?;
         let vma =
             Vma { end: to, prot: Prot::RW, backing: Backing::Anon, label: Label::None, text: false, may_write: true };
@@ -54,7 +52,7 @@ mod tests {
     #[test]
     fn a_linear_memory_begins_at_zero_and_obeys_the_budget() {
         let pool = SlotPool::new(1, 0);
-        let mut s = AddressSpace::new(&pool, &Budget::new(Some(1 << 20))).unwrap();
+        let mut s = AddressSpace::new(&pool, &Budget::new(Some(1 << 19), 1 << 19)).unwrap();
         s.grow_linear(0, 0x10000).unwrap();
         s.grow_linear(0x10000, 0x20000).unwrap();
         assert_eq!(s.areas().count(), 1);
