@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 /// Addresses from here on stand for blocks of inlined functions. Files with code up here are left alone.
 const VIRTUAL: u32 = 0xe000_0000;
 /// Instructions of a function that is put into its callers.
-const SMALL: usize = 64;
+const SMALL: usize = 24;
 /// Instructions that one function takes in.
-const BUDGET: usize = 1200;
+const BUDGET: usize = 400;
 /// Inlined functions in one another.
 const DEPTH: usize = 3;
 
