@@ -103,8 +103,8 @@ pub enum Callee {
 pub struct Analysis {
     pub graphs: Vec<Graph>,
     pub summaries: Vec<Summary>,
-    /// What any target of an indirect call may read, and change.
-    pub unknown_live_in: RegSet,
+    pub unknown: Unknown,
+    /// What any target of an indirect call may change.
     pub unknown_mods: RegSet,
     /// Functions that look at the stack window on entry, so that the host's stack does not grow without bound.
     pub checks_depth: Vec<bool>,
@@ -112,12 +112,22 @@ pub struct Analysis {
     pub returns: Vec<bool>,
 }
 
-/// Registers that an unknown callee may read by convention: what carries arguments (System V ABI, section 3.2.3) and what calls preserve. Grows by what the
-/// functions of the file whose address is taken really read.
+/// What code that is not known may read: what the functions of the file whose address is taken do read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The target of an indirect call.
+    pub called: RegSet,
+    /// The target of an indirect jump, which may be a place in the middle of a function.
+    pub jumped: RegSet,
+}
+
+/// Registers that code outside of the file may read by convention: what carries arguments (System V ABI, section 3.2.3) and what calls preserve.
 const UNKNOWN_READS: RegSet = RegSet(0x00ff_ffff & !(1 << RSP) & !(1 << R11));
 
 /// General registers that carry arguments of C functions (rax: how many are in SSE registers).
 pub const ARGUMENTS: RegSet = RegSet(1 << RDI | 1 << RSI | 1 << RDX | 1 << RCX | 1 << R8 | 1 << R9 | 1 << RAX);
+/// Registers that carry no arguments: live at a function's entry only when they are strongly live.
+const NO_ARGUMENTS: RegSet = RegSet(1 << R10 | 1 << R11 | 0xff00_0000);
 /// SSE registers that carry arguments.
 const SSE_ARGUMENTS: RegSet = RegSet(0xff << 16);
 
@@ -286,7 +296,8 @@ fn saves_arguments<'a>(blocks: impl Iterator<Item = &'a Block>) -> bool {
 pub struct Liveness {
     pub live_in: Vec<RegSet>,
     pub live_out: Vec<RegSet>,
-    /// Of `live_out`, what is strongly live.
+    /// Of `live_in` and `live_out`, what is strongly live.
+    pub strong_in: Vec<RegSet>,
     pub strong_out: Vec<RegSet>,
 }
 
@@ -353,7 +364,7 @@ impl Context<'_> {
         b: usize,
         term: &Term,
         summaries: &[Summary],
-        unknown: RegSet,
+        unknown: Unknown,
         own: Summary,
     ) -> TermUse {
         let mut t = TermUse::default();
@@ -385,7 +396,7 @@ impl Context<'_> {
                 }
             }
             Term::CallIndirect { .. } => {
-                t.weak = if self.snippet { self.everything() } else { unknown };
+                t.weak = if self.snippet { self.everything() } else { unknown.called };
                 t.ends = self.spent(Callee::Unknown, summaries);
                 t.defs.insert(RAX);
             }
@@ -396,7 +407,7 @@ impl Context<'_> {
                     t.uses.insert(n);
                 }
             }
-            Term::JumpIndirect(None) => t.weak = unknown | own.ret_live,
+            Term::JumpIndirect(None) => t.weak = unknown.jumped | own.ret_live,
             // How many arguments it has depends on rax.
             Term::Syscall { .. } => {
                 t.uses = if self.snippet { self.everything() } else { RegSet::one(RAX) };
@@ -432,7 +443,7 @@ impl Context<'_> {
         if graph.saves_arguments { all - ARGUMENTS - SSE_ARGUMENTS } else { all }
     }
 
-    pub fn liveness(&self, graph: &Graph, summaries: &[Summary], unknown: RegSet, own: Summary) -> Liveness {
+    pub fn liveness(&self, graph: &Graph, summaries: &[Summary], unknown: Unknown, own: Summary) -> Liveness {
         let n = graph.addrs.len();
         let mut strong = (vec![RegSet::EMPTY; n], vec![RegSet::EMPTY; n]);
         let mut weak = (vec![RegSet::EMPTY; n], vec![RegSet::EMPTY; n]);
@@ -469,7 +480,12 @@ impl Context<'_> {
             }
         }
         let all = |s: &[RegSet], w: &[RegSet]| s.iter().zip(w).map(|(&s, &w)| s | w).collect();
-        Liveness { live_in: all(&strong.0, &weak.0), live_out: all(&strong.1, &weak.1), strong_out: strong.1 }
+        Liveness {
+            live_in: all(&strong.0, &weak.0),
+            live_out: all(&strong.1, &weak.1),
+            strong_in: strong.0,
+            strong_out: strong.1,
+        }
     }
 }
 
@@ -519,27 +535,32 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         s[f].direct_in = cx.direct_in(g, &s);
         s[f].kept = g.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs) & (RegSet::DATA - s[f].mods);
     }
-    let mut unknown = UNKNOWN_READS;
+    let mut unknown = Unknown { called: RegSet::PRESERVED, jumped: RegSet::PRESERVED };
     loop {
         settle_returns(&cx, &graphs, &callers, &mut s, unknown);
-        let mut read = program
-            .functions
-            .iter()
-            .zip(&s)
-            .filter(|(f, _)| program.address_taken.contains(&f.entry))
-            .fold(RegSet::EMPTY, |set, (_, s)| set | s.live_in);
+        let taken = program.functions.iter().zip(&s).filter(|(f, _)| program.address_taken.contains(&f.entry));
+        let taken: Vec<RegSet> = taken.map(|(_, s)| s.live_in).collect();
+        let entries = taken.iter().fold(RegSet::EMPTY, |all, &s| all | s);
+        // Places in functions pass for functions now and then, and read anything. Whether a file's convention passes something in the
+        // registers that carry no arguments in C shows in many functions.
+        let unusual = NO_ARGUMENTS.iter().any(|r| 16 * taken.iter().filter(|s| s.has(r)).count() > taken.len());
+        let passed = if unusual { RegSet::DATA } else { RegSet::DATA - NO_ARGUMENTS };
+        let mut places = RegSet::EMPTY;
         for (f, g) in graphs.iter().enumerate().filter(|(_, g)| !g.labels.is_empty()) {
             let live = cx.liveness(g, &s, unknown, s[f]);
-            read = g.labels.iter().fold(read, |set, &b| set | live.live_in[b]);
+            places = g.labels.iter().fold(places, |set, &b| set | live.live_in[b]);
         }
-        let more = (read & RegSet::DATA) - unknown;
-        if more.is_empty() {
+        // What is called may be a place that was not taken for a function.
+        let called = (entries & passed) | (places & (ARGUMENTS | SSE_ARGUMENTS));
+        let jumped = (entries | places) & RegSet::DATA;
+        let more = Unknown { called: unknown.called | called, jumped: unknown.jumped | jumped };
+        if more == unknown {
             break;
         }
-        unknown |= more;
+        unknown = more;
     }
     let checks_depth = checks_depth(program, &graphs);
-    Analysis { graphs, summaries: s, unknown_live_in: unknown, unknown_mods, checks_depth, returns }
+    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns }
 }
 
 /// Longest chain of calls without a check.
@@ -602,7 +623,7 @@ fn checks_depth(program: &Program, graphs: &[Graph]) -> Vec<bool> {
 }
 
 /// Brings `live_in` and `ret_live` of all functions to their fixed point, and lets functions return what most of their callers read.
-fn settle_returns(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut [Summary], unknown: RegSet) {
+fn settle_returns(cx: &Context, graphs: &[Graph], callers: &[Vec<usize>], s: &mut [Summary], unknown: Unknown) {
     let mut unusual = vec![RegSet::EMPTY; s.len()];
     loop {
         settle(cx, graphs, callers, s, unknown, &unusual);
@@ -652,7 +673,7 @@ fn settle(
     graphs: &[Graph],
     callers: &[Vec<usize>],
     s: &mut [Summary],
-    unknown: RegSet,
+    unknown: Unknown,
     unusual: &[RegSet],
 ) {
     let program = cx.program;
@@ -666,7 +687,8 @@ fn settle(
         let g = &graphs[f];
         let live = cx.liveness(g, s, unknown, s[f]);
         let mut requeue = Vec::new();
-        let live_in = live.live_in.first().copied().unwrap_or_default() - direction;
+        let at_entry = |sets: &[RegSet]| sets.first().copied().unwrap_or_default();
+        let live_in = at_entry(&live.live_in) - direction - (NO_ARGUMENTS - at_entry(&live.strong_in));
         if live_in != s[f].live_in {
             s[f].live_in = live_in;
             requeue.extend(callers[f].iter().copied());

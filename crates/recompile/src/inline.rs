@@ -193,7 +193,7 @@ fn expand(program: &Program, analysis: &Analysis, sizes: &[Option<usize>], f: us
     let own = Summary { kept: changed & (RegSet::DATA - old.mods), ..old };
     // Callers hand over what the function as such reads, and its frame must be known where the others' are put on top.
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
-    let live = cx.liveness(&graph, &analysis.summaries, analysis.unknown_live_in, own);
+    let live = cx.liveness(&graph, &analysis.summaries, analysis.unknown, own);
     if !((*live.live_in.first()?) - own.live_in - RegSet::FLAGS).is_empty() {
         return None;
     }

@@ -1,6 +1,8 @@
 //! Register sets, and what one instruction reads and writes.
 
-use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits};
+use iced_x86::{
+    Code, EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits,
+};
 use std::ops::{BitAnd, BitOr, BitOrAssign, Not, Sub};
 
 /// A set of general registers (bits 0..16), SSE registers (16..32) and flags (32..39). rsp is tracked apart and never a member.
@@ -192,6 +194,11 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     }
     if i.code() == Code::Syscall {
         // A terminator, which says itself what it reads and writes.
+        return e;
+    }
+    if !matches!(i.encoding(), EncodingKind::Legacy | EncodingKind::D3NOW) {
+        // None of these has a translation: it traps.
+        e.defs = RegSet::EVERYTHING;
         return e;
     }
     let independent = ignores_register(i);

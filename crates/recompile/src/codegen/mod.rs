@@ -224,7 +224,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     let graph = inlined.map_or(&m.analysis.graphs[f], |x| &x.graph);
     let own = inlined.map_or(m.analysis.summaries[f], |x| x.own);
     let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
-    let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown_live_in, own);
+    let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown, own);
     let frames = frame(&cx, graph, &m.analysis.summaries);
     let n = graph.addrs.len();
     let mut g = Gen {
@@ -456,7 +456,7 @@ impl<'a> Gen<'a> {
         }
         match self.cx.callee(term) {
             Some(Callee::Direct(t)) => self.m.analysis.summaries[t].live_in,
-            Some(Callee::Unknown) => self.m.analysis.unknown_live_in,
+            Some(Callee::Unknown) => self.m.analysis.unknown.called,
             None => RegSet::EMPTY,
         }
     }
@@ -513,7 +513,7 @@ impl<'a> Gen<'a> {
                 s
             }
             Term::JumpIndirect(None) => {
-                let want = self.m.analysis.unknown_live_in | self.own.ret_live | self.own.kept;
+                let want = self.m.analysis.unknown.jumped | self.own.ret_live | self.own.kept;
                 (group(dirty & want, want), RegSet::PARAMS)
             }
             Term::JumpPredicted(t) => {
@@ -1126,7 +1126,7 @@ impl<'a> Gen<'a> {
                 let want = if self.cx.snippet {
                     RegSet::EVERYTHING
                 } else {
-                    self.m.analysis.unknown_live_in | self.own.ret_live | self.own.kept | RegSet::PARAMS
+                    self.m.analysis.unknown.jumped | self.own.ret_live | self.own.kept | RegSet::PARAMS
                 };
                 self.leave_indirect(want);
                 Exit::Never
