@@ -4,17 +4,23 @@
 //! and stack are at every instruction what they would be, and whatever unwinds in the middle goes on in the small function's own resumed form. What is
 //! saved is the call: host frames, copies between locals and globals, the comparison of what came back.
 //!
+//! Of a larger function, what decides early that there is little to do may be put into callers too: the blocks from its entry to a return without
+//! calls. Where they lead elsewhere, they must not have changed anything but registers, and the function is called after all.
+//!
 //! A block of an inlined function needs an address of its own in the caller's graph: these lie above [`VIRTUAL`], where no code lies.
 
 use crate::analysis::{Analysis, Context, Graph, Summary, build_graph, frame};
 use crate::discover::{Block, Program, Term};
-use crate::regs::RegSet;
-use std::collections::{BTreeMap, HashMap};
+use crate::regs::{Effect, RegSet, number};
+use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Addresses from here on stand for blocks of inlined functions. Files with code up here are left alone.
 const VIRTUAL: u32 = 0xe000_0000;
 /// Instructions of a function that is put into its callers.
 const SMALL: usize = 24;
+/// Instructions of the beginning of a larger function.
+const BEGINNING: usize = 16;
 /// Instructions that one function takes in.
 const BUDGET: usize = 400;
 /// Inlined functions in one another.
@@ -34,12 +40,23 @@ pub fn inline(program: &Program, analysis: &Analysis) -> Vec<Option<Inlined>> {
     if program.blocks.keys().next_back().is_some_and(|&a| a >= VIRTUAL - 16) {
         return (0..n).map(|_| None).collect();
     }
-    let sizes: Vec<Option<usize>> = (0..n).map(|f| size_if_small(program, analysis, f)).collect();
-    (0..n).map(|f| expand(program, analysis, &sizes, f)).collect()
+    let parts: Vec<Option<Part>> =
+        (0..n).map(|f| whole(program, analysis, f).or_else(|| beginning(program, analysis, f))).collect();
+    (0..n).map(|f| expand(program, analysis, &parts, f)).collect()
 }
 
-/// Instructions of function `f`, if it can be put into others.
-fn size_if_small(program: &Program, analysis: &Analysis, f: usize) -> Option<usize> {
+/// What of a function is put into its callers.
+struct Part {
+    /// Number of instructions.
+    size: usize,
+    /// Its blocks.
+    blocks: BTreeSet<u32>,
+    /// Blocks that lead out of the part, to where the function must be called: the registers that are on the stack then, the last pushed last.
+    leads_out: BTreeMap<u32, Vec<Register>>,
+}
+
+/// Function `f`, if it is small and can be put into others.
+fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
     let graph = analysis.graphs.get(f)?;
     if !graph.labels.is_empty() {
         return None;
@@ -85,13 +102,136 @@ fn size_if_small(program: &Program, analysis: &Analysis, f: usize) -> Option<usi
             return None;
         }
     }
-    Some(size)
+    Some(Part { size, blocks: graph.addrs.iter().copied().collect(), leads_out: BTreeMap::new() })
+}
+
+/// What a block of a beginning has done when it is over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Done {
+    /// Registers pushed, if nothing else was written to memory and rsp was not changed otherwise.
+    pushed: Option<Vec<Register>>,
+    defs: RegSet,
+}
+
+impl Done {
+    fn step(&mut self, i: &Instruction, e: &Effect) {
+        self.defs |= e.defs;
+        let Some(pushed) = &mut self.pushed else { return };
+        if i.code() == Code::Push_r64 && number(i.op0_register()).is_some_and(|r| RegSet::PRESERVED.has(r)) {
+            // The value at entry, or what a bail-out puts back is another.
+            if number(i.op0_register()).is_some_and(|r| self.defs.has(r)) {
+                self.pushed = None;
+            } else {
+                pushed.push(i.op0_register());
+            }
+            return;
+        }
+        let reads_only = i.op0_kind() != OpKind::Memory
+            || matches!(i.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Bt | Mnemonic::Nop);
+        let jumps = i.flow_control() != FlowControl::Next;
+        let x87 = i.cpuid_features().iter().any(|f| matches!(f, CpuidFeature::FPU | CpuidFeature::MMX));
+        if e.rsp_write || !(reads_only || jumps) || i.is_string_instruction() || x87 {
+            self.pushed = None;
+        }
+    }
+}
+
+/// The beginning of function `f`, if it may return early.
+fn beginning(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
+    let graph = analysis.graphs.get(f)?;
+    let live_in = analysis.summaries.get(f)?.live_in;
+    if !graph.labels.is_empty() || !(live_in & RegSet::FLAGS).is_empty() {
+        return None;
+    }
+    let blocks: Vec<&Block> = graph.addrs.iter().map(|a| program.blocks.get(a)).collect::<Option<_>>()?;
+    let returns = |b: &Block| matches!(b.term, Term::Ret) && b.insns.last().is_some_and(|i| i.op_count() == 0);
+    let passes = |b: &Block| match &b.term {
+        Term::Jump(t) => graph.index.contains_key(t),
+        Term::Cond { taken, fall } => graph.index.contains_key(taken) && graph.index.contains_key(fall),
+        _ => false,
+    };
+    // Instructions to the nearest return, without calls.
+    let mut way: Vec<Option<usize>> = vec![None; blocks.len()];
+    loop {
+        let mut changed = false;
+        for (b, block) in blocks.iter().enumerate() {
+            let behind = match block {
+                x if returns(x) => Some(0),
+                x if passes(x) => graph.succs.get(b)?.iter().filter_map(|&t| way[t]).min(),
+                _ => None,
+            };
+            let here = behind.map(|n| n + block.insns.len());
+            if here.is_some() && way[b].is_none_or(|w| here < Some(w)) {
+                way[b] = here;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    let mut inside: Vec<bool> = way.iter().map(|w| w.is_some_and(|n| n <= BEGINNING)).collect();
+    loop {
+        if !*inside.first()? {
+            return None;
+        }
+        // What has happened at the end of each block that the entry reaches.
+        let mut at: Vec<Option<Done>> = vec![None; blocks.len()];
+        at[0] = Some(Done { pushed: Some(Vec::new()), defs: RegSet::EMPTY });
+        let mut leads_out = BTreeMap::new();
+        let mut wrong = None;
+        let mut work = vec![0];
+        let mut reached = BTreeSet::new();
+        while let Some(b) = work.pop() {
+            reached.insert(b);
+            let mut done = at[b].clone()?;
+            for (i, e) in blocks[b].insns.iter().zip(&graph.effects[b]) {
+                done.step(i, e);
+            }
+            for &t in &graph.succs[b] {
+                if !inside[t] {
+                    let restored = done.pushed.iter().flatten().filter_map(|&r| number(r)).collect::<Vec<_>>();
+                    let lost = (done.defs & live_in & RegSet::DATA) - RegSet::of(&restored);
+                    match &done.pushed {
+                        Some(pushed) if lost.is_empty() => {
+                            leads_out.insert(graph.addrs[b], pushed.clone());
+                        }
+                        _ => wrong = Some(b),
+                    }
+                    continue;
+                }
+                match &mut at[t] {
+                    None => {
+                        at[t] = Some(done.clone());
+                        work.push(t);
+                    }
+                    Some(old) if *old == done => {}
+                    Some(old) => {
+                        let pushed = if old.pushed == done.pushed { old.pushed.clone() } else { None };
+                        let both = Done { pushed, defs: old.defs | done.defs };
+                        if both != *old {
+                            *old = both;
+                            work.push(t);
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(b) = wrong {
+            inside[b] = false;
+            continue;
+        }
+        let size = reached.iter().map(|&b| blocks[b].insns.len()).sum();
+        let useful = reached.iter().any(|&b| returns(blocks[b])) && size <= BEGINNING;
+        let blocks = reached.iter().map(|&b| graph.addrs[b]).collect();
+        return (useful && !leads_out.is_empty()).then_some(Part { size, blocks, leads_out });
+    }
 }
 
 struct Expansion<'a> {
     program: &'a Program,
     analysis: &'a Analysis,
-    sizes: &'a [Option<usize>],
+    parts: &'a [Option<Part>],
     /// Functions whose blocks are being copied, the outermost first.
     open: Vec<usize>,
     addrs: Vec<u32>,
@@ -112,7 +252,7 @@ impl Expansion<'_> {
     /// The function that a call of `target` in block `b` of function `f` is to be replaced by.
     fn choose(&mut self, f: usize, b: usize, target: u32, ret: u32) -> Option<usize> {
         let t = self.program.function_at(target)?;
-        let size = (*self.sizes.get(t)?)?;
+        let size = self.parts.get(t)?.as_ref()?.size;
         let graph = self.analysis.graphs.get(f)?;
         let comes_back = graph.index.get(&ret).is_some_and(|r| graph.succs[b].contains(r));
         if !comes_back || size > self.budget || self.open.len() > DEPTH || self.open.contains(&t) {
@@ -122,15 +262,44 @@ impl Expansion<'_> {
         Some(t)
     }
 
-    /// Copies function `t`, which goes on at `ret` when it returns. Its entry in the graph.
+    /// A block that undoes `pushed` and goes to the function of `graph`, which returns to `ret`.
+    fn bail_out(&mut self, graph: &Graph, pushed: &[Register], ret: u32) -> Option<u32> {
+        let entry = *graph.addrs.first()?;
+        let pops = pushed.iter().rev().map(|&r| Instruction::with1(Code::Pop_r64, r));
+        let jump = Instruction::with_branch(Code::Jmp_rel32_64, u64::from(entry));
+        let mut insns: Vec<Instruction> = pops.chain([jump]).collect::<Result<_, _>>().ok()?;
+        for i in &mut insns {
+            i.set_ip(u64::from(entry));
+        }
+        let here = self.stand_in(entry);
+        self.addrs.push(here);
+        self.blocks.insert(here, Block { insns, term: Term::Chain { target: entry, ret }, ends: false });
+        Some(here)
+    }
+
+    /// Copies function `t`, or what of it is put into callers, which goes on at `ret` when it returns. Its entry in the graph.
     fn copy(&mut self, t: usize, ret: u32) -> Option<u32> {
         let (program, analysis) = (self.program, self.analysis);
         let graph = analysis.graphs.get(t)?;
+        let part = self.parts.get(t)?.as_ref()?;
         self.checks_depth |= analysis.checks_depth.get(t).copied().unwrap_or(true);
         self.open.push(t);
-        let own: HashMap<u32, u32> = graph.addrs.iter().map(|&a| (a, self.stand_in(a))).collect();
-        for (b, a) in graph.addrs.iter().enumerate() {
+        let own: HashMap<u32, u32> = part.blocks.iter().map(|&a| (a, self.stand_in(a))).collect();
+        for (b, a) in graph.addrs.iter().enumerate().filter(|(_, a)| part.blocks.contains(a)) {
             let mut block = program.blocks.get(a)?.clone();
+            if let Some(pushed) = part.leads_out.get(a) {
+                let out = self.bail_out(graph, pushed, ret)?;
+                let to = |t: u32| own.get(&t).copied().unwrap_or(out);
+                block.term = match block.term {
+                    Term::Jump(t) => Term::Jump(to(t)),
+                    Term::Cond { taken, fall } => Term::Cond { taken: to(taken), fall: to(fall) },
+                    _ => return None,
+                };
+                let here = *own.get(a)?;
+                self.addrs.push(here);
+                self.blocks.insert(here, block);
+                continue;
+            }
             block.term = match block.term {
                 Term::Jump(to) => match own.get(&to) {
                     Some(&to) => Term::Jump(to),
@@ -161,12 +330,12 @@ impl Expansion<'_> {
 }
 
 /// Function `f` with small functions in it, if it calls any.
-fn expand(program: &Program, analysis: &Analysis, sizes: &[Option<usize>], f: usize) -> Option<Inlined> {
+fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usize) -> Option<Inlined> {
     let graph = analysis.graphs.get(f)?;
     let mut x = Expansion {
         program,
         analysis,
-        sizes,
+        parts,
         open: vec![f],
         addrs: graph.addrs.clone(),
         blocks: BTreeMap::new(),

@@ -191,6 +191,7 @@ struct Gen<'a> {
     end_flags: HashMap<NodeId, [Fl; 6]>,
 
     /// State while a block is emitted.
+    block_now: usize,
     state: Option<FrameState>,
     dirty: DirtyState,
     /// What is needed after the instruction being emitted, and before it.
@@ -264,6 +265,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         lazies: Vec::new(),
         fl: [Fl::Local; 6],
         end_flags: HashMap::new(),
+        block_now: 0,
         state: None,
         dirty: DirtyState::default(),
         need_after: RegSet::EMPTY,
@@ -1474,6 +1476,7 @@ impl<'a> Gen<'a> {
             Some(f) => *f,
             None => [Fl::Local; 6],
         };
+        self.block_now = b;
         self.state = self.frames.at[b].clone();
         self.dirty = self.dirty_in[b];
         if header {

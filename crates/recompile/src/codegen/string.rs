@@ -5,9 +5,12 @@ use super::flags::{Fl, Kind, Lazy};
 use super::index::Helper;
 use super::mem::ty;
 use crate::regs::*;
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 use megalith_abi::Global;
 use wasm_encoder::{BlockType, ValType};
+
+/// Repeated instructions that are known to run as often at most are written out.
+const UNROLLED: u32 = 16;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Op {
@@ -75,22 +78,34 @@ impl Gen<'_> {
                 .i64_eqz()
                 .i32_and()
                 .if_(BlockType::Empty);
-            self.s().local_get(rdi).i32_wrap_i64();
-            let f = if op == Op::Movs {
-                self.s().local_get(rsi).i32_wrap_i64();
-                self.m.helper_index(Helper::CopyUp)
-            } else {
-                let rax = self.reg_local(RAX);
-                self.s().local_get(rax);
-                self.m.helper_index(Helper::FillUp)
-            };
-            self.s().local_get(rcx).i32_wrap_i64().i32_const(size as i32).call(f);
-            for (r, moves) in [(rsi, op == Op::Movs), (rdi, true)] {
-                if moves {
-                    self.s().local_get(r).local_get(rcx).i64_const(i64::from(size)).i64_mul().i64_add().local_set(r);
+            if let Some(n) = self.constant_count(i).filter(|&n| n <= UNROLLED) {
+                for k in 0..n {
+                    let offset = (k * size) as i32;
+                    self.s().local_get(rdi).i32_wrap_i64();
+                    self.s().i32_const(offset).i32_add();
+                    if op == Op::Movs {
+                        self.s().local_get(rsi).i32_wrap_i64().i32_const(offset).i32_add();
+                        self.load(size, 0);
+                    } else {
+                        self.push_acc(size);
+                    }
+                    self.store(size, 0);
                 }
+                self.finish_upwards(op, size, rsi, rdi, rcx);
+            } else {
+                self.s().local_get(rdi).i32_wrap_i64();
+                let f = if op == Op::Movs {
+                    self.s().local_get(rsi).i32_wrap_i64();
+                    self.m.helper_index(Helper::CopyUp)
+                } else {
+                    let rax = self.reg_local(RAX);
+                    self.s().local_get(rax);
+                    self.m.helper_index(Helper::FillUp)
+                };
+                self.s().local_get(rcx).i32_wrap_i64().i32_const(size as i32).call(f);
+                self.finish_upwards(op, size, rsi, rdi, rcx);
             }
-            self.s().i64_const(0).local_set(rcx).end();
+            self.s().end();
         }
         if repeated {
             self.s().block(BlockType::Empty).loop_(BlockType::Empty).local_get(rcx);
@@ -188,6 +203,32 @@ impl Gen<'_> {
             }
         }
         true
+    }
+
+    /// After a repeated instruction that went upwards: moves its pointers behind what it did, and clears the count.
+    fn finish_upwards(&mut self, op: Op, size: u32, rsi: u32, rdi: u32, rcx: u32) {
+        for (r, moves) in [(rsi, op == Op::Movs), (rdi, true)] {
+            if moves {
+                self.s().local_get(r).local_get(rcx).i64_const(i64::from(size)).i64_mul().i64_add().local_set(r);
+            }
+        }
+        self.s().i64_const(0).local_set(rcx);
+    }
+
+    /// The value of rcx before `i`, where the block sets it to a constant.
+    fn constant_count(&self, i: &Instruction) -> Option<u32> {
+        let (insns, effects) = (&self.block(self.block_now)?.insns, &self.graph.effects[self.block_now]);
+        let at = insns.iter().position(|x| x.ip() == i.ip())?;
+        let (k, set) = (0..at).rev().map(|k| (k, &insns[k])).find(|(k, _)| effects[*k].defs.has(RCX))?;
+        match set.code() {
+            Code::Mov_r32_imm32 => Some(set.immediate32()),
+            // The short way to write it.
+            Code::Pop_r64 => {
+                let push = insns.get(k.checked_sub(1)?)?;
+                (push.code() == Code::Pushq_imm8).then(|| u32::try_from(push.immediate8to64()).ok()).flatten()
+            }
+            _ => None,
+        }
     }
 
     fn push_acc(&mut self, size: u32) {
