@@ -1,7 +1,7 @@
 //! Recompiles x86-64 ELF files to WebAssembly objects ahead of time.
 //!
 //! The way of one file: [`elf`] reads headers, segments and hints; [`discover`] finds instructions, basic blocks and functions;
-//! [`analysis`] computes what registers live where, which functions preserve what, and how the stack pointer moves;
+//! [`analysis`] computes what registers live where, which functions preserve what, and how the stack pointer moves; [`inline`] puts small functions into their callers;
 //! [`structure`] turns each control flow graph into wasm's structured control flow; [`codegen`] emits the functions and
 //! [`object`] the module. What an object looks like is the contract in `megalith-abi` and ARCHITECTURE.md.
 //!
@@ -22,7 +22,7 @@ mod structure;
 use megalith_abi::FileMeta;
 
 /// Changes whenever the generated code may: part of every cache key.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One recompiled file: the wasm object and, decoded, the metadata that it also carries.
 #[derive(Clone, Debug)]

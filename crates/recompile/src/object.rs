@@ -119,6 +119,17 @@ fn metadata(image: &Image, program: &Program, codes: &Bodies) -> FileMeta {
     }
 }
 
+/// Name for backtraces: the symbol, where the function stands in the file, and whether this is the body that resumes it.
+fn function_name(image: &Image, entry: u32, resumed: bool) -> String {
+    let symbol = image.symbols.get(&entry).cloned().unwrap_or_else(|| format!("sub_{entry:x}"));
+    let offset = image.segments.iter().find_map(|s| {
+        let into = u64::from(entry).checked_sub(s.vaddr).filter(|into| *into < s.file_size)?;
+        s.file_offset.checked_add(into)
+    });
+    let place = offset.map_or_else(String::new, |o| format!("@{o:#x}"));
+    format!("{symbol}{place}{}", if resumed { ".resumed" } else { "" })
+}
+
 /// The code lines of the text, whole pages.
 fn code_lines(image: &Image, program: &Program) -> Vec<u8> {
     let pages = image.text.len().div_ceil(PAGE_SIZE as usize);
@@ -197,10 +208,7 @@ fn encode(image: &Image, program: &Program, codes: &Bodies, meta: &FileMeta) -> 
         f.raw(c.body.iter().copied());
         code.function(&f);
         let entry = program.functions.get(function).map_or(0, |f| f.entry);
-        let mut name = image.symbols.get(&entry).cloned().unwrap_or_else(|| format!("sub_{entry:x}"));
-        if k >= codes.called.len() {
-            name.push_str(".resumed");
-        }
+        let name = function_name(image, entry, k >= codes.called.len());
         names.append(first + k as u32, &name);
     }
     for (k, h) in helpers.iter().enumerate() {
