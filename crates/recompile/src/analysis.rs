@@ -383,7 +383,7 @@ impl Context<'_> {
             // Another variant of the same function may read any argument.
             Term::JumpPredicted(_) => t.weak |= ARGUMENTS | own.kept,
             Term::Ret => t.uses = if self.snippet { self.everything() } else { own.ret_live | own.kept },
-            Term::Enter { .. } | Term::Return { .. } => {}
+            Term::Enter { .. } | Term::Return { .. } | Term::Check { .. } => {}
             Term::Call { .. } | Term::Chain { .. } => {
                 t.defs.insert(RAX);
                 match graph.calls[b].and_then(|f| summaries.get(f).map(|s| (f, s))) {

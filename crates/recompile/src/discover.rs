@@ -32,6 +32,8 @@ pub enum Term {
     Return { ret: u32 },
     /// The last instruction jumps from a function that was put into its caller to function `target`, which returns to `ret`.
     Chain { target: u32, ret: u32 },
+    /// The last instruction is an indirect jump of a function that was put into its caller; `likely` follows if it goes to `expect`.
+    Check { expect: u32, likely: u32, other: u32 },
     /// The last instruction is `syscall`.
     Syscall { next: u32 },
     /// The last instruction always traps, or has no translation.
@@ -75,6 +77,7 @@ impl Block {
                 vec![*ret]
             }
             Term::Enter { callee, .. } => vec![*callee],
+            Term::Check { likely, other, .. } => vec![*likely, *other],
             Term::Syscall { next } => vec![*next],
             Term::JumpIndirect(Some(t)) => {
                 let set: BTreeSet<u32> = t.targets.iter().copied().collect();

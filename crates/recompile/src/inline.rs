@@ -81,6 +81,7 @@ fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
             }
             Term::Cond { taken, fall } if inside(taken) && inside(fall) => {}
             Term::Ret if block.insns.last().is_some_and(|i| i.op_count() == 0) => returns = true,
+            Term::JumpPredicted(t) if program.function_at(*t).is_some() => returns = true,
             Term::Call { .. } | Term::CallIndirect { .. } | Term::Trap => {}
             _ => return None,
         }
@@ -96,8 +97,8 @@ fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
         for (i, e) in block.insns.iter().zip(graph.effects.get(b)?) {
             state.step(i, e);
         }
-        let leaves =
-            matches!(block.term, Term::Ret) || matches!(block.term, Term::Jump(t) if !graph.index.contains_key(&t));
+        let leaves = matches!(block.term, Term::Ret | Term::JumpPredicted(_))
+            || matches!(block.term, Term::Jump(t) if !graph.index.contains_key(&t));
         if leaves && state.rsp != Some(0) {
             return None;
         }
@@ -262,9 +263,8 @@ impl Expansion<'_> {
         Some(t)
     }
 
-    /// A block that undoes `pushed` and goes to the function of `graph`, which returns to `ret`.
-    fn bail_out(&mut self, graph: &Graph, pushed: &[Register], ret: u32) -> Option<u32> {
-        let entry = *graph.addrs.first()?;
+    /// A block that undoes `pushed` and goes to the function at `entry`, which returns to `ret`.
+    fn bail_out(&mut self, entry: u32, pushed: &[Register], ret: u32) -> Option<u32> {
         let pops = pushed.iter().rev().map(|&r| Instruction::with1(Code::Pop_r64, r));
         let jump = Instruction::with_branch(Code::Jmp_rel32_64, u64::from(entry));
         let mut insns: Vec<Instruction> = pops.chain([jump]).collect::<Result<_, _>>().ok()?;
@@ -288,7 +288,7 @@ impl Expansion<'_> {
         for (b, a) in graph.addrs.iter().enumerate().filter(|(_, a)| part.blocks.contains(a)) {
             let mut block = program.blocks.get(a)?.clone();
             if let Some(pushed) = part.leads_out.get(a) {
-                let out = self.bail_out(graph, pushed, ret)?;
+                let out = self.bail_out(*graph.addrs.first()?, pushed, ret)?;
                 let to = |t: u32| own.get(&t).copied().unwrap_or(out);
                 block.term = match block.term {
                     Term::Jump(t) => Term::Jump(to(t)),
@@ -307,6 +307,11 @@ impl Expansion<'_> {
                 },
                 Term::Cond { taken, fall } => Term::Cond { taken: *own.get(&taken)?, fall: *own.get(&fall)? },
                 Term::Ret => Term::Return { ret },
+                Term::JumpPredicted(expect) => {
+                    let likely = self.bail_out(expect, &[], ret)?;
+                    let other = self.bail_out(*graph.addrs.first()?, &[], ret)?;
+                    Term::Check { expect, likely, other }
+                }
                 Term::Call { target, ret: site } => {
                     let site_here = own.get(&site).copied().unwrap_or_else(|| self.stand_in(site));
                     match self.choose(t, b, target, site) {

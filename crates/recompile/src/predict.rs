@@ -3,6 +3,7 @@
 //! The static C library calls its string functions through slots that resolvers fill in at start, from what cpuid says. The prediction assumes that no optional
 //! processor feature is there. It is only ever a guess that generated code checks: a wrong one costs time, nothing else.
 
+use crate::codegen::is_high_byte;
 use crate::discover::decode;
 use crate::elf::Image;
 use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
@@ -50,10 +51,11 @@ impl Machine<'_> {
         Some(match i.op_kind(k) {
             OpKind::Register => {
                 let r = i.op_register(k);
-                if !r.is_gpr() || matches!(r, Register::AH | Register::BH | Register::CH | Register::DH) {
+                if !r.is_gpr() {
                     return None;
                 }
-                self.regs[r.full_register().number()] & mask(r.size() as u32)
+                let low = if is_high_byte(r) { 8 } else { 0 };
+                self.regs[r.full_register().number()] >> low & mask(r.size() as u32)
             }
             OpKind::Memory => {
                 let size = i.memory_size().size();
@@ -94,6 +96,7 @@ impl Machine<'_> {
         *slot = match r.size() {
             8 => v,
             4 => v & 0xffff_ffff,
+            _ if is_high_byte(r) => *slot & !0xff00 | (v & 0xff) << 8,
             s => *slot & !mask(s as u32) | v & mask(s as u32),
         };
         Some(())

@@ -20,6 +20,7 @@ use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, components, st
 use flags::{Fl, Lazy};
 use iced_x86::{Instruction, OpKind};
 use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
+pub use mem::is_high_byte;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
@@ -488,7 +489,7 @@ impl<'a> Gen<'a> {
                 let want = if self.cx.snippet { all } else { self.own.ret_live | self.own.kept };
                 (group(dirty & (want - RegSet::one(RAX)), want), want & RegSet::one(RAX))
             }
-            Term::Enter { .. } | Term::Return { .. } => Default::default(),
+            Term::Enter { .. } | Term::Return { .. } | Term::Check { .. } => Default::default(),
             Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. } => {
                 let reads = self.callee_reads(&block.term);
                 let spent = self.cx.callee(&block.term).map(|c| self.cx.spent(c, &self.m.analysis.summaries));
@@ -1105,6 +1106,15 @@ impl<'a> Gen<'a> {
                 self.push_return_address(*ret);
                 self.settle_flags(st, id, b);
                 Exit::Goto(target(self, *callee))
+            }
+            Term::Check { expect, likely, other } => {
+                self.settle_flags(st, id, b);
+                if let Some(i) = block.insns.last() {
+                    self.push_operand_pc(i);
+                }
+                self.push_pc32(*expect);
+                self.s().i32_eq();
+                Exit::Branch { then: target(self, *likely), otherwise: target(self, *other) }
             }
             Term::Return { ret } => {
                 self.emit_return(*ret);
