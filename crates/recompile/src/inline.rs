@@ -9,10 +9,12 @@
 //!
 //! A block of an inlined function needs an address of its own in the caller's graph: these lie above [`VIRTUAL`], where no code lies.
 
-use crate::analysis::{Analysis, Context, Graph, Summary, build_graph, frame};
+use crate::analysis::{Analysis, Context, FrameState, Graph, Summary, build_graph, frame};
 use crate::discover::{Block, Program, Term};
 use crate::regs::{Effect, RegSet, number};
+use crate::structure::loop_depths;
 use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpKind, Register};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Addresses from here on stand for blocks of inlined functions. Files with code up here are left alone.
@@ -93,17 +95,23 @@ fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
     let frames = frame(&cx, graph, &analysis.summaries);
     for (b, &a) in graph.addrs.iter().enumerate() {
         let block = program.blocks.get(&a)?;
-        let mut state = frames.at.get(b)?.clone()?;
-        for (i, e) in block.insns.iter().zip(graph.effects.get(b)?) {
-            state.step(i, e);
-        }
+        let rsp = rsp_at_end(block, graph.effects.get(b)?, Some(frames.at.get(b)?.as_ref()?));
         let leaves = matches!(block.term, Term::Ret | Term::JumpPredicted(_))
             || matches!(block.term, Term::Jump(t) if !graph.index.contains_key(&t));
-        if leaves && state.rsp != Some(0) {
+        if leaves && rsp != Some(0) {
             return None;
         }
     }
     Some(Part { size, blocks: graph.addrs.iter().copied().collect(), leads_out: BTreeMap::new() })
+}
+
+/// rsp's offset from its value at the function's entry when the instructions of a block have run, if it is known.
+fn rsp_at_end(block: &Block, effects: &[Effect], start: Option<&FrameState>) -> Option<i32> {
+    let mut state = start?.clone();
+    for (i, e) in block.insns.iter().zip(effects) {
+        state.step(i, e);
+    }
+    state.rsp
 }
 
 /// What a block of a beginning has done when it is over.
@@ -348,13 +356,27 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
         budget: BUDGET,
         checks_depth: *analysis.checks_depth.get(f)?,
     };
+    // Calls in inner loops come first, and of these the smallest functions, until the budget is spent.
+    let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
+    let frames = frame(&cx, graph, &analysis.summaries);
+    let depths = loop_depths(&graph.succs, &graph.preds);
+    let mut calls = Vec::new();
     for (b, a) in graph.addrs.iter().enumerate() {
         let block = program.blocks.get(a)?;
         if let Term::Call { target, ret } = block.term
-            && let Some(t) = x.choose(f, b, target, ret)
+            && rsp_at_end(block, graph.effects.get(b)?, frames.at.get(b)?.as_ref()).is_some()
+            && let Some(part) = program.function_at(target).and_then(|t| parts.get(t)).and_then(Option::as_ref)
         {
+            calls.push((Reverse(*depths.get(b)?), part.size, b, target, ret));
+        }
+    }
+    calls.sort_unstable();
+    for (_, _, b, target, ret) in calls {
+        if let Some(t) = x.choose(f, b, target, ret) {
             let callee = x.copy(t, ret)?;
-            x.blocks.insert(*a, Block { term: Term::Enter { callee, ret }, ..block.clone() });
+            let a = *graph.addrs.get(b)?;
+            let block = program.blocks.get(&a)?.clone();
+            x.blocks.insert(a, Block { term: Term::Enter { callee, ret }, ..block });
         }
     }
     if x.blocks.is_empty() {
@@ -366,24 +388,19 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
     let changed = graph.effects.iter().flatten().fold(RegSet::EMPTY, |s, e| s | e.defs);
     let own = Summary { kept: changed & (RegSet::DATA - old.mods), ..old };
     // Callers hand over what the function as such reads, and its frame must be known where the others' are put on top.
-    let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
     let live = cx.liveness(&graph, &analysis.summaries, analysis.unknown, own);
-    if !((*live.live_in.first()?) - own.live_in - RegSet::FLAGS).is_empty() {
+    if !((*live.strong_in.first()?) - own.live_in - RegSet::FLAGS).is_empty() {
         return None;
     }
     let frames = frame(&cx, &graph, &analysis.summaries);
     for (b, &a) in graph.addrs.iter().enumerate() {
         let block = graph.block(program, a)?;
-        let Some(mut state) = frames.at.get(b)?.clone() else { continue };
-        for (i, e) in block.insns.iter().zip(graph.effects.get(b)?) {
-            state.step(i, e);
-        }
+        let Some(state) = frames.at.get(b)?.as_ref() else { continue };
+        let rsp = rsp_at_end(block, graph.effects.get(b)?, Some(state));
         let behind = |ret: u32| frames.at.get(*graph.index.get(&ret)?)?.as_ref()?.rsp;
         let fits = match block.term {
-            Term::Enter { ret, .. } => state.rsp.is_some() && behind(ret) == state.rsp,
-            Term::Return { ret } | Term::Chain { ret, .. } => {
-                state.rsp.is_some() && behind(ret) == state.rsp.map(|c| c + 8)
-            }
+            Term::Enter { ret, .. } => rsp.is_some() && behind(ret) == rsp,
+            Term::Return { ret } | Term::Chain { ret, .. } => rsp.is_some() && behind(ret) == rsp.map(|c| c + 8),
             _ => true,
         };
         if !fits {

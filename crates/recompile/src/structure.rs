@@ -118,6 +118,26 @@ pub trait Emit {
     fn code(&mut self) -> &mut Vec<u8>;
 }
 
+/// How many loops of a graph each node lies in.
+pub fn loop_depths(succs: &[Vec<NodeId>], preds: &[Vec<NodeId>]) -> Vec<u32> {
+    let mut depths = vec![0; succs.len()];
+    let mut work: Vec<BTreeSet<NodeId>> = vec![(0..succs.len()).collect()];
+    while let Some(set) = work.pop() {
+        for c in components(succs, &set) {
+            if c.len() == 1 && !c.first().is_some_and(|&n| succs[n].contains(&n)) {
+                continue;
+            }
+            let mut inside: BTreeSet<NodeId> = c.iter().copied().collect();
+            c.iter().for_each(|&n| depths[n] += 1);
+            // What is left without the head are the loops inside.
+            let head = c.iter().copied().filter(|&n| n == 0 || preds[n].iter().any(|p| !inside.contains(p))).min();
+            inside.remove(&head.unwrap_or(c[0]));
+            work.push(inside);
+        }
+    }
+    depths
+}
+
 /// Strongly connected components of the subgraph induced by `members` (Tarjan, iterative).
 pub fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<NodeId>> {
     let mut index: HashMap<NodeId, (usize, usize)> = HashMap::new();

@@ -18,7 +18,7 @@ use crate::inline::Inlined;
 use crate::regs::*;
 use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, components, structure};
 use flags::{Fl, Lazy};
-use iced_x86::{Instruction, OpKind};
+use iced_x86::{Instruction, Mnemonic, OpKind};
 use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
 pub use mem::is_high_byte;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -1244,14 +1244,23 @@ impl<'a> Gen<'a> {
             Some(l) => l,
             None => number(table.index).map_or(1, |r| self.reg_local(r)),
         };
-        self.s()
-            .local_get(index)
-            .i64_const(0xffff_ffff)
-            .local_get(index)
-            .i64_const(0xffff_ffff)
-            .i64_lt_u()
-            .select()
-            .i32_wrap_i64();
+        // An index above 32 bits must not become a small one.
+        let at_load = block.insns.iter().position(|i| i.ip() as u32 == table.load).unwrap_or(0);
+        let set = (0..at_load).rev().find(|&k| {
+            number(table.index).is_some_and(|r| self.graph.effects[b].get(k).is_some_and(|e| e.defs.has(r)))
+        });
+        let narrow = set.and_then(|k| block.insns.get(k)).is_some_and(|i| {
+            // A bit scan of 0 leaves its whole destination as it was.
+            i.op0_kind() == OpKind::Register
+                && i.op0_register().is_gpr32()
+                && !matches!(i.mnemonic(), Mnemonic::Bsf | Mnemonic::Bsr)
+                && number(i.op0_register()) == number(table.index)
+        });
+        self.s().local_get(index);
+        if !narrow {
+            self.s().i64_const(0xffff_ffff).local_get(index).i64_const(0xffff_ffff).i64_lt_u().select();
+        }
+        self.s().i32_wrap_i64();
         Exit::Switch { targets, default }
     }
 
