@@ -8,7 +8,7 @@ use crate::inline::inline;
 use crate::{Error, Object};
 use megalith_abi::*;
 use rayon::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use wasm_encoder::{
     BlockType, CodeSection, CustomSection, DataCountSection, DataSection, EntityType, ExportKind, ExportSection,
     Function, FunctionSection, GlobalType as WasmGlobal, ImportSection, InstructionSink, MemArg, MemoryType, NameMap,
@@ -52,14 +52,18 @@ impl Bodies {
 pub fn build(image: &Image, program: &Program, mode: Mode) -> Result<Object, Error> {
     let analysis = analyse(program, mode == Mode::Snippet);
     let inlined = if mode == Mode::Program { inline(program, &analysis) } else { Vec::new() };
-    let mut module = Module { image, program, analysis: &analysis, inlined: &inlined, mode, resumed: 0 };
+    let mut module =
+        Module { image, program, analysis: &analysis, inlined: &inlined, mode, resumed: 0, polls: BTreeSet::new() };
     let n = program.functions.len();
     let second: Vec<usize> = (0..n).filter(|&f| mode == Mode::Program && codegen::resumes(&module, f)).collect();
     module.resumed = second.len();
-    let generate = || -> Bodies {
-        let called = (0..n).into_par_iter().map(|f| codegen::function(&module, f, Form::Called));
-        let resumed = second.par_iter().map(|&f| (f, codegen::function(&module, f, Form::Resumed)));
-        Bodies { called: called.collect(), resumed: resumed.collect() }
+    let generate = |module: &mut Module| -> Bodies {
+        let called: Vec<codegen::Code> =
+            (0..n).into_par_iter().map(|f| codegen::function(module, f, Form::Called)).collect();
+        module.polls = called.iter().flat_map(|c| &c.polls).copied().collect();
+        let module = &*module;
+        let resumed = second.par_iter().map(|&f| (f, codegen::function(module, f, Form::Resumed)));
+        Bodies { called, resumed: resumed.collect() }
     };
     let codes = if mode == Mode::Snippet {
         let called = (0..n).map(|f| codegen::function(&module, f, Form::Called)).collect();
@@ -71,9 +75,12 @@ pub fn build(image: &Image, program: &Program, mode: Mode) -> Result<Object, Err
             .num_threads(rayon::current_num_threads())
             .build()
             .map_err(|e| Error::Internal(e.to_string()))?;
-        pool.install(generate)
+        pool.install(|| generate(&mut module))
     };
     let meta = metadata(image, program, &codes);
+    if let Some(a) = module.polls.iter().find(|&&a| meta.resolve(u64::from(a)).is_none()) {
+        return Err(Error::Internal(format!("no resume point at {a:#x}, where a loop polls")));
+    }
     let wasm = encode(image, program, &codes, &meta)?;
     Ok(Object { wasm, meta })
 }

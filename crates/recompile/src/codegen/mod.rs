@@ -106,6 +106,8 @@ pub struct Code {
     pub labels: Vec<(u32, u32)>,
     /// Instructions without a translation.
     pub uncovered: Vec<(u32, String)>,
+    /// Addresses at which it may leave for a poll, to be resumed there.
+    pub polls: BTreeSet<u32>,
 }
 
 pub struct Module<'a> {
@@ -117,6 +119,8 @@ pub struct Module<'a> {
     pub mode: Mode,
     /// Number of functions that have a second form.
     pub resumed: usize,
+    /// Where the called forms may leave for a poll.
+    pub polls: BTreeSet<u32>,
 }
 
 impl Module<'_> {
@@ -162,6 +166,7 @@ struct Gen<'a> {
     labels: HashMap<usize, u32>,
     /// Blocks that may leave, to be resumed, before they begin.
     polls: BTreeSet<usize>,
+    polled: BTreeSet<u32>,
     leaves: Vec<(usize, Leave)>,
     /// Bytes between the frame base local and rsp at entry.
     depth: i32,
@@ -243,6 +248,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         single: BTreeMap::new(),
         form,
         polls: BTreeSet::new(),
+        polled: BTreeSet::new(),
         labels: HashMap::new(),
         leaves: Vec::new(),
         depth: 0,
@@ -288,7 +294,13 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     if form == Form::Resumed && g.labels.is_empty() {
         // Nothing that can be resumed is ever reached.
         g.s().unreachable().end();
-        return Code { locals: g.locals, body: g.code, labels: Vec::new(), uncovered: Vec::new() };
+        return Code {
+            locals: g.locals,
+            body: g.code,
+            labels: Vec::new(),
+            uncovered: Vec::new(),
+            polls: BTreeSet::new(),
+        };
     }
     g.find_dirty();
     g.find_need();
@@ -438,6 +450,8 @@ impl<'a> Gen<'a> {
             Form::Called => self.polls = headers,
             Form::Resumed => {
                 at.extend(headers);
+                // With others in it, a function's loops may have other heads.
+                at.extend((0..self.graph.addrs.len()).filter(|&b| self.m.polls.contains(&self.graph.addrs[b])));
                 self.labels = at.iter().zip(1..).map(|(&b, l)| (b, l)).collect();
                 self.polls = at;
             }
@@ -900,7 +914,7 @@ impl<'a> Gen<'a> {
             .i64_const(0)
             .end();
         let labels = labels.into_iter().map(|(b, l)| (self.graph.addrs[b], l)).collect();
-        Code { locals: self.locals, body: self.code, labels, uncovered: self.uncovered }
+        Code { locals: self.locals, body: self.code, labels, uncovered: self.uncovered, polls: self.polled }
     }
 
     /// Pushes the guest address `a` as i64 (relative to the load base unless the file is fixed).
@@ -1579,6 +1593,7 @@ impl<'a> Gen<'a> {
         self.state = self.frames.at[b].clone();
         self.store_globals(stores);
         let a = self.graph.addrs[b];
+        self.polled.insert(self.graph.real(a));
         self.exit_at(a, Reason::Poll);
     }
 
