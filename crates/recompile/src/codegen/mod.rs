@@ -1131,7 +1131,7 @@ impl<'a> Gen<'a> {
                 Exit::Branch { then: target(self, *likely), otherwise: target(self, *other) }
             }
             Term::Return { ret } => {
-                self.emit_return(*ret);
+                self.emit_return(b, *ret);
                 self.settle_flags(st, id, b);
                 Exit::Goto(target(self, *ret))
             }
@@ -1448,7 +1448,7 @@ impl<'a> Gen<'a> {
     }
 
     /// The return of a function that was put into this one: goes on here if the return address is still what was pushed.
-    fn emit_return(&mut self, ret: u32) {
+    fn emit_return(&mut self, b: usize, ret: u32) {
         let pc = self.ret_pc;
         let at = self.state.as_ref().and_then(|s| s.rsp).unwrap_or(0);
         let offset = self.push_frame_base(self.frame_base, self.depth + at);
@@ -1456,7 +1456,8 @@ impl<'a> Gen<'a> {
         self.s().i32_wrap_i64().local_tee(pc);
         self.push_pc32(ret);
         self.s().i32_ne().if_(BlockType::Empty);
-        let all = self.cx.everything();
+        // Where it goes on instead may be in this file, and read what a call would have stored.
+        let all = self.cx.everything() | self.live.live_out[b];
         let fl = self.fl;
         self.store_globals(group(self.dirty.dirty & all, all));
         self.fl = fl;
