@@ -72,6 +72,9 @@ __asm__(
     "FUNCTION i_two\n test rdi, rdi\n js 1f\n lea rax, [rdi + 1]\n ret\n 1: neg rdi\n mov rax, rdi\n ret\nEND i_two\n"
     "FUNCTION i_tail\n add rdi, 5\n jmp i_saves\nEND i_tail\n"
     "FUNCTION i_tails\n test dil, 1\n jne 1f\n jmp i_tail\n 1: jmp i_frame\nEND i_tails\n"
+    /* The second result is there before the jump. Too large to be put into its callers. */
+    "FUNCTION i_passes\n .rept 12\n add rdi, rsi\n rol rdi, 3\n .endr\n lea rdx, [rdi + rsi]\n jmp i_passed\nEND i_passes\n"
+    "FUNCTION i_passed\n lea rax, [rdx + rdi]\n ret\nEND i_passed\n"
     "FUNCTION i_nest1\n push rbx\n mov rbx, rdi\n call i_nest2\n add rax, rbx\n pop rbx\n ret\nEND i_nest1\n"
     "FUNCTION i_nest2\n push rbx\n lea rbx, [rdi + 7]\n call i_nest3\n sub rax, rbx\n pop rbx\n ret\nEND i_nest2\n"
     "FUNCTION i_nest3\n push rbx\n push rbp\n lea rbp, [rsi * 4]\n call i_nest4\n mov rbx, rax\n call i_two\n lea rax, [rax + rbx]\n xor rax, rbp\n pop rbp\n pop rbx\n ret\nEND i_nest3\n"
@@ -118,7 +121,7 @@ __asm__(
     "FUNCTION i_halves\n mov al, dil\n mov ah, cl\n mov dx, ax\n rol edx, 3\n ret\nEND i_halves\n"
     "FUNCTION i_recurses\n and edi, 63\n je 1f\n push rbx\n mov ebx, edi\n dec edi\n call i_recurses\n add rax, rbx\n pop rbx\n ret\n 1: mov eax, esi\n ret\nEND i_recurses\n"
     "FUNCTION i_twice\n call 1f\n 1: inc qword ptr counter[rip]\n mov rax, counter[rip]\n and eax, 1\n ret\nEND i_twice\n"
-    "GUARD i_saves\nGUARD i_frame\nGUARD i_two\nGUARD i_tail\nGUARD i_tails\nGUARD i_nest1\nGUARD i_pointer\nGUARD i_wide\nGUARD i_floats\nGUARD i_state\nGUARD i_heres\n"
+    "GUARD i_saves\nGUARD i_frame\nGUARD i_two\nGUARD i_tail\nGUARD i_tails\nGUARD i_passes\nGUARD i_nest1\nGUARD i_pointer\nGUARD i_wide\nGUARD i_floats\nGUARD i_state\nGUARD i_heres\n"
     "GUARD i_carry\nGUARD i_carries\nGUARD i_throughs\nGUARD i_argued\nGUARD i_reds\nGUARD i_skipped\nGUARD i_pushes\nGUARD i_sideways\nGUARD i_jumps_back\nGUARD i_repushes\n"
     "GUARD i_popped\nGUARD i_swapped\nGUARD i_spoils\nGUARD i_loops\nGUARD i_halves\nGUARD i_recurses\nGUARD i_twice\n"
 
@@ -173,7 +176,7 @@ __asm__(
     ".att_syntax prefix\n");
 
 #define WHOLE(X)                                                                                                                                    \
-    X(i_saves) X(i_frame) X(i_two) X(i_tail) X(i_tails) X(i_nest1) X(i_pointer) X(i_wide) X(i_floats) X(i_state) X(i_heres) X(i_carry) X(i_carries) \
+    X(i_saves) X(i_frame) X(i_two) X(i_tail) X(i_tails) X(i_passes) X(i_nest1) X(i_pointer) X(i_wide) X(i_floats) X(i_state) X(i_heres) X(i_carry) X(i_carries) \
     X(i_throughs) X(i_argued) X(i_reds) X(i_skipped) X(i_pushes) X(i_sideways) X(i_jumps_back) X(i_repushes) X(i_popped) X(i_swapped) X(i_spoils)   \
     X(i_loops) X(i_halves) X(i_recurses) X(i_twice)
 #define BEGINNINGS(X)                                                                                                                               \

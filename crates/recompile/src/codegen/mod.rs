@@ -489,7 +489,7 @@ impl<'a> Gen<'a> {
             let want = self.cx.tail_use(a, &self.m.analysis.summaries, self.own.ret_live) | self.own.kept;
             let known = self.m.program.function_at(a).is_some() && self.m.mode == Mode::Program;
             let params = if known { want & RegSet::PARAMS } else { RegSet::EMPTY };
-            let stored = if known { (want - RegSet::PARAMS) | self.own.kept } else { want };
+            let stored = if known { self.stored_before_jump(a, want) } else { want };
             (group(dirty & stored, want), params)
         };
         let all = self.cx.everything();
@@ -1036,13 +1036,21 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// Of `want`, what must be in the globals when this function tail-jumps to the function at `addr`: all but parameters, and those that it returns
+    /// for this function, too, by not changing them.
+    fn stored_before_jump(&self, addr: u32, want: RegSet) -> RegSet {
+        let target = self.m.program.function_at(addr).and_then(|f| self.m.analysis.summaries.get(f));
+        let through = target.map_or(RegSet::EMPTY, |s| self.own.ret_live - s.mods);
+        (want - (RegSet::PARAMS - through)) | self.own.kept
+    }
+
     /// Tail-jumps to an address outside the function.
     fn leave_to(&mut self, addr: u32) {
         let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live) | self.own.kept;
         let dirty = self.dirty.dirty;
         match self.m.program.function_at(addr) {
             Some(f) if self.m.mode == Mode::Program => {
-                self.store_globals(group(dirty & ((want - RegSet::PARAMS) | self.own.kept), want));
+                self.store_globals(group(dirty & self.stored_before_jump(addr, want), want));
                 self.push_rsp32();
                 self.push_params(want);
                 self.s().return_call(Module::function_index(f));
