@@ -48,7 +48,7 @@ __asm__(
     "  movabs rbx, 0x1111111122222222\n movabs rbp, 0x3333333344444444\n movabs r12, 0x5555555566666666\n"
     "  movabs r13, 0x7777777788888888\n movabs r14, 0x99999999aaaaaaaa\n movabs r15, 0xbbbbbbbbcccccccc\n"
     "  mov r10d, 10\n mov r11d, 11\n mov ecx, 12\n mov edx, 13\n mov eax, 14\n"
-    "  cvtsi2sd xmm0, rdi\n cvtsi2sd xmm1, rsi\n cvtsi2sd xmm9, rdi\n"
+    "  pxor xmm0, xmm0\n pxor xmm1, xmm1\n pxor xmm9, xmm9\n cvtsi2sd xmm0, rdi\n cvtsi2sd xmm1, rsi\n cvtsi2sd xmm9, rdi\n"
     "  cmp rdi, rsi\n"
     "  call \\name\n"
     "  mov came_back[rip], rax\n mov came_back[rip + 8], rdx\n mov came_back[rip + 16], rcx\n mov came_back[rip + 24], r10\n"
