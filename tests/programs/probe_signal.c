@@ -99,6 +99,23 @@ static int faults(int argc, char **argv) {
     return 0;
 }
 
+/* Recovers from many faults, with handlers on the program's own stack. */
+static int fault_loop(int argc, char **argv) {
+    (void)argc, (void)argv;
+    install(0);
+    volatile int caught_faults = 0;
+    volatile char low[100000];
+    low[0] = 7;
+    for (volatile int i = 0; i < 5000; i++) {
+        if (!sigsetjmp(recover, 1))
+            sink = AT(i & 4095);
+        else
+            caught_faults++;
+    }
+    printf("%d faults, %d\n", caught_faults, low[0]);
+    return 0;
+}
+
 static int division(int argc, char **argv) {
     (void)argc, (void)argv;
     install(SA_ONSTACK);
@@ -308,6 +325,6 @@ static int interrupted(int argc, char **argv) {
 }
 
 const struct probe signal_probes[] = {
-    {"faults", faults},     {"division", division}, {"undefined", undefined}, {"stack-overflow", stack_overflow}, {"killed-by-fault", killed_by_fault}, {"alarm-loop", alarm_loop},
+    {"faults", faults},     {"fault-loop", fault_loop}, {"division", division}, {"undefined", undefined}, {"stack-overflow", stack_overflow}, {"killed-by-fault", killed_by_fault}, {"alarm-loop", alarm_loop},
     {"alarm-kill", alarm_kill}, {"interval", interval}, {"masks", masks},         {"interrupted", interrupted},       {0, 0},
 };

@@ -272,6 +272,9 @@ impl Task {
                 if !self.begin_turn() {
                     continue;
                 }
+                if !self.fault_frames.is_empty() {
+                    self.drop_left_frames(m.gpr(Gpr::Rsp));
+                }
                 return Some(found);
             }
             if self.restart_points.contains(&pc) {
@@ -282,6 +285,22 @@ impl Task {
                 continue;
             }
             self.bad_pc(m, pc);
+        }
+    }
+
+    /// Forgets the frames of memory faults whose handlers were left by siglongjmp: rsp is above them again. The next such frame would otherwise be put
+    /// below theirs, and the stack used up after some thousand faults.
+    fn drop_left_frames(&mut self, rsp: u64) {
+        /// What lies nearer to rsp stays, used or not.
+        const NEAR: u64 = 64 << 10;
+        let mut space = lock(&self.space);
+        let Some(stack) = space.stack().filter(|s| s.contains(&rsp)) else { return };
+        let before = self.fault_frames.len();
+        self.fault_frames.retain(|f| !(stack.start..rsp).contains(f));
+        let dead = rsp.saturating_sub(NEAR) & !(u64::from(megalith_abi::PAGE_SIZE) - 1);
+        if self.fault_frames.len() != before && dead > stack.start {
+            // Below rsp nothing is alive.
+            let _ = space.madvise(stack.start, dead - stack.start, libc::MADV_DONTNEED);
         }
     }
 

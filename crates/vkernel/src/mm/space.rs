@@ -930,12 +930,17 @@ impl AddressSpace {
         Ok(LIMIT)
     }
 
+    /// Where the main stack lies.
+    pub fn stack(&self) -> Option<Range<u64>> {
+        self.areas().find(|(_, v)| v.label == Label::Stack).map(|(start, v)| start..v.end)
+    }
+
     /// The lowest stack address whose page was ever touched.
     pub fn lowest_touched_stack(&self) -> Option<u64> {
-        let (start, v) = self.areas().find(|(_, v)| v.label == Label::Stack)?;
+        let stack = self.stack()?;
         let base = self.host(0);
         let mut lowest = None;
-        let _ = scan::private_pages(self.host(start)..self.host(v.end), |r| {
+        let _ = scan::private_pages(self.host(stack.start)..self.host(stack.end), |r| {
             lowest.get_or_insert((r.start - base) as u64);
             Ok(())
         });
