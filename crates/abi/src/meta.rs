@@ -50,6 +50,14 @@ impl FileMeta {
     /// Name of the custom section that carries the metadata in an object.
     pub const SECTION: &str = "megalith.file";
 
+    /// Offset in the ELF file of the byte at `addr`, if it is loaded from there.
+    pub fn file_offset(&self, addr: u64) -> Option<u64> {
+        self.segments.iter().find_map(|s| {
+            let into = addr.checked_sub(s.vaddr).filter(|into| *into < s.file_size)?;
+            s.file_offset.checked_add(into)
+        })
+    }
+
     /// (file-local function index, label) of the place where code goes on at `addr` (relative to the load base unless fixed).
     pub fn resolve(&self, addr: u64) -> Option<(u32, u32)> {
         let addr = u32::try_from(addr).ok()?;

@@ -1,6 +1,5 @@
 //! `megalith build`: an image becomes a bundle.
 
-use crate::bundle::file_offset;
 use crate::cache::{Cache, Cached};
 use crate::compile::{jobs, set_jobs, write_aot};
 use crate::progress::Progress;
@@ -338,7 +337,7 @@ fn list_uncovered(p: &mut Programs, mega: &Megabinary<'_>) -> Result<()> {
         let meta = mega.file_meta(&hash.0)?;
         p.not_recompiled.extend(meta.uncovered.iter().map(|u| NotRecompiled {
             path: path.clone(),
-            offset: file_offset(&meta, u.addr.into()),
+            offset: meta.file_offset(u.addr.into()),
             bytes: Some(u.bytes.iter().map(|b| format!("{b:02x}")).collect()),
             reason: u.reason.clone(),
         }));

@@ -1,7 +1,6 @@
 //! Reading a bundle.
 
 use anyhow::{Context, Result, bail};
-use megalith_abi::FileMeta;
 use megalith_manifest::{AotIndex, FsPlace, Manifest};
 use memmap2::Mmap;
 use std::fs::{self, File};
@@ -75,12 +74,4 @@ fn map(path: &Path) -> Result<Mmap> {
     }
     // SAFETY: a private mapping of a file that only its owner and root can write; what is read from it is treated as bytes that may be anything.
     unsafe { Mmap::map(&file) }.context("cannot map it")
-}
-
-/// Offset in the ELF file of the byte at `addr` (as in `FileMeta`).
-pub fn file_offset(meta: &FileMeta, addr: u64) -> Option<u64> {
-    meta.segments.iter().find_map(|s| {
-        let into = addr.checked_sub(s.vaddr).filter(|into| *into < s.file_size)?;
-        s.file_offset.checked_add(into)
-    })
 }

@@ -12,7 +12,7 @@
 use crate::analysis::{Analysis, Context, FrameState, Graph, Summary, build_graph, frame};
 use crate::discover::{Block, Program, Term};
 use crate::regs::{Effect, RegSet, number};
-use crate::structure::loop_depths;
+use crate::structure::visit_loops;
 use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -159,27 +159,25 @@ fn beginning(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
         Term::Cond { taken, fall } => graph.index.contains_key(taken) && graph.index.contains_key(fall),
         _ => false,
     };
-    // Instructions to the nearest return, without calls.
+    // Instructions to the nearest return, without calls. Longer ways than a beginning has do not matter, so few rounds are enough.
     let mut way: Vec<Option<usize>> = vec![None; blocks.len()];
-    loop {
-        let mut changed = false;
+    let mut changed = true;
+    while changed {
+        changed = false;
         for (b, block) in blocks.iter().enumerate() {
             let behind = match block {
                 x if returns(x) => Some(0),
                 x if passes(x) => graph.succs.get(b)?.iter().filter_map(|&t| way[t]).min(),
                 _ => None,
             };
-            let here = behind.map(|n| n + block.insns.len());
+            let here = behind.map(|n| n + block.insns.len()).filter(|&n| n <= BEGINNING);
             if here.is_some() && way[b].is_none_or(|w| here < Some(w)) {
                 way[b] = here;
                 changed = true;
             }
         }
-        if !changed {
-            break;
-        }
     }
-    let mut inside: Vec<bool> = way.iter().map(|w| w.is_some_and(|n| n <= BEGINNING)).collect();
+    let mut inside: Vec<bool> = way.iter().map(Option::is_some).collect();
     loop {
         if !*inside.first()? {
             return None;
@@ -295,25 +293,17 @@ impl Expansion<'_> {
         let own: HashMap<u32, u32> = part.blocks.iter().map(|&a| (a, self.stand_in(a))).collect();
         for (b, a) in graph.addrs.iter().enumerate().filter(|(_, a)| part.blocks.contains(a)) {
             let mut block = program.blocks.get(a)?.clone();
-            if let Some(pushed) = part.leads_out.get(a) {
-                let out = self.bail_out(*graph.addrs.first()?, pushed, ret)?;
-                let to = |t: u32| own.get(&t).copied().unwrap_or(out);
-                block.term = match block.term {
-                    Term::Jump(t) => Term::Jump(to(t)),
-                    Term::Cond { taken, fall } => Term::Cond { taken: to(taken), fall: to(fall) },
-                    _ => return None,
-                };
-                let here = *own.get(a)?;
-                self.addrs.push(here);
-                self.blocks.insert(here, block);
-                continue;
-            }
+            let out = match part.leads_out.get(a) {
+                Some(pushed) => Some(self.bail_out(*graph.addrs.first()?, pushed, ret)?),
+                None => None,
+            };
+            let inside = |t: u32| own.get(&t).copied().or(out);
             block.term = match block.term {
-                Term::Jump(to) => match own.get(&to) {
-                    Some(&to) => Term::Jump(to),
+                Term::Jump(to) => match inside(to) {
+                    Some(to) => Term::Jump(to),
                     None => Term::Chain { target: to, ret },
                 },
-                Term::Cond { taken, fall } => Term::Cond { taken: *own.get(&taken)?, fall: *own.get(&fall)? },
+                Term::Cond { taken, fall } => Term::Cond { taken: inside(taken)?, fall: inside(fall)? },
                 Term::Ret => Term::Return { ret },
                 Term::JumpPredicted(expect) => {
                     let likely = self.bail_out(expect, &[], ret)?;
@@ -359,7 +349,11 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
     // Calls in inner loops come first, and of these the smallest functions, until the budget is spent.
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
     let frames = frame(&cx, graph, &analysis.summaries);
-    let depths = loop_depths(&graph.succs, &graph.preds);
+    let mut depths = vec![0u32; graph.addrs.len()];
+    visit_loops(&graph.succs, &graph.preds, |members, _| {
+        members.iter().for_each(|&b| depths[b] += 1);
+        true
+    });
     let mut calls = Vec::new();
     for (b, a) in graph.addrs.iter().enumerate() {
         let block = program.blocks.get(a)?;

@@ -127,14 +127,10 @@ fn metadata(image: &Image, program: &Program, codes: &Bodies) -> FileMeta {
 }
 
 /// Name for backtraces: the symbol, where the function stands in the file, and whether this is the body that resumes it.
-fn function_name(image: &Image, entry: u32, resumed: bool) -> String {
-    let symbol = image.symbols.get(&entry).cloned().unwrap_or_else(|| format!("sub_{entry:x}"));
-    let offset = image.segments.iter().find_map(|s| {
-        let into = u64::from(entry).checked_sub(s.vaddr).filter(|into| *into < s.file_size)?;
-        s.file_offset.checked_add(into)
-    });
-    let place = offset.map_or_else(String::new, |o| format!("@{o:#x}"));
-    format!("{symbol}{place}{}", if resumed { ".resumed" } else { "" })
+fn function_name(meta: &FileMeta, f: &FunctionMeta) -> String {
+    let symbol = f.name.clone().unwrap_or_else(|| format!("sub_{:x}", f.addr));
+    let place = meta.file_offset(f.addr.into()).map_or_else(String::new, |o| format!("@{o:#x}"));
+    format!("{symbol}{place}{}", if f.resumed { ".resumed" } else { "" })
 }
 
 /// The code lines of the text, whole pages.
@@ -209,14 +205,12 @@ fn encode(image: &Image, program: &Program, codes: &Bodies, meta: &FileMeta) -> 
     for (k, name) in index::IMPORTS.iter().enumerate() {
         names.append(k as u32, name);
     }
-    for (k, (function, c)) in codes.all().enumerate() {
+    for (k, ((_, c), f)) in codes.all().zip(&meta.functions).enumerate() {
+        names.append(first + k as u32, &function_name(meta, f));
         functions.function(index::FN_TYPE);
         let mut f = Function::new_with_locals_types(c.locals.iter().copied());
         f.raw(c.body.iter().copied());
         code.function(&f);
-        let entry = program.functions.get(function).map_or(0, |f| f.entry);
-        let name = function_name(image, entry, k >= codes.called.len());
-        names.append(first + k as u32, &name);
     }
     for (k, h) in helpers.iter().enumerate() {
         types.ty().function(h.params.iter().copied(), h.results.iter().copied());

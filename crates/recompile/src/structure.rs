@@ -118,28 +118,30 @@ pub trait Emit {
     fn code(&mut self) -> &mut Vec<u8>;
 }
 
-/// How many loops of a graph each node lies in.
-pub fn loop_depths(succs: &[Vec<NodeId>], preds: &[Vec<NodeId>]) -> Vec<u32> {
-    let mut depths = vec![0; succs.len()];
+/// Shows the loops of a graph to `visit`, from the outside in: their members, and where they are entered from elsewhere (by way of `preds`) or begin.
+/// The loops inside of one follow if `visit` says so.
+pub fn visit_loops(succs: &[Vec<NodeId>], preds: &[Vec<NodeId>], mut visit: impl FnMut(&[NodeId], &[NodeId]) -> bool) {
     let mut work: Vec<BTreeSet<NodeId>> = vec![(0..succs.len()).collect()];
     while let Some(set) = work.pop() {
-        for c in components(succs, &set) {
-            if c.len() == 1 && !c.first().is_some_and(|&n| succs[n].contains(&n)) {
+        for members in components(succs, &set) {
+            let &[first, ..] = &members[..] else { continue };
+            if members.len() == 1 && !succs[first].contains(&first) {
                 continue;
             }
-            let mut inside: BTreeSet<NodeId> = c.iter().copied().collect();
-            c.iter().for_each(|&n| depths[n] += 1);
-            // What is left without the head are the loops inside.
-            let head = c.iter().copied().filter(|&n| n == 0 || preds[n].iter().any(|p| !inside.contains(p))).min();
-            inside.remove(&head.unwrap_or(c[0]));
-            work.push(inside);
+            let mut inside: BTreeSet<NodeId> = members.iter().copied().collect();
+            let entered = |n: &NodeId| *n == 0 || preds[*n].iter().any(|p| !inside.contains(p));
+            let entries: Vec<NodeId> = members.iter().copied().filter(entered).collect();
+            if visit(&members, &entries) {
+                // What is left without its head. A loop that nothing enters is not reached either, but must get smaller too.
+                inside.remove(entries.first().unwrap_or(&first));
+                work.push(inside);
+            }
         }
     }
-    depths
 }
 
 /// Strongly connected components of the subgraph induced by `members` (Tarjan, iterative).
-pub fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<NodeId>> {
+fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<NodeId>> {
     let mut index: HashMap<NodeId, (usize, usize)> = HashMap::new();
     let mut on_stack: BTreeSet<NodeId> = BTreeSet::new();
     let mut stack = Vec::new();

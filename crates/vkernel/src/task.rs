@@ -71,6 +71,14 @@ struct Suspended {
     child: i32,
 }
 
+/// A signal frame of a synchronous fault.
+#[derive(Clone, Copy)]
+struct FaultFrame {
+    addr: u64,
+    /// Where it was put on the main stack: nothing below had ever been touched. `None` on an alternate stack.
+    untouched_below: Option<u64>,
+}
+
 /// One running guest process (with its vfork children) on this host thread.
 pub struct Task {
     pub(crate) kernel: Arc<Kernel>,
@@ -92,7 +100,7 @@ pub struct Task {
     /// Mask to restore after the handler that ends a wait (sigsuspend, ppoll, ...).
     pub(crate) saved_mask: Option<u64>,
     /// Frames of synchronous faults, whose registers were lost: returning from them is fatal.
-    fault_frames: Vec<u64>,
+    fault_frames: Vec<FaultFrame>,
     vfork: Vec<Suspended>,
     cpu_base: Option<u64>,
     /// The directory `/` that a WASI program was given.
@@ -288,20 +296,23 @@ impl Task {
         }
     }
 
-    /// Forgets the frames of memory faults whose handlers were left by siglongjmp: rsp is above them again. The next such frame would otherwise be put
-    /// below theirs, and the stack used up after some thousand faults.
+    /// Forgets the frames of memory faults whose handlers were left by siglongjmp: rsp is above them again. What lies below the place that was chosen for
+    /// such a frame only the handler has touched. It is dropped, as the next frame would otherwise be put below it, and the stack used up after
+    /// some thousand faults.
     fn drop_left_frames(&mut self, rsp: u64) {
-        /// What lies nearer to rsp stays, used or not.
-        const NEAR: u64 = 64 << 10;
+        // Who runs on the alternate stack may have interrupted such a handler, wherever that stack lies.
+        if lock(&self.process.signals).altstack.contains(rsp) {
+            return;
+        }
         let mut space = lock(&self.space);
         let Some(stack) = space.stack().filter(|s| s.contains(&rsp)) else { return };
-        let before = self.fault_frames.len();
-        self.fault_frames.retain(|f| !(stack.start..rsp).contains(f));
-        let dead = rsp.saturating_sub(NEAR) & !(u64::from(megalith_abi::PAGE_SIZE) - 1);
-        if self.fault_frames.len() != before && dead > stack.start {
-            // Below rsp nothing is alive.
-            let _ = space.madvise(stack.start, dead - stack.start, libc::MADV_DONTNEED);
-        }
+        self.fault_frames.retain(|f| {
+            let left = (stack.start..rsp).contains(&f.addr);
+            if left && let Some(untouched) = f.untouched_below {
+                let _ = space.madvise(stack.start, untouched.saturating_sub(stack.start), libc::MADV_DONTNEED);
+            }
+            !left
+        });
     }
 
     // ---- shared memory ----
@@ -601,6 +612,7 @@ impl Task {
             }
             (saved, s.altstack)
         };
+        let mut untouched_below = None;
         if lost {
             // The stack pointer in the global is not where the code was: below everything it may have used is safe.
             let low = lock(&self.space).lowest_touched_stack();
@@ -610,6 +622,7 @@ impl Task {
                 && !alt.contains(regs.get(Gpr::Rsp))
             {
                 regs.set(Gpr::Rsp, low);
+                untouched_below = Some(low);
             }
         }
         let frame = signal::build_frame(&regs, &action, &info, mask, &alt, trap);
@@ -630,9 +643,9 @@ impl Task {
         if alt.flags & (1 << 31) != 0 {
             lock(&self.process.signals).altstack = signal::AltStack::NONE;
         }
-        self.fault_frames.retain(|&f| f != frame.addr);
+        self.fault_frames.retain(|f| f.addr != frame.addr);
         if lost {
-            self.fault_frames.push(frame.addr);
+            self.fault_frames.push(FaultFrame { addr: frame.addr, untouched_below });
         }
         // The FPU is clean in a handler.
         self.fpu = Fpu::new();
@@ -645,7 +658,7 @@ impl Task {
     pub(crate) fn sigreturn(&mut self, m: &mut dyn Machine) -> Result<i64> {
         let current = m.load();
         let addr = current.get(Gpr::Rsp).wrapping_sub(8);
-        if let Some(i) = self.fault_frames.iter().position(|&f| f == addr) {
+        if let Some(i) = self.fault_frames.iter().position(|f| f.addr == addr) {
             self.fault_frames.remove(i);
             let line = format!(
                 "pid {}: a handler of a memory fault returned; the interrupted registers are not kept, so the process is killed",

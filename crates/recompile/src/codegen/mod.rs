@@ -16,7 +16,7 @@ use crate::discover::{Block, JumpTable, Program, Term};
 use crate::elf::Image;
 use crate::inline::Inlined;
 use crate::regs::*;
-use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, components, structure};
+use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure, visit_loops};
 use flags::{Fl, Lazy};
 use iced_x86::{Instruction, Mnemonic, OpKind};
 use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
@@ -216,12 +216,14 @@ fn group(stores: RegSet, live: RegSet) -> RegSet {
 pub fn resumes(m: &Module, f: usize) -> bool {
     let graph = &m.analysis.graphs[f];
     let term = |b: usize| m.program.blocks.get(&graph.addrs[b]).map(|x| &x.term);
-    let all: BTreeSet<usize> = (0..graph.addrs.len()).collect();
-    !graph.labels.is_empty()
-        || all.iter().any(|&b| term(b).is_some_and(Gen::comes_back) && !graph.succs[b].is_empty())
-        || components(&graph.succs, &all)
-            .iter()
-            .any(|c| c.len() > 1 || c.first().is_some_and(|&b| graph.succs[b].contains(&b)))
+    let mut loops = false;
+    visit_loops(&graph.succs, &graph.preds, |_, _| {
+        loops = true;
+        false
+    });
+    loops
+        || !graph.labels.is_empty()
+        || (0..graph.addrs.len()).any(|b| term(b).is_some_and(Gen::comes_back) && !graph.succs[b].is_empty())
 }
 
 /// Generates function `f` in one of its forms.
@@ -783,12 +785,16 @@ impl<'a> Gen<'a> {
         let mut forced: Vec<RegSet> = (0..n).map(|b| self.dirty_in[b].dirty & self.need_in[b]).collect();
         let around: Vec<Vec<usize>> =
             (0..n).map(|b| if calls[b] { Vec::new() } else { self.graph.succs[b].clone() }).collect();
-        for (members, entries) in loops(&around, &self.graph.preds) {
+        visit_loops(&around, &self.graph.preds, |members, entries| {
+            if members.len() > LARGE_LOOP {
+                return true;
+            }
             let used = members.iter().fold(RegSet::EMPTY, |s, &b| s | reads[b]);
-            for b in entries {
+            for &b in entries {
                 forced[b] |= used & self.need_in[b];
             }
-        }
+            false
+        });
         let bring = |have: RegSet, b: usize, g: &Self| -> RegSet {
             let have = have | reads[b] | defs[b];
             match g.block(b).map(|x| &x.term) {
@@ -1267,11 +1273,8 @@ impl<'a> Gen<'a> {
             None => number(table.index).map_or(1, |r| self.reg_local(r)),
         };
         // An index above 32 bits must not become a small one.
-        let at_load = block.insns.iter().position(|i| i.ip() as u32 == table.load).unwrap_or(0);
-        let set = (0..at_load).rev().find(|&k| {
-            number(table.index).is_some_and(|r| self.graph.effects[b].get(k).is_some_and(|e| e.defs.has(r)))
-        });
-        let narrow = set.and_then(|k| block.insns.get(k)).is_some_and(|i| {
+        let set = number(table.index).and_then(|r| self.last_set(b, u64::from(table.load), r));
+        let narrow = set.is_some_and(|(_, i)| {
             // A bit scan of 0 leaves its whole destination as it was.
             i.op0_kind() == OpKind::Register
                 && i.op0_register().is_gpr32()
@@ -1284,6 +1287,14 @@ impl<'a> Gen<'a> {
         }
         self.s().i32_wrap_i64();
         Exit::Switch { targets, default }
+    }
+
+    /// The instruction of block `b` that sets register `r` last before the one at `before`, and its place.
+    fn last_set(&self, b: usize, before: u64, r: u8) -> Option<(usize, &'a Instruction)> {
+        let insns = &self.block(b)?.insns;
+        let at = insns.iter().position(|i| i.ip() == before)?;
+        let sets = insns.iter().zip(&self.graph.effects[b]).enumerate().take(at);
+        sets.filter(|(_, (_, e))| e.defs.has(r)).last().map(|(k, (i, _))| (k, i))
     }
 
     /// Continues at the return site, if it is in this function.
@@ -1337,11 +1348,7 @@ impl<'a> Gen<'a> {
             if want_rax && !snippet {
                 self.store_globals(RegSet::one(RAX));
             }
-            self.push_rsp64();
-            self.s().i64_const(8 + i64::from(extra)).i64_add().global_set(u32::from(RSP));
-            self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
-            self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-            self.return_unwound();
+            self.return_elsewhere(extra);
             if dynamic {
                 self.s().end();
             } else {
@@ -1469,12 +1476,18 @@ impl<'a> Gen<'a> {
         let fl = self.fl;
         self.store_globals(group(self.dirty.dirty & all, all));
         self.fl = fl;
+        self.return_elsewhere(0);
+        self.s().end();
+    }
+
+    /// Unwinds to the return address that was popped, which is in `ret_pc`, and drops `extra` bytes behind it. The registers are stored.
+    fn return_elsewhere(&mut self, extra: i32) {
+        let pc = self.ret_pc;
         self.push_rsp64();
-        self.s().i64_const(8).i64_add().global_set(u32::from(RSP));
+        self.s().i64_const(8 + i64::from(extra)).i64_add().global_set(u32::from(RSP));
         self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
         self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
         self.return_unwound();
-        self.s().end();
     }
 
     fn emit_syscall(&mut self, b: usize, next: u32) {
@@ -1811,31 +1824,3 @@ impl Gen<'_> {
 
 /// Loops with more blocks are looked at from the inside: what only a part of them reads is loaded there.
 const LARGE_LOOP: usize = 16;
-
-/// Loops of the graph `succs`, as (members, where they are entered from elsewhere, by way of `preds`): the outermost that are not large.
-fn loops(succs: &[Vec<usize>], preds: &[Vec<usize>]) -> Vec<(Vec<usize>, Vec<usize>)> {
-    let mut found = Vec::new();
-    let mut work: Vec<BTreeSet<usize>> = vec![(0..succs.len()).collect()];
-    while let Some(set) = work.pop() {
-        for members in components(succs, &set) {
-            let one = members.len() == 1;
-            if one && !members.first().is_some_and(|&b| succs[b].contains(&b)) {
-                continue;
-            }
-            let inside: BTreeSet<usize> = members.iter().copied().collect();
-            let entries: Vec<usize> =
-                members.iter().copied().filter(|&b| b == 0 || preds[b].iter().any(|p| !inside.contains(p))).collect();
-            if members.len() <= LARGE_LOOP {
-                found.push((members, entries));
-            } else {
-                let mut rest = inside;
-                // A component that nothing enters is not reached either, but must get smaller too.
-                if let Some(b) = entries.first().or(members.first()) {
-                    rest.remove(b);
-                }
-                work.push(rest);
-            }
-        }
-    }
-    found
-}

@@ -217,14 +217,12 @@ impl Gen<'_> {
 
     /// The value of rcx before `i`, where the block sets it to a constant.
     fn constant_count(&self, i: &Instruction) -> Option<u32> {
-        let (insns, effects) = (&self.block(self.block_now)?.insns, &self.graph.effects[self.block_now]);
-        let at = insns.iter().position(|x| x.ip() == i.ip())?;
-        let (k, set) = (0..at).rev().map(|k| (k, &insns[k])).find(|(k, _)| effects[*k].defs.has(RCX))?;
+        let (k, set) = self.last_set(self.block_now, i.ip(), RCX)?;
         match set.code() {
             Code::Mov_r32_imm32 => Some(set.immediate32()),
             // The short way to write it.
             Code::Pop_r64 => {
-                let push = insns.get(k.checked_sub(1)?)?;
+                let push = self.block(self.block_now)?.insns.get(k.checked_sub(1)?)?;
                 (push.code() == Code::Pushq_imm8).then(|| u32::try_from(push.immediate8to64()).ok()).flatten()
             }
             _ => None,
