@@ -1293,8 +1293,9 @@ impl<'a> Gen<'a> {
     fn last_set(&self, b: usize, before: u64, r: u8) -> Option<(usize, &'a Instruction)> {
         let insns = &self.block(b)?.insns;
         let at = insns.iter().position(|i| i.ip() == before)?;
-        let sets = insns.iter().zip(&self.graph.effects[b]).enumerate().take(at);
-        sets.filter(|(_, (_, e))| e.defs.has(r)).last().map(|(k, (i, _))| (k, i))
+        let effects = &self.graph.effects[b];
+        let k = (0..at).rev().find(|&k| effects.get(k).is_some_and(|e| e.defs.has(r)))?;
+        Some((k, insns.get(k)?))
     }
 
     /// Continues at the return site, if it is in this function.
