@@ -9,13 +9,15 @@
 //! `(rsp: i32, rdi: i64, rsi: i64, rdx: i64) -> (pc: i32, rsp: i32, rax: i64)`.
 //! All other registers travel in wasm globals, one each ([`Global`]).
 //!
+//! A function that can be left in its middle has a second body of the same type ([`FunctionMeta::resumed`]).
+//!
 //! * Normal entry: the return address lies at `[rsp]`, and rsp, rdi, rsi, rdx come as parameters. The global [`Global::Label`] is 0.
-//! * Entry at a resume label: rsp comes as 0, which makes the function look at [`Global::Label`].
+//! * Entry at a resume label: of the second body, which goes on at [`Global::Label`] and takes everything from the globals.
 //! * Normal return (x86 `ret` of the frame's own return address slot): `pc` is the address that was popped, `rsp` the stack pointer after
 //!   the pop, `rax` the value of rax; every other register the function changed and a caller may read is in its global.
 //! * **Unwinding**: `pc == 0`. The complete register state is in the globals, [`Global::Pc`] says where to go on and
 //!   [`Global::Reason`] why ([`Reason`]). Every caller returns `0` as well, up to the trampoline, which
-//!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls the function again, with rsp as 0 if there is a label: it
+//!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls it: it
 //!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label. No frame holds guest state after a call.
 //! * The wasm trap `unreachable` in recompiled code is a general protection fault (a misaligned SSE operand, a reserved MXCSR bit).
 //! * A caller that gets back a `pc` other than the return address it pushed writes `pc`, `rsp` and `rax` to the globals

@@ -94,8 +94,7 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     f.instruction(&I::Select).instruction(&I::GlobalSet(Global::StackFloor as u32));
 
     f.instruction(&I::I32Const(Reason::Null as i32)).instruction(&I::GlobalSet(Global::Reason as u32));
-    f.instruction(&I::LocalGet(RSP)).instruction(&I::I32Const(0));
-    f.instruction(&I::GlobalGet(Global::Label as u32)).instruction(&I::I32Eqz).instruction(&I::Select);
+    f.instruction(&I::LocalGet(RSP));
     for r in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx] {
         f.instruction(&I::GlobalGet(gpr(r)));
     }
