@@ -12,6 +12,7 @@
 
 use crate::discover::{Block, Function, Program, Term};
 use crate::regs::*;
+use crate::structure::visit_loops;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -65,6 +66,15 @@ impl Graph {
     /// The guest address that `addr` stands for.
     pub fn real(&self, addr: u32) -> u32 {
         self.real.get(&addr).copied().unwrap_or(addr)
+    }
+
+    pub fn has_loops(&self) -> bool {
+        let mut any = false;
+        visit_loops(&self.succs, &self.preds, |_, _| {
+            any = true;
+            false
+        });
+        any
     }
 }
 

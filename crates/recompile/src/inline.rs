@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const VIRTUAL: u32 = 0xe000_0000;
 /// Instructions of a function that is put into its callers.
 const SMALL: usize = 24;
+/// The same for a function with a loop, for calls in loops: the registers that the caller's loop wants are better kept than saved and restored again
+/// and again. Without a loop of its own, such a function would take more from the caller's registers than it gives.
+const LOOPING: usize = 60;
 /// Instructions of the beginning of a larger function.
 const BEGINNING: usize = 16;
 /// Instructions that one function takes in.
@@ -64,12 +67,13 @@ fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
         return None;
     }
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
+    let limit = if graph.has_loops() { LOOPING } else { SMALL };
     let mut size = 0;
     let mut returns = false;
     for &a in &graph.addrs {
         let block = program.blocks.get(&a)?;
         size += block.insns.len();
-        if size > SMALL {
+        if size > limit {
             return None;
         }
         let inside = |t: &u32| graph.index.contains_key(t);
@@ -257,12 +261,13 @@ impl Expansion<'_> {
     }
 
     /// The function that a call of `target` in block `b` of function `f` is to be replaced by.
-    fn choose(&mut self, f: usize, b: usize, target: u32, ret: u32) -> Option<usize> {
+    fn choose(&mut self, f: usize, b: usize, target: u32, ret: u32, in_loop: bool) -> Option<usize> {
         let t = self.program.function_at(target)?;
         let size = self.parts.get(t)?.as_ref()?.size;
         let graph = self.analysis.graphs.get(f)?;
         let comes_back = graph.index.get(&ret).is_some_and(|r| graph.succs[b].contains(r));
-        if !comes_back || size > self.budget || self.open.len() > DEPTH || self.open.contains(&t) {
+        let fits = size <= self.budget && (in_loop || size <= SMALL);
+        if !comes_back || !fits || self.open.len() > DEPTH || self.open.contains(&t) {
             return None;
         }
         self.budget -= size;
@@ -312,7 +317,7 @@ impl Expansion<'_> {
                 }
                 Term::Call { target, ret: site } => {
                     let site_here = own.get(&site).copied().unwrap_or_else(|| self.stand_in(site));
-                    match self.choose(t, b, target, site) {
+                    match self.choose(t, b, target, site, false) {
                         Some(callee) => Term::Enter { callee: self.copy(callee, site_here)?, ret: site_here },
                         None => Term::Call { target, ret: site_here },
                     }
@@ -365,8 +370,8 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
         }
     }
     calls.sort_unstable();
-    for (_, _, b, target, ret) in calls {
-        if let Some(t) = x.choose(f, b, target, ret) {
+    for (Reverse(depth), _, b, target, ret) in calls {
+        if let Some(t) = x.choose(f, b, target, ret, depth > 0) {
             let callee = x.copy(t, ret)?;
             let a = *graph.addrs.get(b)?;
             let block = program.blocks.get(&a)?.clone();

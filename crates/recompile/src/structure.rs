@@ -31,6 +31,8 @@ pub struct Cfg {
     pub switch: Vec<bool>,
     /// Nodes that only resume an unwound function: never the reason to choose a main entry.
     pub resume: Vec<bool>,
+    /// Nodes on an edge: with or without them the same main entries are chosen.
+    pub on_edge: Vec<bool>,
 }
 
 impl Cfg {
@@ -39,6 +41,7 @@ impl Cfg {
         self.succs.push(Vec::new());
         self.switch.push(false);
         self.resume.push(false);
+        self.on_edge.push(false);
         self.nodes.len() - 1
     }
 
@@ -290,7 +293,8 @@ fn choose_main(cfg: &Cfg, preds: &[Vec<NodeId>], set: &BTreeSet<NodeId>, entries
     for &c in candidates.iter().take(8) {
         let mut rest = set.clone();
         rest.remove(&c);
-        let left: usize = components(&cfg.succs, &rest).iter().map(Vec::len).filter(|&l| l > 1).sum();
+        let count = |c: Vec<NodeId>| c.into_iter().filter(|&n| !cfg.on_edge[n]).count();
+        let left: usize = components(&cfg.succs, &rest).into_iter().map(count).filter(|&l| l > 1).sum();
         if left < best.0 {
             best = (left, c);
         }

@@ -1478,7 +1478,7 @@ impl Gen<'_> {
             self.s().local_get(d).i64_const(-1).i64_eq().local_get(n).i64_const(i64::MIN).i64_eq().i32_and().i32_or();
         }
         self.s().if_(BlockType::Empty);
-        self.exit_here(i, Reason::Divide);
+        self.exit_here(i, Reason::Divide, 1);
         self.s().end();
         self.s().local_get(n).local_get(d);
         if signed {
@@ -1489,7 +1489,7 @@ impl Gen<'_> {
         self.s().local_tee(q);
         self.push_fits(q, size, signed);
         self.s().if_(BlockType::Empty);
-        self.exit_here(i, Reason::Divide);
+        self.exit_here(i, Reason::Divide, 1);
         self.s().end();
         // Remainder first: it reads n and d only.
         let r = self.tmp(ValType::I32);
@@ -1529,7 +1529,7 @@ impl Gen<'_> {
         let (lo, hi) = (self.reg_local(RAX), self.reg_local(RDX));
         let (q, r) = (self.tmp(ValType::I64), self.tmp(ValType::I64));
         self.s().local_get(d).i64_eqz().if_(BlockType::Empty);
-        self.exit_here(i, Reason::Divide);
+        self.exit_here(i, Reason::Divide, 1);
         self.s().end();
         if signed {
             // The usual case: rdx is rax's sign, and the quotient cannot overflow.
@@ -1540,7 +1540,7 @@ impl Gen<'_> {
             self.s().else_();
             self.signed_overflow(hi, lo, d);
             self.s().if_(BlockType::Empty);
-            self.exit_here(i, Reason::Divide);
+            self.exit_here(i, Reason::Divide, 2);
             self.s().end();
             self.s().local_get(hi).local_get(lo).local_get(d).call(index::SDIV128).local_set(r).local_set(q);
             self.s().end();
@@ -1550,7 +1550,7 @@ impl Gen<'_> {
             self.s().local_get(lo).local_get(q).local_get(d).i64_mul().i64_sub().local_set(r);
             self.s().else_();
             self.s().local_get(hi).local_get(d).i64_ge_u().if_(BlockType::Empty);
-            self.exit_here(i, Reason::Divide);
+            self.exit_here(i, Reason::Divide, 2);
             self.s().end();
             self.s().local_get(hi).local_get(lo).local_get(d).call(index::UDIV128).local_set(r).local_set(q);
             self.s().end();

@@ -141,6 +141,13 @@ enum Leave {
     Indirect,
 }
 
+/// What an edge copies between locals and globals.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Copies {
+    stores: RegSet,
+    loads: RegSet,
+}
+
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct DirtyState {
     dirty: RegSet,
@@ -156,8 +163,13 @@ struct Gen<'a> {
     live: Liveness,
     frames: Frames,
     dirty_in: Vec<DirtyState>,
-    /// Per block: what it stores at its end, because a successor takes it from the global.
+    /// Per block: what it stores at its end, because all its successors take it from the global.
     settle: Vec<RegSet>,
+    /// What only some of a block's successors (block, successor) take from the global, or expect in the local: stored or loaded on the way there.
+    edges: BTreeMap<(usize, usize), Copies>,
+    edge_nodes: HashMap<(usize, usize), NodeId>,
+    /// The keys of `edges`, in their nodes' order.
+    edge_order: Vec<(usize, usize)>,
     need_in: Vec<RegSet>,
     need_out: Vec<RegSet>,
     single: BTreeMap<NodeId, NodeId>,
@@ -174,7 +186,7 @@ struct Gen<'a> {
     have_in: Vec<RegSet>,
     /// Per block: what it loads from the globals at its start, because its own code reads it.
     fetch: Vec<RegSet>,
-    /// Per block: what it loads at its end, because a successor expects it in the locals.
+    /// Per block: what it loads at its end, because all its successors expect it in the locals.
     fetch_out: Vec<RegSet>,
     /// Looks at the stack window on entry.
     checks_depth: bool,
@@ -216,12 +228,7 @@ fn group(stores: RegSet, live: RegSet) -> RegSet {
 pub fn resumes(m: &Module, f: usize) -> bool {
     let graph = &m.analysis.graphs[f];
     let term = |b: usize| m.program.blocks.get(&graph.addrs[b]).map(|x| &x.term);
-    let mut loops = false;
-    visit_loops(&graph.succs, &graph.preds, |_, _| {
-        loops = true;
-        false
-    });
-    loops
+    graph.has_loops()
         || !graph.labels.is_empty()
         || (0..graph.addrs.len()).any(|b| term(b).is_some_and(Gen::comes_back) && !graph.succs[b].is_empty())
 }
@@ -245,6 +252,9 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         frames,
         dirty_in: vec![DirtyState::default(); n],
         settle: vec![RegSet::EMPTY; n],
+        edges: BTreeMap::new(),
+        edge_nodes: HashMap::new(),
+        edge_order: Vec::new(),
         need_in: vec![RegSet::EMPTY; n],
         need_out: vec![RegSet::EMPTY; n],
         single: BTreeMap::new(),
@@ -673,11 +683,12 @@ impl<'a> Gen<'a> {
             {
                 self.dirty_in[b].global_entry = self.dirty_in[b].global_entry & state.entry;
             }
-            let Some(mut d) = self.dirty_out(b) else { continue };
-            // What is stored at the end overwrites the entry value, whichever way it goes on.
-            d.global_entry = d.global_entry - self.stale(b, d.dirty, &seen);
+            let Some(out) = self.dirty_out(b) else { continue };
             for &t in &self.graph.succs[b] {
                 let old = self.dirty_in[t];
+                // What is stored on the way overwrites the entry value.
+                let stored = if seen[t] { self.stale(t, out.dirty) } else { RegSet::EMPTY };
+                let d = DirtyState { global_entry: out.global_entry - stored, ..out };
                 let new = if seen[t] {
                     let any = old.dirty | d.dirty;
                     // The function's entry and other roots have ways in that are not seen here.
@@ -695,19 +706,31 @@ impl<'a> Gen<'a> {
                     work.push(t);
                 }
             }
-            if !(self.stale(b, d.dirty, &seen) & d.global_entry).is_empty() {
+            let overwritten = |&t: &usize| !(self.stale(t, out.dirty) & self.dirty_in[t].global_entry).is_empty();
+            if self.graph.succs[b].iter().any(overwritten) {
                 work.push(b);
             }
         }
-        seen.fill(true);
-        self.settle =
-            (0..n).map(|b| self.dirty_out(b).map_or(RegSet::EMPTY, |d| self.stale(b, d.dirty, &seen))).collect();
+        for b in 0..n {
+            let Some(out) = self.dirty_out(b) else { continue };
+            let stale = |t: usize| self.stale(t, out.dirty);
+            let common = self.graph.succs[b].iter().map(|&t| stale(t)).reduce(|a, b| a & b).unwrap_or_default();
+            let rest: Vec<(usize, RegSet)> = self.graph.succs[b].iter().map(|&t| (t, stale(t) - common)).collect();
+            self.settle[b] = common;
+            for (t, stores) in rest.into_iter().filter(|x| !x.1.is_empty()) {
+                self.edges.entry((b, t)).or_default().stores = stores;
+            }
+        }
     }
 
-    /// Of `dirty` at the end of block `b`, what a successor (as far as seen) takes from the global.
-    fn stale(&self, b: usize, dirty: RegSet, seen: &[bool]) -> RegSet {
-        let of = |t: usize| dirty & self.live.live_in[t] & (RegSet::DATA - self.dirty_in[t].dirty);
-        self.graph.succs[b].iter().filter(|&&t| seen[t]).fold(RegSet::EMPTY, |s, &t| s | of(t))
+    /// Of `dirty` at the end of a block, what its successor `t` takes from the global.
+    fn stale(&self, t: usize, dirty: RegSet) -> RegSet {
+        dirty & self.live.live_in[t] & (RegSet::DATA - self.dirty_in[t].dirty)
+    }
+
+    /// What is copied on the way from block `b` to its successor `t`.
+    fn copies(&self, b: usize, t: usize) -> Copies {
+        self.edges.get(&(b, t)).copied().unwrap_or_default()
     }
 
     /// What block `b` needs at its end, before its terminator does anything.
@@ -740,7 +763,8 @@ impl<'a> Gen<'a> {
         let mut work: Vec<usize> = (0..n).collect();
         while let Some(b) = work.pop() {
             queued[b] = false;
-            let out = self.graph.succs[b].iter().fold(self.settle[b], |s, &t| s | self.need_in[t]);
+            let way = |t: usize| self.need_in[t] | self.copies(b, t).stores;
+            let out = self.graph.succs[b].iter().fold(self.settle[b], |s, &t| s | way(t));
             self.need_out[b] = out;
             let mut need = self.need_at_term(b, dirty[b]);
             for e in self.graph.effects[b].iter().rev() {
@@ -808,8 +832,6 @@ impl<'a> Gen<'a> {
         // From "everything" down: what all ways bring along.
         let at_entry = RegSet::PARAMS & if self.m.mode == Mode::Snippet { RegSet::EMPTY } else { self.own.live_in };
         let mut have: Vec<RegSet> = (0..n).map(|b| self.need_in[b] & RegSet::DATA).collect();
-        let want_out =
-            |b: usize, g: &Self| g.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | forced[t]) & RegSet::DATA;
         let mut work: Vec<usize> = (0..n).collect();
         while let Some(b) = work.pop() {
             let mut all = if b == 0 {
@@ -820,7 +842,7 @@ impl<'a> Gen<'a> {
                 RegSet::DATA
             };
             for &p in &self.graph.preds[b] {
-                all = all & (bring(have[p], p, self) | want_out(p, self));
+                all = all & bring(have[p], p, self);
             }
             let new = have[b] & (all | forced[b]);
             if new != have[b] {
@@ -830,7 +852,14 @@ impl<'a> Gen<'a> {
         }
         for b in 0..n {
             self.fetch[b] = reads[b] - have[b];
-            self.fetch_out[b] = want_out(b, self) - bring(have[b], b, self);
+            let brought = bring(have[b], b, self);
+            let absent = |t: usize| (forced[t] & RegSet::DATA) - brought;
+            let common = self.graph.succs[b].iter().map(|&t| absent(t)).reduce(|a, b| a & b).unwrap_or_default();
+            let rest: Vec<(usize, RegSet)> = self.graph.succs[b].iter().map(|&t| (t, absent(t) - common)).collect();
+            self.fetch_out[b] = common;
+            for (t, loads) in rest.into_iter().filter(|x| !x.1.is_empty()) {
+                self.edges.entry((b, t)).or_default().loads = loads;
+            }
         }
         self.have_in = have;
     }
@@ -873,7 +902,17 @@ impl<'a> Gen<'a> {
         }
         cfg.succs[root] = vec![entry];
         cfg.succs[entry] = vec![2];
-        let base = n + self.leaves.len();
+        self.edge_order = self.edges.keys().copied().collect();
+        for (k, &(b, t)) in self.edge_order.iter().enumerate() {
+            let id = cfg.add(Node::User(n + self.leaves.len() + k));
+            cfg.on_edge[id] = true;
+            cfg.succs[id] = vec![t + 2];
+            for s in cfg.succs[b + 2].iter_mut().filter(|s| **s == t + 2) {
+                *s = id;
+            }
+            self.edge_nodes.insert((b, t), id);
+        }
+        let base = n + self.leaves.len() + self.edges.len();
         let mut labels: Vec<(usize, u32)> = self.labels.iter().map(|(&b, &l)| (b, l)).collect();
         labels.sort_by_key(|x| x.1);
         if self.form == Form::Called {
@@ -895,7 +934,7 @@ impl<'a> Gen<'a> {
         }
         let st = structure(cfg);
         self.single = st.single_pred();
-        self.s().block(BlockType::Empty);
+        self.s().block(BlockType::Empty).block(BlockType::Empty);
         st.emit(&mut Emitting { g: &mut self, st: &st });
         self.s().end();
         // A call came back with another address than the one it was given.
@@ -914,6 +953,7 @@ impl<'a> Gen<'a> {
             .global_set(u32::from(RAX))
             .i32_const(Reason::Return as i32)
             .global_set(Global::Reason as u32)
+            .end()
             .end()
             .i32_const(0)
             .i32_const(0)
@@ -1009,26 +1049,28 @@ impl<'a> Gen<'a> {
         self.s().global_set(u32::from(RSP));
     }
 
-    fn return_unwound(&mut self) {
-        self.s().i32_const(0).i32_const(0).i64_const(0).return_();
+    /// Goes to where the function returns "unwound"; `nested`: labels of the node's own code around this.
+    fn return_unwound(&mut self, nested: u32) {
+        let depth = self.depth_now + nested + 1;
+        self.s().br(depth);
     }
 
     /// Leaves with the registers already stored: rsp, pc and reason, then unwinds.
-    fn exit_at(&mut self, pc: u32, reason: Reason) {
+    fn exit_at(&mut self, pc: u32, reason: Reason, nested: u32) {
         self.store_rsp_global();
         self.push_pc64(pc);
         self.s().global_set(Global::Pc as u32).i32_const(reason as i32).global_set(Global::Reason as u32);
-        self.return_unwound();
+        self.return_unwound(nested);
     }
 
     /// Leaves at the instruction being emitted, whose operation did not happen.
-    fn exit_here(&mut self, i: &Instruction, reason: Reason) {
+    fn exit_here(&mut self, i: &Instruction, reason: Reason, nested: u32) {
         let set = if self.cx.snippet { self.dirty.dirty } else { self.dirty.dirty & self.need_before };
         let set = group(set, self.need_before);
         let fl = self.fl;
         self.store_globals(set);
         self.fl = fl;
-        self.exit_at(i.ip() as u32, reason);
+        self.exit_at(i.ip() as u32, reason, nested);
     }
 
     fn push_params(&mut self, reads: RegSet) {
@@ -1037,7 +1079,8 @@ impl<'a> Gen<'a> {
                 let l = self.reg_local(r);
                 self.s().local_get(l);
             } else {
-                self.s().i64_const(0);
+                // Any value would do. The compiler keeps constants across calls, which costs a register that must be saved first.
+                self.push_rsp64();
             }
         }
     }
@@ -1063,7 +1106,7 @@ impl<'a> Gen<'a> {
             }
             _ => {
                 self.store_globals(group(dirty & want, want));
-                self.exit_at(addr, Reason::Return);
+                self.exit_at(addr, Reason::Return, 0);
             }
         }
     }
@@ -1088,7 +1131,7 @@ impl<'a> Gen<'a> {
         self.release_tmps();
         let target = |g: &Gen, a: u32| -> NodeId {
             let raw = match g.graph.index.get(&a) {
-                Some(&t) => t + 2,
+                Some(&t) => g.way_to(b, t),
                 None => g.leaves.iter().position(|&(lb, l)| lb == b && l == Leave::To(a)).map_or(0, |k| {
                     st.cfg
                         .nodes
@@ -1192,7 +1235,7 @@ impl<'a> Gen<'a> {
                 let all = self.cx.everything();
                 self.store_globals(group(self.dirty.dirty & all, all));
                 let a = *a;
-                self.exit_at(a, Reason::Return);
+                self.exit_at(a, Reason::Return, 0);
                 Exit::Never
             }
         }
@@ -1221,7 +1264,7 @@ impl<'a> Gen<'a> {
         self.store_rsp_global();
         self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
         self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-        self.return_unwound();
+        self.return_unwound(0);
     }
 
     fn emit_trap(&mut self, i: &Instruction) {
@@ -1240,7 +1283,7 @@ impl<'a> Gen<'a> {
         };
         let set = if self.cx.snippet { group(self.dirty.dirty, RegSet::EVERYTHING) } else { RegSet::EMPTY };
         self.store_globals(set);
-        self.exit_at(pc, reason);
+        self.exit_at(pc, reason, 0);
     }
 
     fn emit_table(&mut self, st: &Structured, id: NodeId, b: usize, block: &Block, table: &JumpTable) -> Exit {
@@ -1253,7 +1296,7 @@ impl<'a> Gen<'a> {
         let mut targets = Vec::with_capacity(table.targets.len());
         for a in &table.targets {
             let raw = match self.graph.index.get(a) {
-                Some(&t) => t + 2,
+                Some(&t) => self.way_to(b, t),
                 None => node_of(&self.leaves, Leave::To(*a)),
             };
             targets.push(st.target(id, raw));
@@ -1304,11 +1347,11 @@ impl<'a> Gen<'a> {
             self.store_globals(self.settle[b]);
             self.load_globals(self.fetch_out[b]);
             self.settle_flags(st, id, b);
-            Exit::Goto(st.target(id, t + 2))
+            Exit::Goto(st.target(id, self.way_to(b, t)))
         } else {
             // A call that was not expected to return did.
             self.store_globals(RegSet::one(RAX));
-            self.exit_at(ret, Reason::Return);
+            self.exit_at(ret, Reason::Return, 0);
             Exit::Never
         }
     }
@@ -1349,7 +1392,7 @@ impl<'a> Gen<'a> {
             if want_rax && !snippet {
                 self.store_globals(RegSet::one(RAX));
             }
-            self.return_elsewhere(extra);
+            self.return_elsewhere(extra, u32::from(dynamic));
             if dynamic {
                 self.s().end();
             } else {
@@ -1408,7 +1451,7 @@ impl<'a> Gen<'a> {
             self.s().i64_const(pushed).i64_sub().global_set(u32::from(RSP));
             self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
             self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-            self.return_unwound();
+            self.return_unwound(1);
             self.s().end();
             if to.is_some() || self.cx.snippet {
                 self.s().unreachable();
@@ -1477,18 +1520,18 @@ impl<'a> Gen<'a> {
         let fl = self.fl;
         self.store_globals(group(self.dirty.dirty & all, all));
         self.fl = fl;
-        self.return_elsewhere(0);
+        self.return_elsewhere(0, 1);
         self.s().end();
     }
 
     /// Unwinds to the return address that was popped, which is in `ret_pc`, and drops `extra` bytes behind it. The registers are stored.
-    fn return_elsewhere(&mut self, extra: i32) {
+    fn return_elsewhere(&mut self, extra: i32, nested: u32) {
         let pc = self.ret_pc;
         self.push_rsp64();
         self.s().i64_const(8 + i64::from(extra)).i64_add().global_set(u32::from(RSP));
         self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
         self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-        self.return_unwound();
+        self.return_unwound(nested);
     }
 
     fn emit_syscall(&mut self, b: usize, next: u32) {
@@ -1504,7 +1547,7 @@ impl<'a> Gen<'a> {
         let rax = self.reg_local(RAX);
         self.s().call(index::SYSCALL).local_tee(rax).i64_const(UNWIND).i64_eq().if_(BlockType::Empty);
         self.s().i32_const(Reason::Syscall as i32).global_set(Global::Reason as u32);
-        self.return_unwound();
+        self.return_unwound(1);
         self.s().end();
         let need = self.need_out[b];
         if need.has(RCX) {
@@ -1561,7 +1604,7 @@ impl<'a> Gen<'a> {
             self.release_tmps();
             if !self.insn(i) {
                 self.uncovered.push((i.ip() as u32, format!("{:?}", i.code())));
-                self.exit_here(i, Reason::Undefined);
+                self.exit_here(i, Reason::Undefined, 0);
                 // Unreachable from here on, but the code must stay well-formed.
                 self.end_flags.insert(id, [Fl::Local; 6]);
                 return Exit::Never;
@@ -1617,7 +1660,7 @@ impl<'a> Gen<'a> {
         self.store_globals(stores);
         let a = self.graph.addrs[b];
         self.polled.insert(self.graph.real(a));
-        self.exit_at(a, Reason::Poll);
+        self.exit_at(a, Reason::Poll, 1);
     }
 
     fn emit_entry(&mut self) -> Exit {
@@ -1651,7 +1694,7 @@ impl<'a> Gen<'a> {
         self.s().local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
         self.push_pc64(self.graph.addrs[0]);
         self.s().global_set(Global::Pc as u32).i32_const(Reason::Depth as i32).global_set(Global::Reason as u32);
-        self.return_unwound();
+        self.return_unwound(1);
         self.s().end();
     }
 
@@ -1679,12 +1722,19 @@ impl<'a> Gen<'a> {
     fn settle_flags(&mut self, st: &Structured, id: NodeId, b: usize) {
         let mut want = RegSet::EMPTY;
         for &t in &self.graph.succs[b] {
-            let now = st.target(id, t + 2);
-            if now != t + 2 || self.single.get(&now) != Some(&id) {
+            let way = self.way_to(b, t);
+            let from = if way == t + 2 { id } else { way };
+            let now = st.target(from, t + 2);
+            if now != t + 2 || self.single.get(&now) != Some(&from) {
                 want |= self.need_in[t];
             }
         }
         self.materialise(want);
+    }
+
+    /// The node that follows block `b` on its way to its successor `t`.
+    fn way_to(&self, b: usize, t: usize) -> NodeId {
+        self.edge_nodes.get(&(b, t)).copied().unwrap_or(t + 2)
     }
 }
 
@@ -1764,8 +1814,18 @@ impl Emit for Emitting<'_, '_> {
                 }
                 Exit::Never
             }
+            Node::User(u) if *u < n + g.leaves.len() + g.edge_order.len() => {
+                let (b, to) = g.edge_order[*u - n - g.leaves.len()];
+                let copies = g.copies(b, to);
+                g.store_globals(copies.stores);
+                g.load_globals(copies.loads);
+                if let Some(f) = g.end_flags.get(&(b + 2)).copied() {
+                    g.end_flags.insert(id, f);
+                }
+                Exit::Goto(t(to + 2))
+            }
             Node::User(u) => {
-                let label = (*u - n - g.leaves.len()) as u32;
+                let label = (*u - n - g.leaves.len() - g.edges.len()) as u32;
                 let b = g.labels.iter().find(|x| *x.1 == label).map_or(0, |x| *x.0);
                 g.emit_resume(b);
                 Exit::Goto(t(b + 2))
