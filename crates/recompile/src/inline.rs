@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const VIRTUAL: u32 = 0xe000_0000;
 /// Instructions of a function that is put into its callers.
 const SMALL: usize = 24;
-/// The same for a function with a loop, for calls in loops: the registers that the caller's loop wants are better kept than saved and restored again
+/// The same for a function with a loop, for calls in loops of a function that is not larger than [`BUDGET`] itself: the registers that the caller's loop wants are better kept than saved and restored again
 /// and again. Without a loop of its own, such a function would take more from the caller's registers than it gives.
 const LOOPING: usize = 60;
 /// Instructions of the beginning of a larger function.
@@ -351,6 +351,8 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
         budget: BUDGET,
         checks_depth: *analysis.checks_depth.get(f)?,
     };
+    let sizes = graph.addrs.iter().filter_map(|a| program.blocks.get(a)).map(|b| b.insns.len());
+    let own_size: usize = sizes.sum();
     // Calls in inner loops come first, and of these the smallest functions, until the budget is spent.
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
     let frames = frame(&cx, graph, &analysis.summaries);
@@ -371,7 +373,7 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
     }
     calls.sort_unstable();
     for (Reverse(depth), _, b, target, ret) in calls {
-        if let Some(t) = x.choose(f, b, target, ret, depth > 0) {
+        if let Some(t) = x.choose(f, b, target, ret, depth > 0 && own_size <= BUDGET) {
             let callee = x.copy(t, ret)?;
             let a = *graph.addrs.get(b)?;
             let block = program.blocks.get(&a)?.clone();
