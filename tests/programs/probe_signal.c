@@ -206,6 +206,24 @@ static int alarm_loop(int argc, char **argv) {
     return 0;
 }
 
+static volatile unsigned long calls;
+
+__attribute__((noinline, optimize("no-optimize-sibling-calls"))) static unsigned long tree(int depth) {
+    if (flag || depth == 0)
+        return ++calls;
+    return tree(depth - 1) ^ tree(depth - 1);
+}
+
+/* Recursion without a loop, which would take days. */
+static int alarm_recursion(int argc, char **argv) {
+    (void)argc, (void)argv;
+    signal(SIGALRM, raise_flag);
+    alarm(1);
+    tree(50);
+    printf("alarm arrived in recursion: %d\n", calls > 1000);
+    return 0;
+}
+
 /* The same in registers only, killed by the default action. */
 static int alarm_kill(int argc, char **argv) {
     (void)argc, (void)argv;
@@ -325,6 +343,6 @@ static int interrupted(int argc, char **argv) {
 }
 
 const struct probe signal_probes[] = {
-    {"faults", faults},     {"fault-loop", fault_loop}, {"division", division}, {"undefined", undefined}, {"stack-overflow", stack_overflow}, {"killed-by-fault", killed_by_fault}, {"alarm-loop", alarm_loop},
+    {"faults", faults},     {"fault-loop", fault_loop}, {"division", division}, {"undefined", undefined}, {"stack-overflow", stack_overflow}, {"killed-by-fault", killed_by_fault}, {"alarm-loop", alarm_loop}, {"alarm-recursion", alarm_recursion},
     {"alarm-kill", alarm_kill}, {"interval", interval}, {"masks", masks},         {"interrupted", interrupted},       {0, 0},
 };

@@ -63,7 +63,7 @@ pub const CODE_LINE_ENTRY: u32 = 16;
 pub const UNWIND: i64 = i64::MIN;
 
 /// Guest stack bytes that one host stack may hold frames for. Every cycle of calls contains a function that checks
-/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` on entry and unwinds with [`Reason::Depth`] otherwise.
+/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` and the poll word on entry and unwinds with [`Reason::Depth`] if need be.
 /// The trampoline sets `StackFloor = rsp - STACK_WINDOW + 256` each time it (re)enters code (1 where rsp lies below `STACK_WINDOW`: an
 /// rsp of 0 is always outside of the window).
 pub const STACK_WINDOW: u32 = 0x1_0000;

@@ -1682,9 +1682,11 @@ impl<'a> Gen<'a> {
         Exit::Goto(2)
     }
 
-    /// Pushes whether the stack window is used up.
+    /// Pushes whether the stack window is used up, or somebody wants our attention: recursion need not have loops.
     fn push_entry_condition(&mut self) {
         self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
+        self.push_poll();
+        self.s().i32_or();
     }
 
     /// Behind [`Self::push_entry_condition`]: unwinds, unless rsp happens to be 0.
