@@ -293,7 +293,8 @@ impl Expansion<'_> {
         let (program, analysis) = (self.program, self.analysis);
         let graph = analysis.graphs.get(t)?;
         let part = self.parts.get(t)?.as_ref()?;
-        self.checks_depth |= analysis.checks_depth.get(t).copied().unwrap_or(true);
+        // A beginning makes no calls but that of its function, which checks for itself.
+        self.checks_depth |= part.leads_out.is_empty() && analysis.checks_depth.get(t).copied().unwrap_or(true);
         self.open.push(t);
         let own: HashMap<u32, u32> = part.blocks.iter().map(|&a| (a, self.stand_in(a))).collect();
         for (b, a) in graph.addrs.iter().enumerate().filter(|(_, a)| part.blocks.contains(a)) {

@@ -367,7 +367,7 @@ fn helpers(first: u32) -> Vec<HelperFn> {
             s.block(BlockType::Empty).loop_(BlockType::Empty).local_get(2).i32_eqz().br_if(1);
             s.block(BlockType::Empty);
             s.local_get(0).local_get(1).i32_sub().i32_const(16).i32_lt_u().br_if(0);
-            s.local_get(2).i32_const(16).local_get(3).i32_div_u().i32_lt_u().br_if(0);
+            s.local_get(2).i32_const(16).local_get(3).i32_ctz().i32_shr_u().i32_lt_u().br_if(0);
             for k in 0..2 {
                 s.local_get(k).i32_const(4095).i32_and().i32_const(4080).i32_gt_u().br_if(0);
             }
@@ -375,7 +375,7 @@ fn helpers(first: u32) -> Vec<HelperFn> {
             for k in 0..2 {
                 s.local_get(k).i32_const(16).i32_add().local_set(k);
             }
-            s.local_get(2).i32_const(16).local_get(3).i32_div_u().i32_sub().local_set(2).br(1).end();
+            s.local_get(2).i32_const(16).local_get(3).i32_ctz().i32_shr_u().i32_sub().local_set(2).br(1).end();
             // One element.
             s.block(BlockType::Empty);
             for (size, last) in [(1, false), (2, false), (4, false), (8, true)] {
@@ -421,11 +421,11 @@ fn helpers(first: u32) -> Vec<HelperFn> {
             s.else_().local_get(1).i64x2_splat().end().end().end().local_set(4);
             s.block(BlockType::Empty).loop_(BlockType::Empty).local_get(2).i32_eqz().br_if(1);
             s.block(BlockType::Empty);
-            s.local_get(2).i32_const(16).local_get(3).i32_div_u().i32_lt_u().br_if(0);
+            s.local_get(2).i32_const(16).local_get(3).i32_ctz().i32_shr_u().i32_lt_u().br_if(0);
             s.local_get(0).i32_const(4095).i32_and().i32_const(4080).i32_gt_u().br_if(0);
             s.local_get(0).local_get(4).v128_store(MEM0(0));
             s.local_get(0).i32_const(16).i32_add().local_set(0);
-            s.local_get(2).i32_const(16).local_get(3).i32_div_u().i32_sub().local_set(2).br(1).end();
+            s.local_get(2).i32_const(16).local_get(3).i32_ctz().i32_shr_u().i32_sub().local_set(2).br(1).end();
             s.block(BlockType::Empty);
             for (size, last) in [(1, false), (2, false), (4, false), (8, true)] {
                 if !last {

@@ -1310,26 +1310,45 @@ impl<'a> Gen<'a> {
                 self.s().local_set(t);
             }
         }
-        let index = self.jump_index.get(&table.load).map(|x| x.0);
-        let index = match index {
+        let index = match self.jump_index.get(&table.load).map(|x| x.0) {
             Some(l) => l,
             None => number(table.index).map_or(1, |r| self.reg_local(r)),
         };
         // An index above 32 bits must not become a small one.
-        let set = number(table.index).and_then(|r| self.last_set(b, u64::from(table.load), r));
-        let narrow = set.is_some_and(|(_, i)| {
-            // A bit scan of 0 leaves its whole destination as it was.
-            i.op0_kind() == OpKind::Register
-                && i.op0_register().is_gpr32()
-                && !matches!(i.mnemonic(), Mnemonic::Bsf | Mnemonic::Bsr)
-                && number(i.op0_register()) == number(table.index)
-        });
+        let narrow = number(table.index).is_some_and(|r| self.is_narrow(b, u64::from(table.load), r));
         self.s().local_get(index);
         if !narrow {
             self.s().i64_const(0xffff_ffff).local_get(index).i64_const(0xffff_ffff).i64_lt_u().select();
         }
         self.s().i32_wrap_i64();
         Exit::Switch { targets, default }
+    }
+
+    /// Whether register `r` is known to hold no more than 32 bits at the instruction at `before` in block `b`.
+    fn is_narrow(&self, b: usize, before: u64, r: u8) -> bool {
+        let narrow = |i: &Instruction| {
+            // A bit scan of 0 leaves its whole destination as it was.
+            i.op0_kind() == OpKind::Register
+                && i.op0_register().is_gpr32()
+                && !matches!(i.mnemonic(), Mnemonic::Bsf | Mnemonic::Bsr)
+                && number(i.op0_register()) == Some(r)
+        };
+        if let Some((_, i)) = self.last_set(b, before, r) {
+            return narrow(i);
+        }
+        let mut at = b;
+        // What checks the index usually stands right before.
+        for _ in 0..4 {
+            let &[p] = &self.graph.preds[at][..] else { return false };
+            let Some(block) = self.block(p).filter(|x| matches!(x.term, Term::Jump(_) | Term::Cond { .. })) else {
+                return false;
+            };
+            if let Some(k) = self.graph.effects[p].iter().rposition(|e| e.defs.has(r)) {
+                return block.insns.get(k).is_some_and(narrow);
+            }
+            at = p;
+        }
+        false
     }
 
     /// The instruction of block `b` that sets register `r` last before the one at `before`, and its place.
