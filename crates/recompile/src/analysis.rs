@@ -32,6 +32,7 @@ pub struct Summary {
 }
 
 /// A control flow graph with effects, the input of liveness and code generation.
+#[derive(Clone)]
 pub struct Graph {
     /// Block addresses; index 0 is the entry.
     pub addrs: Vec<u32>,
@@ -101,6 +102,20 @@ struct Exposed {
     /// See [`weak_uses`].
     weak: RegSet,
     defs: RegSet,
+}
+
+impl Exposed {
+    fn of(block: &Block, effects: &[Effect], snippet: bool) -> Exposed {
+        let mut sum = Exposed::default();
+        for (e, i) in effects.iter().zip(&block.insns).rev() {
+            let kills = e.defs - e.keeps;
+            let weak = if snippet { RegSet::EMPTY } else { weak_uses(i, e) };
+            sum.uses = (sum.uses - kills) | (e.uses - weak);
+            sum.weak = (sum.weak - kills) | weak;
+            sum.defs |= kills;
+        }
+        sum
+    }
 }
 
 /// Where a call goes.
@@ -236,18 +251,10 @@ pub fn build_graph(
             }
         }
         let mut list: Vec<Effect> = block.insns.iter().map(|i| effect(&mut factory, i)).collect();
-        let mut sum = Exposed::default();
-        for (e, i) in list.iter_mut().zip(&block.insns).rev() {
-            if !direction {
-                e.uses.remove(DF);
-            }
-            let kills = e.defs - e.keeps;
-            let weak = if snippet { RegSet::EMPTY } else { weak_uses(i, e) };
-            sum.uses = (sum.uses - kills) | (e.uses - weak);
-            sum.weak = (sum.weak - kills) | weak;
-            sum.defs |= kills;
+        if !direction {
+            list.iter_mut().for_each(|e| e.uses.remove(DF));
         }
-        exposed.push(sum);
+        exposed.push(Exposed::of(block, &list, snippet));
         effects.push(list);
     }
     let saves_arguments = saves_arguments(addrs.iter().filter_map(get));
@@ -451,6 +458,49 @@ impl Context<'_> {
         }
         let all = read.first().copied().unwrap_or_default() - RegSet::one(DF);
         if graph.saves_arguments { all - ARGUMENTS - SSE_ARGUMENTS } else { all }
+    }
+
+    /// Finds writes of single bytes behind which nobody reads the rest of the register: they need not keep it ([`Effect::narrow`]).
+    pub fn narrow(&self, graph: &mut Graph, summaries: &[Summary], unknown: Unknown, own: Summary) {
+        let n = graph.addrs.len();
+        if self.snippet || graph.effects.iter().flatten().all(|e| e.bytes.is_empty()) {
+            return;
+        }
+        let mut at_term = vec![(RegSet::EMPTY, RegSet::EMPTY); n];
+        for (b, a) in graph.addrs.iter().enumerate() {
+            let Some(block) = graph.block(self.program, *a) else { continue };
+            let t = self.term_use(graph, b, &block.term, summaries, unknown, own);
+            let wide = match block.term {
+                // It may go on elsewhere.
+                Term::Return { .. } => RegSet::GENERAL,
+                _ => (t.uses | t.weak) & RegSet::GENERAL,
+            };
+            at_term[b] = (wide, t.defs);
+        }
+        let after_insns = |b: usize, wide: &[RegSet], graph: &Graph| {
+            let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | wide[t]);
+            (out - at_term[b].1) | at_term[b].0
+        };
+        let mut wide = vec![RegSet::EMPTY; n];
+        let mut work: Vec<usize> = (0..n).collect();
+        while let Some(b) = work.pop() {
+            let end = after_insns(b, &wide, graph);
+            let start = graph.effects[b].iter().rev().fold(end, |s, e| e.wide_before(s));
+            if start != wide[b] {
+                wide[b] = start;
+                work.extend(&graph.preds[b]);
+            }
+        }
+        for b in 0..n {
+            let mut after = after_insns(b, &wide, graph);
+            for e in graph.effects[b].iter_mut().rev() {
+                e.narrow = e.bytes - after;
+                e.uses = e.uses - e.narrow;
+                after = e.wide_before(after);
+            }
+            let block = graph.block(self.program, graph.addrs[b]);
+            graph.exposed[b] = block.map(|x| Exposed::of(x, &graph.effects[b], false)).unwrap_or_default();
+        }
     }
 
     pub fn liveness(&self, graph: &Graph, summaries: &[Summary], unknown: Unknown, own: Summary) -> Liveness {

@@ -3,9 +3,9 @@
 //! The static C library calls its string functions through slots that resolvers fill in at start, from what cpuid says. The prediction assumes that no optional
 //! processor feature is there. It is only ever a guess that generated code checks: a wrong one costs time, nothing else.
 
-use crate::codegen::is_high_byte;
 use crate::discover::decode;
 use crate::elf::Image;
+use crate::regs::is_high_byte;
 use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
 
 const MAX_STEPS: usize = 400;

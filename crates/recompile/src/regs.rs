@@ -34,6 +34,8 @@ pub const R11: u8 = 11;
 
 impl RegSet {
     pub const EMPTY: RegSet = RegSet(0);
+    /// Every general register but rsp.
+    pub const GENERAL: RegSet = RegSet(0xffff & !(1 << RSP));
     /// Every general register but rsp, and every SSE register.
     pub const DATA: RegSet = RegSet(0xffff_ffff & !(1 << RSP));
     pub const FLAGS: RegSet = RegSet(0x7f << 32);
@@ -116,12 +118,25 @@ pub struct Effect {
     pub keeps: RegSet,
     /// Reads or writes rsp in any way.
     pub rsp_write: bool,
+    /// General registers whose bits above the lowest 8 are read.
+    pub wide: RegSet,
+    /// General registers that are written as a whole.
+    pub whole: RegSet,
+    /// General registers of which the lowest 8 bits are written and nothing is read.
+    pub bytes: RegSet,
+    /// Of `bytes`, those whose other bits nobody reads afterwards: what these become is open.
+    pub narrow: RegSet,
 }
 
 impl Effect {
     /// What matters before the instruction, if `after` matters after it.
     pub fn before(&self, after: RegSet) -> RegSet {
         (after - (self.defs - self.keeps)) | self.uses
+    }
+
+    /// Of which registers the bits above the lowest 8 matter before the instruction, if those of `after` do after it.
+    pub fn wide_before(&self, after: RegSet) -> RegSet {
+        (after - self.whole) | self.wide
     }
 }
 
@@ -134,6 +149,10 @@ pub fn number(r: Register) -> Option<u8> {
     } else {
         None
     }
+}
+
+pub fn is_high_byte(r: Register) -> bool {
+    matches!(r, Register::AH | Register::BH | Register::CH | Register::DH)
 }
 
 /// Maps iced's flag mask to a register set.
@@ -199,8 +218,10 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     if !matches!(i.encoding(), EncodingKind::Legacy | EncodingKind::D3NOW) {
         // None of these has a translation: it traps.
         e.defs = RegSet::EVERYTHING;
+        e.wide = RegSet::GENERAL;
         return e;
     }
+    let mut read_low = RegSet::EMPTY;
     let independent = ignores_register(i);
     for u in factory.info(i).used_registers() {
         let Some(n) = number(u.register()) else { continue };
@@ -215,6 +236,18 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
         if n == RSP {
             e.rsp_write |= write;
             continue;
+        }
+        if n < 16 && !independent {
+            let low_byte = u.register().size() == 1 && !is_high_byte(u.register());
+            match u.access() {
+                _ if !low_byte && (read || partial) => e.wide.insert(n),
+                _ if read => read_low.insert(n),
+                OpAccess::Write if low_byte => e.bytes.insert(n),
+                _ => {}
+            }
+        }
+        if n < 16 && u.access() == OpAccess::Write && u.register().size() >= 4 {
+            e.whole.insert(n);
         }
         if (read || partial) && !independent {
             e.uses.insert(n);
@@ -242,10 +275,13 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     {
         // Conditional writes read what they may keep.
         e.uses |= e.defs & RegSet::DATA;
+        e.wide |= e.defs & RegSet::GENERAL;
     }
     if i.has_rep_prefix() || i.has_repne_prefix() {
         e.uses |= e.defs & RegSet::DATA;
+        e.wide |= e.defs & RegSet::GENERAL;
     }
+    e.bytes = e.bytes - read_low - e.wide;
     e
 }
 

@@ -44,6 +44,7 @@ const BUILT: &[(&str, &[&str], &[&str])] = &[
             "probe_float.c",
             "probe_fuzz.c",
             "probe_inline.c",
+            "probe_bytes.c",
             "probe_limit.c",
             "probe_memory.c",
             "probe_process.c",

@@ -208,6 +208,8 @@ impl Gen<'_> {
                 self.s().i32_wrap_i64();
                 if is_high_byte(r) {
                     self.s().i32_const(8).i32_shr_u();
+                } else if number(r).is_some_and(|n| self.low_bytes.has(n)) {
+                    return;
                 }
                 self.s().i32_const(0xff).i32_and();
             }
@@ -227,6 +229,9 @@ impl Gen<'_> {
                 self.s().local_set(l);
             }
             4 => {
+                self.s().i64_extend_i32_u().local_set(l);
+            }
+            1 if number(r).is_some_and(|n| self.narrow.has(n)) => {
                 self.s().i64_extend_i32_u().local_set(l);
             }
             size => {
@@ -319,8 +324,4 @@ impl Gen<'_> {
             self.s().i64_load(arg(offset)).i32_wrap_i64();
         }
     }
-}
-
-pub fn is_high_byte(r: Register) -> bool {
-    matches!(r, Register::AH | Register::BH | Register::CH | Register::DH)
 }

@@ -20,7 +20,6 @@ use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure, vis
 use flags::{Fl, Lazy};
 use iced_x86::{Instruction, Mnemonic, OpKind};
 use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
-pub use mem::is_high_byte;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
@@ -215,6 +214,10 @@ struct Gen<'a> {
     /// What is needed after the instruction being emitted, and before it.
     need_after: RegSet,
     need_before: RegSet,
+    /// See [`Effect::narrow`].
+    narrow: RegSet,
+    /// Registers whose bits above the lowest 8 are known to be 0.
+    low_bytes: RegSet,
     depth_now: u32,
     uncovered: Vec<(u32, String)>,
 }
@@ -237,8 +240,10 @@ pub fn resumes(m: &Module, f: usize) -> bool {
 pub fn function(m: &Module, f: usize, form: Form) -> Code {
     let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet, unknown_mods: m.analysis.unknown_mods };
     let inlined = m.inlined.get(f).and_then(Option::as_ref).filter(|_| form == Form::Called);
-    let graph = inlined.map_or(&m.analysis.graphs[f], |x| &x.graph);
     let own = inlined.map_or(m.analysis.summaries[f], |x| x.own);
+    let mut graph = inlined.map_or(&m.analysis.graphs[f], |x| &x.graph).clone();
+    cx.narrow(&mut graph, &m.analysis.summaries, m.analysis.unknown, own);
+    let graph = &graph;
     let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
     let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown, own);
     let frames = frame(&cx, graph, &m.analysis.summaries);
@@ -289,6 +294,8 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         dirty: DirtyState::default(),
         need_after: RegSet::EMPTY,
         need_before: RegSet::EMPTY,
+        narrow: RegSet::EMPTY,
+        low_bytes: RegSet::EMPTY,
         depth_now: 0,
         uncovered: Vec::new(),
     };
@@ -575,6 +582,20 @@ impl<'a> Gen<'a> {
             d.dirty.remove(r);
         }
         state.step(i, e);
+    }
+
+    /// The register that instruction `i` leaves with a single byte in it.
+    fn byte_result(i: &Instruction, e: &Effect) -> RegSet {
+        let one = match i.mnemonic() {
+            Mnemonic::Movzx => {
+                i.op1_kind() == OpKind::Memory && i.memory_size().size() == 1 && i.op0_register().size() >= 4
+            }
+            Mnemonic::Mov => i.op1_kind() == OpKind::Memory && i.op0_register().size() == 1,
+            _ => false,
+        };
+        let r = number(i.op0_register()).filter(|_| one && i.op0_kind() == OpKind::Register);
+        let whole = e.narrow | e.whole;
+        r.map_or(RegSet::EMPTY, |r| RegSet::one(r) & whole)
     }
 
     fn after_term(&self, b: usize, d: &mut DirtyState) {
@@ -1601,6 +1622,7 @@ impl<'a> Gen<'a> {
             self.emit_poll(b);
         }
         self.load_globals(self.fetch[b]);
+        self.low_bytes = RegSet::EMPTY;
         // What is needed after each instruction.
         let effects = &self.graph.effects[b];
         let mut need = self.need_at_term(b, self.dirty_at_term(b));
@@ -1616,6 +1638,7 @@ impl<'a> Gen<'a> {
             let e = &effects[k];
             self.need_after = after[k];
             self.need_before = e.before(after[k]);
+            self.narrow = e.narrow;
             if own_term && k == last {
                 // The terminator itself; its effect on the frame is part of how it is emitted.
                 break;
@@ -1628,6 +1651,7 @@ impl<'a> Gen<'a> {
                 self.end_flags.insert(id, [Fl::Local; 6]);
                 return Exit::Never;
             }
+            self.low_bytes = (self.low_bytes - e.defs) | Self::byte_result(i, e);
             if let Some(mut s) = self.state.take() {
                 let mut d = self.dirty;
                 Self::after_insn(&mut s, &mut d, i, e);
