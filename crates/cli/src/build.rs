@@ -32,7 +32,7 @@ pub struct Args {
     /// Directory to write; an existing bundle is replaced at once, when the new one is complete
     #[arg(short, long, value_name = "BUNDLE")]
     output: PathBuf,
-    /// Make a program of the image callable by name
+    /// Make a program or script of the image callable by name: see `megalith tools`
     #[arg(long = "tool", value_name = "NAME=PATH", value_parser = tool)]
     tools: Vec<(String, GuestPath)>,
     /// What stands for python3: a polyfill, or the image's own, recompiled
@@ -368,11 +368,15 @@ fn manifest(
         }
     }
     let mut agent_tools = BTreeMap::new();
+    let mut agent_tool_paths = BTreeMap::new();
     for (name, path) in &args.tools {
-        let binary = binaries.get(path).with_context(|| format!("--tool {name}={path}: it was not recompiled"))?;
-        if agent_tools.insert(name.clone(), binary.hash).is_some() {
+        let file = image.rootfs.lookup(path.as_bytes(), true).and_then(|node| image.rootfs.node(node).regular());
+        let hash = file.map(|f| f.hash).filter(|hash| names.contains_key(hash));
+        let hash = hash.with_context(|| format!("--tool {name}={path}: it was not recompiled"))?;
+        if agent_tools.insert(name.clone(), hash).is_some() {
             bail!("--tool {name} is given twice");
         }
+        agent_tool_paths.insert(name.clone(), path.clone());
     }
     Ok(Manifest {
         schema: Manifest::SCHEMA.into(),
@@ -381,6 +385,7 @@ fn manifest(
         megabinary_hash,
         binaries,
         agent_tools,
+        agent_tool_paths,
         config: image.config.to_manifest(),
         fs,
         scripts: match args.scripts {

@@ -89,6 +89,16 @@ pub fn main(args: Args) -> Result<ExitCode> {
     }
 }
 
+/// As the manifest writes it.
+pub fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Elf => "elf",
+        Kind::Wasi => "wasi",
+        Kind::Polyfill => "polyfill",
+        Kind::Script => "script",
+    }
+}
+
 fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
     writeln!(out, "container {}", r.container_id)?;
     writeln!(out, "module    {} ({} bytes)", r.megabinary_hash, r.megabinary_bytes)?;
@@ -101,12 +111,7 @@ fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
     )?;
     let number = |n: Option<u64>| n.map_or_else(|| "-".to_string(), |n| n.to_string());
     for e in &r.executables {
-        let kind = match e.kind {
-            Kind::Elf => "elf",
-            Kind::Wasi => "wasi",
-            Kind::Polyfill => "polyfill",
-            Kind::Script => "script",
-        };
+        let kind = kind_name(e.kind);
         let (wasm, aot, path) = (number(e.wasm_bytes), number(e.aot_bytes), e.path.to_string());
         writeln!(
             out,

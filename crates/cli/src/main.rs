@@ -14,6 +14,7 @@ mod progress;
 mod run;
 mod scan;
 mod stage;
+mod tools;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -39,6 +40,8 @@ enum Verb {
     Inspect(inspect::Args),
     /// Check everything that run would check, without running
     Verify(verify::Args),
+    /// List the tools of a bundle, or call one by name
+    Tools(tools::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
 }
@@ -50,6 +53,10 @@ fn main() -> ExitCode {
         Verb::Run(_) => (run::main(), 125),
         Verb::Inspect(args) => (inspect::main(args), 1),
         Verb::Verify(args) => (verify::main(args), 1),
+        Verb::Tools(args) => {
+            let failure = args.failure();
+            (tools::main(args), failure)
+        }
         Verb::Completions(args) => (completions::main(args), 1),
     };
     match result {

@@ -31,10 +31,10 @@ pub struct File {
     pub class: Class,
 }
 
-/// Every executable regular file of `rootfs`, and those that `extra` names, by hash.
+/// Every executable regular file of `rootfs`, and those that `extra` names, perhaps by way of symlinks, by hash.
 ///
 /// # Errors
-/// When a path of `extra` is no regular file.
+/// When a path of `extra` leads to no regular file.
 pub fn scan(rootfs: &Rootfs, extra: &[GuestPath]) -> Result<BTreeMap<FileHash, File>> {
     let mut files: BTreeMap<FileHash, File> = BTreeMap::new();
     let mut add = |path: GuestPath, node: NodeId| {
@@ -52,8 +52,10 @@ pub fn scan(rootfs: &Rootfs, extra: &[GuestPath]) -> Result<BTreeMap<FileHash, F
         add(GuestPath::new(path)?, node)?;
     }
     for path in extra {
-        let Some(node) = rootfs.lookup(path.as_bytes(), false) else { bail!("{path} is not in the image") };
-        add(path.clone(), node)?;
+        let Some(node) = rootfs.lookup(path.as_bytes(), true) else { bail!("{path} is not in the image") };
+        // Entries are files: the path of one that a symlink leads to is its own.
+        let own = rootfs.iter().find(|x| x.1 == node).map(|x| GuestPath::new(x.0)).transpose()?;
+        add(own.unwrap_or_else(|| path.clone()), node)?;
     }
     for file in files.values_mut() {
         file.paths.sort();

@@ -24,6 +24,10 @@ pub struct Manifest<N = Vec<NotRecompiled>> {
     /// Tools by name: the hash of a program in `binaries`.
     #[serde(default, deserialize_with = "json::unique_map")]
     pub agent_tools: BTreeMap<String, FileHash>,
+    /// The path by which a tool is started, perhaps by way of symlinks; it must lead to a file of the tool's hash. Without an entry it is the first
+    /// path of that hash.
+    #[serde(default, deserialize_with = "json::unique_map")]
+    pub agent_tool_paths: BTreeMap<String, GuestPath>,
     /// How the image wants to be started.
     #[serde(default)]
     pub config: Config,
@@ -186,6 +190,15 @@ impl Manifest {
     }
 }
 
+impl<N> Manifest<N> {
+    /// Path and hash of a tool.
+    pub fn tool(&self, name: &str) -> Option<(&GuestPath, FileHash)> {
+        let hash = *self.agent_tools.get(name)?;
+        let first = || self.binaries.iter().find(|(_, b)| b.hash == hash).map(|(path, _)| path);
+        Some((self.agent_tool_paths.get(name).or_else(first)?, hash))
+    }
+}
+
 impl<N: Omissions> Manifest<N> {
     /// [`Manifest::from_json`], with what the caller wants to know of the list of omissions.
     pub fn parse(bytes: &[u8]) -> Result<Manifest<N>, Error> {
@@ -224,6 +237,9 @@ impl<N: Omissions> Manifest<N> {
             if !by_hash.contains_key(hash) {
                 return refuse("has a hash that no entry of 'binaries' has");
             }
+        }
+        if let Some(name) = self.agent_tool_paths.keys().find(|&n| !self.agent_tools.contains_key(n)) {
+            return Err(Error::new(format_args!("agent_tool_paths: {} is not in 'agent_tools'", excerpt(name))));
         }
         self.config.check()?;
         if !self.fs.offset.is_multiple_of(512) {

@@ -26,6 +26,7 @@ fn sample() -> Manifest {
             (GuestPath::new(b"/bin/\xff\\".to_vec()).unwrap(), binary(b"odd", "\\xff\\\\_start", Kind::Wasi)),
         ]),
         agent_tools: BTreeMap::from([("write_file".to_string(), FileHash::of(b"ls"))]),
+        agent_tool_paths: BTreeMap::from([("write_file".to_string(), path("/bin/link-to-ls"))]),
         config: Config { cmd: vec!["/bin/sh".into()], env: vec!["PATH=/bin".into()], ..Config::default() },
         fs: FileSystem { root: FileHash::of(b"index"), place: FsPlace::Section, offset: 4096, size: 8192 },
         scripts: Scripts::Sealed,
@@ -66,7 +67,7 @@ fn round_trip_is_exact_and_ends_in_a_newline() {
 #[test]
 fn optional_keys_may_be_missing() {
     let mut value: serde_json::Value = serde_json::from_slice(&sample().to_json().unwrap()).unwrap();
-    for key in ["config", "scripts", "not_recompiled", "agent_tools"] {
+    for key in ["config", "scripts", "not_recompiled", "agent_tool_paths", "agent_tools"] {
         value.as_object_mut().unwrap().remove(key).unwrap();
     }
     let m = Manifest::from_json(value.to_string().as_bytes()).unwrap();
@@ -153,6 +154,18 @@ fn scripts_need_an_interpreter_and_tools_a_program() {
     let mut m = sample();
     m.agent_tools.insert("x".into(), FileHash::of(b"nothing"));
     assert!(m.check().unwrap_err().to_string().contains("no entry of 'binaries'"));
+    let mut m = sample();
+    m.agent_tool_paths.insert("x".into(), path("/usr/bin/ls"));
+    assert!(m.check().unwrap_err().to_string().contains("'x' is not in 'agent_tools'"));
+}
+
+#[test]
+fn tools_have_a_path_and_a_hash() {
+    let mut m = sample();
+    assert_eq!(m.tool("write_file"), Some((&path("/bin/link-to-ls"), FileHash::of(b"ls"))));
+    m.agent_tool_paths.clear();
+    assert_eq!(m.tool("write_file"), Some((&path("/usr/bin/ls"), FileHash::of(b"ls"))));
+    assert_eq!(m.tool("ls"), None);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 
-use megalith_manifest::Config;
-use megalith_run::options::RunOptions;
+use megalith_manifest::{Config, FileHash, GuestPath, Manifest};
+use megalith_run::options::{ContainerOptions, RunOptions};
 use megalith_vfs::{At, Cred, Vfs, WalkFlags};
 use megalith_vkernel::Credentials;
 
@@ -15,11 +15,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Largest /etc/passwd or /etc/group that is read.
 const MAX_DATABASE: u64 = 16 << 20;
 
-/// Arguments of the first process: the options' program, or the image's entrypoint and command.
-pub fn argv(config: &Config, options: &RunOptions) -> Result<Vec<Vec<u8>>> {
+/// Arguments of the first process: the tool's path, the options' program, or the image's entrypoint and command.
+pub fn argv<N>(manifest: &Manifest<N>, options: &RunOptions) -> Result<Vec<Vec<u8>>> {
+    let config = &manifest.config;
     let given: Vec<Vec<u8>> = options.command.iter().map(|a| a.clone().into_vec()).collect();
     let bytes = |v: &[String]| v.iter().map(|s| s.clone().into_bytes()).collect::<Vec<_>>();
+    let tool = options.tool.as_ref().map(|name| tool(manifest, name)).transpose()?;
     let argv = match (&options.entrypoint, given.is_empty()) {
+        _ if tool.is_some() => tool.into_iter().map(|(path, _)| path.as_bytes().to_vec()).chain(given).collect(),
         // With --entrypoint what follows are its arguments, as with docker.
         (Some(e), _) => [vec![e.clone().into_bytes()], given].concat(),
         (None, true) => [bytes(&config.entrypoint), bytes(&config.cmd)].concat(),
@@ -35,8 +38,14 @@ pub fn argv(config: &Config, options: &RunOptions) -> Result<Vec<Vec<u8>>> {
     Ok(argv)
 }
 
+/// Path and hash of a tool.
+pub fn tool<'a, N>(manifest: &'a Manifest<N>, name: &str) -> Result<(&'a GuestPath, FileHash)> {
+    let missing = format!("the bundle has no tool named '{name}'; 'megalith tools BUNDLE' lists those it has");
+    manifest.tool(name).ok_or(Failure { code: 127, message: missing })
+}
+
 /// Environment of the first process: the image's, --env-file, -e, in rising order; HOME, HOSTNAME and (with -t) TERM if missing.
-pub fn environment(config: &Config, options: &RunOptions, home: &str) -> Result<Vec<Vec<u8>>> {
+pub fn environment(config: &Config, options: &ContainerOptions, home: &str) -> Result<Vec<Vec<u8>>> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     env.insert("PATH".into(), DEFAULT_PATH.into());
     env.insert("HOSTNAME".into(), options.hostname.clone());
@@ -128,7 +137,7 @@ fn database(vfs: &Vfs, path: &[u8]) -> Vec<Vec<String>> {
 }
 
 /// Working directory of the first process.
-pub fn workdir(config: &Config, options: &RunOptions) -> std::result::Result<Vec<u8>, Failure> {
+pub fn workdir(config: &Config, options: &ContainerOptions) -> std::result::Result<Vec<u8>, Failure> {
     let dir = options.workdir.as_deref().unwrap_or(&config.working_dir);
     match dir {
         "" => Ok(b"/".to_vec()),

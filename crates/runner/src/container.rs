@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
-use megalith_run::options::{RunOptions, Volume};
+use megalith_run::options::{ContainerOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
 use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable, search_path};
 use sha2::{Digest, Sha256};
@@ -80,7 +80,7 @@ fn meta(bundle: &Bundle, aot: &AotFile) -> Result<MetaReader> {
 
 /// The file system tree: the image's files below a private layer, /tmp, and the volumes.
 /// `budget` pays for what is written to memory.
-pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, budget: &Arc<Budget>, options: &RunOptions) -> Result<Arc<Vfs>> {
+pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, budget: &Arc<Budget>, options: &ContainerOptions) -> Result<Arc<Vfs>> {
     let bundle_path = bundle.path.clone();
     let root = LayeredFs::new(LayeredOptions {
         lower: Some(lower),

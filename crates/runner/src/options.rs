@@ -11,6 +11,22 @@ use clap::Args;
 pub struct RunOptions {
     /// Directory that `megalith build` wrote
     pub bundle: PathBuf,
+    #[command(flatten)]
+    pub container: ContainerOptions,
+    /// Start this program in place of the image's entrypoint
+    #[arg(long, value_name = "PATH")]
+    pub entrypoint: Option<String>,
+    /// Start the tool of that name, and nothing else (`megalith tools BUNDLE call`)
+    #[arg(long, value_name = "NAME", hide = true, conflicts_with = "entrypoint")]
+    pub tool: Option<String>,
+    /// Program to start and its arguments; without them the image's own
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
+}
+
+/// The part of them that says what a container is like, whatever starts in it.
+#[derive(Args, Clone, Debug)]
+pub struct ContainerOptions {
     /// Accepted as docker's; standard input is always the command's own
     #[arg(short = 'i', long)]
     pub interactive: bool,
@@ -32,9 +48,6 @@ pub struct RunOptions {
     /// Run as this user: name or uid, optionally `:` and group name or gid
     #[arg(short = 'u', long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
-    /// Start this program in place of the image's entrypoint
-    #[arg(long, value_name = "PATH")]
-    pub entrypoint: Option<String>,
     /// Host name that programs see
     #[arg(long, value_name = "NAME", default_value = "megalith")]
     pub hostname: String,
@@ -53,9 +66,6 @@ pub struct RunOptions {
     /// Print every system call to standard error
     #[arg(long)]
     pub strace: bool,
-    /// Program to start and its arguments; without them the image's own
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<OsString>,
 }
 
 /// `HOST:GUEST[:ro]`.
@@ -120,8 +130,9 @@ mod tests {
     fn everything_after_the_program_is_its_own() {
         let o =
             parse(&["-i", "b", "-t", "--memory", "64m", "--timeout=1.5", "--", "/bin/ls", "-l", "--", "-t"]).unwrap();
-        assert!(o.tty && o.interactive);
-        assert_eq!((o.memory, o.timeout), (Some(64 << 20), Some(Duration::from_millis(1500))));
+        let c = &o.container;
+        assert!(c.tty && c.interactive);
+        assert_eq!((c.memory, c.timeout), (Some(64 << 20), Some(Duration::from_millis(1500))));
         assert_eq!(o.command, ["/bin/ls", "-l", "--", "-t"]);
         assert_eq!(parse(&["b", "ls", "-t"]).unwrap().command, ["ls", "-t"]);
     }
@@ -129,8 +140,8 @@ mod tests {
     #[test]
     fn volumes() {
         let o = parse(&["-v", "/a:b:/c:ro", "-v", "d:/e", "b"]).unwrap();
-        assert_eq!(o.volumes[0], Volume { host: "/a:b".into(), guest: "/c".into(), read_only: true });
-        assert!(!o.volumes[1].read_only);
+        assert_eq!(o.container.volumes[0], Volume { host: "/a:b".into(), guest: "/c".into(), read_only: true });
+        assert!(!o.container.volumes[1].read_only);
         for bad in ["x", "x:y", ":/y", "x:/"] {
             assert!(parse(&["-v", bad, "b"]).is_err(), "{bad}");
         }

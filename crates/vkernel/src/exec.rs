@@ -8,7 +8,7 @@ use crate::gate;
 use crate::kernel::Kernel;
 use crate::mm::{self, AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
 use crate::process::{FsState, Ids, Image, Rlimits};
-use crate::program::{Abi, Program};
+use crate::program::{Abi, Hash, Program};
 use megalith_abi::PIE_BASE;
 use megalith_vfs::{Access, At, Location, Vfs, WalkFlags};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub struct ExecRequest {
     pub base: Location,
     /// The file itself, when it was given by descriptor (AT_EMPTY_PATH).
     pub location: Option<Location>,
+    /// The hash that the file must have; it need not be marked as executable then.
+    pub expect: Option<Hash>,
     pub argv: Vec<Vec<u8>>,
     pub envp: Vec<Vec<u8>>,
 }
@@ -91,7 +93,7 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
         Some(l) => l.clone(),
         None => k.vfs.lookup(&At { root: &fs.root, base: &q.base, cred: &cred }, &q.path, WalkFlags::FOLLOW)?,
     };
-    let passed = gate::check(k, &fs.root, &fs.cwd, &cred, &q.path, location)?;
+    let passed = gate::check(k, &fs.root, &fs.cwd, &cred, q, location)?;
     let mut argv = passed.prefix;
     if argv.is_empty() {
         argv = q.argv.clone();

@@ -1,6 +1,7 @@
 //! The exec gate: what may start is decided by the hash of the bytes (DESIGN.md, invariant 2).
 
 use crate::errno::{Errno, Result};
+use crate::exec::ExecRequest;
 use crate::kernel::Kernel;
 use crate::program::{Hash, Program};
 use crate::wait::lock;
@@ -61,17 +62,17 @@ pub struct Passed {
     pub scripts: Vec<Script>,
 }
 
-/// Checks the start of `location`, which was named `path` by the guest.
+/// Checks the start of `location`, which is the file that `request` names.
 pub fn check(
     k: &Kernel,
     root: &Location,
     cwd: &Location,
     cred: &Cred,
-    path: &[u8],
+    request: &ExecRequest,
     location: Location,
 ) -> Result<Passed> {
     let mut location = location;
-    let mut path = path.to_vec();
+    let mut path = request.path.clone();
     let mut prefix: Vec<Vec<u8>> = Vec::new();
     let mut scripts = Vec::new();
     loop {
@@ -79,7 +80,11 @@ pub fn check(
         if stat.file_type() != FileType::Regular {
             return Err(Errno::EACCES);
         }
-        cred.check(&stat, Access::EXEC)?;
+        // Interpreters are found as usual.
+        let expect = request.expect.filter(|_| scripts.is_empty());
+        if expect.is_none() {
+            cred.check(&stat, Access::EXEC)?;
+        }
         let named = k.config.policy.named.get(&location.path(None));
         let program_size = k.config.programs.has_size(stat.size);
         let script_size = k.config.policy.script_sizes.contains(&stat.size);
@@ -102,6 +107,9 @@ pub fn check(
                 &location,
                 &format!("{} is not the hash that the manifest has for this path", hex(&hash)),
             ));
+        }
+        if expect.is_some_and(|e| e != hash) {
+            return Err(refuse(k, &location, &format!("{} is not the tool's hash", hex(&hash))));
         }
         if let Some(p) = k.config.programs.get(&hash) {
             return Ok(Passed { program: Arc::clone(p), location, prefix, scripts });

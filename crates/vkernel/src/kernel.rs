@@ -7,7 +7,7 @@ use crate::limits;
 use crate::locks::Locks;
 use crate::mm::{Budget, SlotPool};
 use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree, default_rlimits};
-use crate::program::ProgramTable;
+use crate::program::{Hash, ProgramTable};
 use crate::signal::{self, SigInfo, Signals};
 use crate::task::{Start, Task};
 use crate::timer::TimerThread;
@@ -250,7 +250,8 @@ impl Kernel {
         Ok(kernel)
     }
 
-    /// Starts the first process (pid 1). `argv[0]` is looked up in the PATH of `envp` when it has no slash.
+    /// Starts the first process (pid 1). `argv[0]` is looked up in the PATH of `envp` when it has no slash. With `expect`, nothing but a file of that
+    /// hash starts.
     pub fn start_init(
         self: &Arc<Kernel>,
         argv: &[Vec<u8>],
@@ -258,6 +259,7 @@ impl Kernel {
         cwd: &[u8],
         cred: &Credentials,
         stdio: Stdio,
+        expect: Option<Hash>,
     ) -> Result<(), StartError> {
         let name = argv.first().ok_or_else(|| StartError::Internal("no command given".into()))?;
         let shown = String::from_utf8_lossy(name).into_owned();
@@ -279,6 +281,7 @@ impl Kernel {
             path: path.clone(),
             base: fs.cwd.clone(),
             location: None,
+            expect,
             argv: argv.to_vec(),
             envp: envp.to_vec(),
         };

@@ -215,6 +215,7 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
             b"/",
             &Credentials::default(),
             stdio,
+            None,
         )
         .unwrap();
     World { kernel, launcher, audit, out: r }

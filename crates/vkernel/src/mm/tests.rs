@@ -21,7 +21,14 @@ const STACK: u64 = 0xfffe_f000;
 fn load(k: &Kernel, path: &str) -> (AddressSpace, u64) {
     let root = k.vfs.root();
     let fs = FsState { root: root.clone(), cwd: root.clone(), umask: 0 };
-    let q = ExecRequest { path: path.into(), base: root, location: None, argv: vec![path.into()], envp: Vec::new() };
+    let q = ExecRequest {
+        path: path.into(),
+        base: root,
+        location: None,
+        expect: None,
+        argv: vec![path.into()],
+        envp: Vec::new(),
+    };
     let l = exec::load(k, &fs, &Ids::new(0, 0, &[]), &default_rlimits(64), &q).unwrap();
     (l.space, l.rsp)
 }

@@ -248,7 +248,7 @@ fn do_exec(
     }
     let fs = lock(&process.fs).clone();
     let ids = lock(&process.ids).clone();
-    let request = ExecRequest { path, base, location, argv, envp };
+    let request = ExecRequest { path, base, location, expect: None, argv, envp };
     let loaded = exec::load(&c.task.kernel, &fs, &ids, &limits, &request)?;
     // From here on nothing fails.
     let closing = lock(&process.fds).take_cloexec();

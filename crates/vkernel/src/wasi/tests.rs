@@ -83,7 +83,7 @@ fn world_with(cwd: &str, spoil: bool) -> World {
     let stdio = Stdio { fds: [null.into(), w.try_clone().unwrap(), w], tty: false };
     let argv = [b"/bin/w".to_vec(), b"".to_vec(), b"two words".to_vec()];
     kernel
-        .start_init(&argv, &[b"A=1".to_vec(), b"B=".to_vec()], cwd.as_bytes(), &Credentials::default(), stdio)
+        .start_init(&argv, &[b"A=1".to_vec(), b"B=".to_vec()], cwd.as_bytes(), &Credentials::default(), stdio, None)
         .unwrap();
     let (mut task, start) = lock(&launcher.0).pop().unwrap();
     assert!(matches!(start, Start::Program { .. }));

@@ -11,6 +11,7 @@ mod interactive;
 mod no_jit;
 mod second_engine;
 mod suite;
+mod tools;
 mod wasi;
 
 use std::collections::BTreeMap;
@@ -77,6 +78,7 @@ fn main() {
     let mut tests = cases::tests();
     for more in [
         command_line::tests(),
+        tools::tests(),
         interactive::tests(),
         bundles::tests(),
         no_jit::tests(),

@@ -1,0 +1,191 @@
+//! `megalith tools`: the programs of a bundle that are called by name.
+
+use crate::bundle::Bundle;
+use crate::inspect::kind_name;
+use crate::run::become_runner;
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use megalith_manifest::{FileHash, GuestPath, Kind, Manifest};
+use megalith_run::options::ContainerOptions;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  megalith build image.tar -o b --tool report=/usr/local/bin/report.sh
+  megalith tools b
+  megalith tools b call --timeout 5 --memory 256m report --month 11 < input.json
+
+A tool is one file of the image, named when the bundle was built. A call starts a file with exactly that hash or nothing: whatever
+stands at its path, a volume for example, changes nothing. Input, output and exit status are the tool's own; 125 is Megalith's own
+error, 126 a refused start, 127 an unknown tool, 124 the end of --timeout, 137 that of --memory.")]
+pub struct Args {
+    /// Directory that `megalith build` wrote
+    bundle: PathBuf,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List the tools (what happens without a verb, too)
+    List {
+        /// Print one JSON report
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start a tool in a container of its own
+    Call(Box<Call>),
+}
+
+#[derive(clap::Args)]
+struct Call {
+    #[command(flatten)]
+    container: ContainerOptions,
+    /// The tool
+    name: String,
+    /// Its arguments
+    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+impl Args {
+    /// Exit status of our own errors.
+    pub fn failure(&self) -> u8 {
+        if matches!(self.verb, Some(Verb::Call(_))) { 125 } else { 1 }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Tool<'a> {
+    name: &'a str,
+    path: &'a GuestPath,
+    hash: FileHash,
+    kind: Kind,
+    /// What interprets a script, if a recompiled program does: what that reads as code is not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpreter: Option<&'a GuestPath>,
+}
+
+pub fn main(args: Args) -> Result<ExitCode> {
+    match args.verb {
+        Some(Verb::Call(call)) => {
+            let options = own_arguments(env::args_os(), &call).context("cannot make out the options of the call")?;
+            let fixed = ["--tool".into(), call.name.into(), args.bundle.into_os_string(), "--".into()];
+            become_runner(options.into_iter().chain(fixed).chain(call.args))
+        }
+        Some(Verb::List { json }) => list(&args.bundle, json),
+        None => list(&args.bundle, false),
+    }
+}
+
+/// The options between `call` and the tool's name, as they came.
+fn own_arguments(all: impl Iterator<Item = OsString>, call: &Call) -> Option<Vec<OsString>> {
+    // Our name, `tools` and the bundle come first; nothing else can stand before the verb.
+    let mut all: Vec<OsString> = all.skip(3).collect();
+    let mut end = all.len().checked_sub(call.args.len())?;
+    // A `--` may stand on either side of the name.
+    if all.get(end.checked_sub(1)?)? == "--" && call.name != "--" {
+        end -= 1;
+    }
+    let name = end.checked_sub(1)?;
+    if all.get(name)?.as_os_str() != OsStr::new(&call.name) {
+        return None;
+    }
+    all.truncate(name);
+    if all.last().is_some_and(|a| a == "--") {
+        all.pop();
+    }
+    (all.first()? == "call").then(|| all.split_off(1))
+}
+
+fn list(bundle: &std::path::Path, json: bool) -> Result<ExitCode> {
+    let bundle = Bundle::open(bundle)?;
+    let tools = tools(&bundle.manifest);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let written = if json {
+        serde_json::to_string_pretty(&tools).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
+    } else {
+        print(&mut out, &tools)
+    };
+    match written.and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("cannot write to standard output"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn tools(manifest: &Manifest) -> Vec<Tool<'_>> {
+    let mut tools = Vec::new();
+    for name in manifest.agent_tools.keys() {
+        let Some((path, hash)) = manifest.tool(name) else { continue };
+        let Some(file) = manifest.binaries.values().find(|b| b.hash == hash) else { continue };
+        // A script's entry point is its interpreter's.
+        let mut programs = manifest.binaries.iter().filter(|(_, b)| b.kind != Kind::Script);
+        let interpreter = (file.kind == Kind::Script)
+            .then(|| programs.find(|(_, b)| b.entry_point == file.entry_point).map(|(path, _)| path))
+            .flatten();
+        tools.push(Tool { name, path, hash, kind: file.kind, interpreter });
+    }
+    tools
+}
+
+fn print(out: &mut impl Write, tools: &[Tool<'_>]) -> io::Result<()> {
+    if tools.is_empty() {
+        return writeln!(out, "no tools; 'megalith build --tool NAME=PATH' names some");
+    }
+    let width =
+        |header: &str, of: &dyn Fn(&Tool<'_>) -> usize| tools.iter().map(of).max().unwrap_or(0).max(header.len());
+    let name = width("NAME", &|t| t.name.len());
+    let path = width("PATH", &|t| t.path.to_string().len());
+    writeln!(out, "{:name$}  {:path$}  {:8}  {:71}  CODE", "NAME", "PATH", "KIND", "HASH")?;
+    for t in tools {
+        let code = t.interpreter.map_or_else(|| "-".to_string(), |i| format!("open, read by {i}"));
+        let (at, kind, hash) = (t.path.to_string(), kind_name(t.kind), t.hash.to_string());
+        writeln!(out, "{:name$}  {at:path$}  {kind:8}  {hash:71}  {code}", t.name)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        verb: Top,
+    }
+
+    #[derive(Subcommand)]
+    enum Top {
+        Tools(Args),
+    }
+
+    /// Options of the call, its tool and arguments.
+    fn call(line: &str) -> (Vec<OsString>, String, Vec<OsString>) {
+        let line = format!("megalith tools b {line}");
+        let Top::Tools(args) = Cli::try_parse_from(line.split(' ')).unwrap().verb;
+        let Some(Verb::Call(call)) = args.verb else { panic!("not a call: {line}") };
+        let own = own_arguments(line.split(' ').map(OsString::from), &call).unwrap();
+        (own, call.name, call.args)
+    }
+
+    #[test]
+    fn calls_are_taken_apart() {
+        let own = |s: &str| s.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        let is = |line: &str, options: &str, name: &str, args: &str| {
+            assert_eq!(call(line), (own(options), name.to_string(), own(args)), "{line}");
+        };
+        is("call report", "", "report", "");
+        is("call --timeout 5 -e A=call report --month 11", "--timeout 5 -e A=call", "report", "--month 11");
+        is("call -- report -x", "", "report", "-x");
+        is("call report -- -x", "", "report", "-x");
+        is("call -e report report report", "-e report", "report", "report");
+        is("call --memory=1m report call -- x", "--memory=1m", "report", "call -- x");
+    }
+}
