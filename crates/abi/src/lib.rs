@@ -26,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod meta;
+pub mod shebang;
 mod wasi;
 pub use meta::*;
 pub use wasi::*;

@@ -111,7 +111,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         progress.note(note);
     }
     let cache = Cache::open()?;
-    let mut programs = sort_out(&image.rootfs, &args.tools, &cache, progress)?;
+    let mut programs = sort_out(&image, &args.tools, &cache, progress)?;
     let names = name(&programs);
     let linked = link(&image.rootfs, &programs, &names)?;
 
@@ -179,7 +179,8 @@ pub fn describe(n: &NotRecompiled) -> String {
 }
 
 /// Scans the image and recompiles what can be.
-fn sort_out(rootfs: &Rootfs, tools: &[(String, GuestPath)], cache: &Cache, progress: Progress) -> Result<Programs> {
+fn sort_out(image: &Image, tools: &[(String, GuestPath)], cache: &Cache, progress: Progress) -> Result<Programs> {
+    let (rootfs, env) = (&image.rootfs, &image.config.env);
     let extra: Vec<GuestPath> = tools.iter().map(|(_, path)| path.clone()).collect();
     let files = scan::scan(rootfs, &extra)?;
     let elf: Vec<(&FileHash, &File)> = files.iter().filter(|(_, f)| f.class == Class::Elf).collect();
@@ -233,7 +234,7 @@ fn sort_out(rootfs: &Rootfs, tools: &[(String, GuestPath)], cache: &Cache, progr
     }
     for (hash, file) in &files {
         if let Class::Script(_) = &file.class {
-            match scan::final_interpreter(rootfs, &files, file) {
+            match scan::final_interpreter(rootfs, &files, env, file) {
                 Ok(by) if objects.contains_key(&by) || wasi.contains(&by) => {
                     scripts.insert(*hash, by);
                 }

@@ -1,22 +1,23 @@
 //! Which files of an image are programs, and of what kind.
 
 use anyhow::{Result, bail};
+use megalith_abi::shebang::{self, Interpreter};
 use megalith_image::{NodeId, Rootfs};
 use megalith_manifest::{FileHash, GuestPath, escape};
 use std::collections::BTreeMap;
 
 /// Most interpreters of interpreters that Linux follows (`man 2 execve`, BINPRM_MAX_RECURSION).
 const MAX_CHAIN: usize = 5;
-/// Bytes of a file in which Linux looks for the end of the `#!` line (BINPRM_BUF_SIZE).
-const LINE: usize = 256;
+/// Where commands are looked for when an image sets no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the first bytes of a file say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Class {
     Elf,
     Wasm,
-    /// With the path after `#!`.
-    Script(Vec<u8>),
+    /// With what follows `#!`.
+    Script(Interpreter),
     /// Nothing that starts; why.
     Other(&'static str),
 }
@@ -69,34 +70,39 @@ fn classify(bytes: &[u8]) -> Class {
         [] => Class::Other("an empty file"),
         [0x7f, b'E', b'L', b'F', ..] => Class::Elf,
         [0, b'a', b's', b'm', ..] => Class::Wasm,
-        [b'#', b'!', rest @ ..] => match interpreter(rest) {
-            Some(path) => Class::Script(path.to_vec()),
+        [b'#', b'!', ..] => match shebang::interpreter(bytes) {
+            Some(line) => Class::Script(line),
             None => Class::Other("a script without an interpreter"),
         },
         _ => Class::Other("neither an ELF file nor WebAssembly nor a script with #!"),
     }
 }
 
-/// The path on a `#!` line, as Linux finds it (`fs/binfmt_script.c`); `None` when there is none or it may be cut off.
-fn interpreter(rest: &[u8]) -> Option<&[u8]> {
-    let head = rest.get(..LINE - 2).unwrap_or(rest);
-    let line = head.split(|b| *b == b'\n' || *b == 0).next().unwrap_or_default();
-    let start = line.iter().position(|b| !matches!(b, b' ' | b'\t'))?;
-    let path = line.get(start..)?.split(|b| matches!(b, b' ' | b'\t')).next()?;
-    let cut = start + path.len() == LINE - 2;
-    (!path.is_empty() && !cut).then_some(path)
-}
-
 /// The file that interprets the script with that hash in the end: the first of the chain that is no script itself.
+///
+/// `env` is the image's, `NAME=VALUE`: what `#!/usr/bin/env` names is looked for in its PATH.
 ///
 /// # Errors
 /// Why there is none, in a few words.
-pub fn final_interpreter(rootfs: &Rootfs, files: &BTreeMap<FileHash, File>, script: &File) -> Result<FileHash, String> {
+pub fn final_interpreter(
+    rootfs: &Rootfs,
+    files: &BTreeMap<FileHash, File>,
+    env: &[String],
+    script: &File,
+) -> Result<FileHash, String> {
+    let mut env: Vec<Vec<u8>> = env.iter().map(|pair| pair.clone().into_bytes()).collect();
     let mut at = script;
     for _ in 0..MAX_CHAIN {
-        let Class::Script(path) = &at.class else { return Err("not a script".into()) };
-        let shown = escape(path);
-        let Some(regular) = rootfs.lookup(path, true).and_then(|node| rootfs.node(node).regular()) else {
+        let Class::Script(line) = &at.class else { return Err("not a script".into()) };
+        let mut path = line.path.clone();
+        if let Some(command) = line.env_command() {
+            let changed = command.environment(&env);
+            if let Some(found) = search(rootfs, &command.command, &changed) {
+                (path, env) = (found, changed);
+            }
+        }
+        let shown = escape(&path);
+        let Some(regular) = rootfs.lookup(&path, true).and_then(|node| rootfs.node(node).regular()) else {
             return Err(format!("its interpreter {shown} is not in the image"));
         };
         match files.get(&regular.hash) {
@@ -108,6 +114,20 @@ pub fn final_interpreter(rootfs: &Rootfs, files: &BTreeMap<FileHash, File>, scri
     Err("its interpreters are scripts, one after the other".into())
 }
 
+/// The executable file that a command stands for.
+fn search(rootfs: &Rootfs, command: &[u8], env: &[Vec<u8>]) -> Option<Vec<u8>> {
+    if command.contains(&b'/') {
+        return Some(command.to_vec());
+    }
+    let path = env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH.as_bytes());
+    let candidates = path.split(|&c| c == b':').map(|dir| [dir, b"/", command].concat());
+    let executable = |path: &Vec<u8>| {
+        let node = rootfs.lookup(path, true);
+        node.is_some_and(|n| rootfs.node(n).regular().is_some() && rootfs.node(n).meta.mode & 0o111 != 0)
+    };
+    candidates.into_iter().find(executable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,13 +135,10 @@ mod tests {
     #[test]
     fn first_lines_of_scripts() {
         let class = |s: &str| classify(s.as_bytes());
-        let script = |s: &str| Class::Script(s.into());
-        assert_eq!(class("#!/bin/sh\necho"), script("/bin/sh"));
-        assert_eq!(class("#! \t/usr/bin/env\tpython3 -x\n"), script("/usr/bin/env"));
-        assert_eq!(class("#!/bin/sh"), script("/bin/sh"));
+        let script = Class::Script(Interpreter { path: b"/bin/sh".to_vec(), arg: None });
+        assert_eq!(class("#!/bin/sh\necho"), script);
         assert_eq!(class("#!\n/bin/sh"), Class::Other("a script without an interpreter"));
         assert_eq!(class(&format!("#!/{}", "x".repeat(300))), Class::Other("a script without an interpreter"));
-        assert_eq!(class(&format!("#!/bin/sh {}", "x".repeat(300))), script("/bin/sh"));
         assert_eq!(class("\x7fELF"), Class::Elf);
         assert_eq!(class("\0asm"), Class::Wasm);
         assert!(matches!(class("#"), Class::Other(_)));

@@ -103,9 +103,10 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
     } else {
         argv.extend(q.argv.iter().skip(1).cloned());
     }
+    let (envp, name) = passed.env.as_ref().map_or((&q.envp, &q.path), |(envp, name)| (envp, name));
     let mut room = ArgRoom::new(limits);
-    room.name(&q.path)?;
-    argv.iter().chain(&q.envp).try_for_each(|s| room.string(s))?;
+    room.name(name)?;
+    argv.iter().chain(envp).try_for_each(|s| room.string(s))?;
     let program = passed.program;
     let (space, stack) = match program.abi {
         Abi::Linux => {
@@ -123,19 +124,19 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
             let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
             let mut random = [0u8; 16];
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-            let stack = build_stack(&mut space, top, &program, base, ids, &argv, &q.envp, &q.path, random)?;
+            let stack = build_stack(&mut space, top, &program, base, ids, &argv, envp, name, random)?;
             (space, stack)
         }
         // Its memory comes with its instance, and it asks for arguments and environment.
         Abi::Wasi => (empty(k, limits)?, Stack { rsp: 0, auxv: Vec::new() }),
     };
-    let name = q.path.rsplit(|&c| c == b'/').next().unwrap_or_default();
+    let comm = name.rsplit(|&c| c == b'/').next().unwrap_or_default();
     let join = |v: &[Vec<u8>]| -> Arc<[u8]> { v.iter().flat_map(|s| s.iter().copied().chain([0])).collect() };
     let image = Image {
         program: Arc::clone(&program),
-        comm: name.get(..15).unwrap_or(name).to_vec(),
+        comm: comm.get(..15).unwrap_or(comm).to_vec(),
         cmdline: join(&argv),
-        environ: join(&q.envp),
+        environ: join(envp),
         exe: passed.location,
         auxv: stack.auxv.into(),
         scripts: passed.scripts.into_iter().map(Arc::new).collect(),

@@ -1,10 +1,11 @@
 //! The exec gate: what may start is decided by the hash of the bytes (DESIGN.md, invariant 2).
 
 use crate::errno::{Errno, Result};
-use crate::exec::ExecRequest;
+use crate::exec::{ExecRequest, search_path};
 use crate::kernel::Kernel;
 use crate::program::{Hash, Program};
 use crate::wait::lock;
+use megalith_abi::shebang::{self, EnvCommand, Interpreter};
 use megalith_vfs::{Access, At, ContentClass, Cred, FileType, InodeId, Location, WalkFlags};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
@@ -12,8 +13,6 @@ use std::sync::{Arc, Mutex};
 
 /// Interpreters of interpreters that one start goes through (`BINPRM_MAX_RECURSION`).
 const MAX_DEPTH: usize = 4;
-/// Bytes of a `#!` line that count (`BINPRM_BUF_SIZE`).
-const LINE_MAX: usize = 256;
 /// Hashes remembered for private files.
 const MEMO_MAX: usize = 4096;
 
@@ -60,6 +59,8 @@ pub struct Passed {
     /// Arguments that replace `argv[0]` (empty without a script).
     pub prefix: Vec<Vec<u8>>,
     pub scripts: Vec<Script>,
+    /// What a script's `#!/usr/bin/env` made of the environment, and the path of the program that it chose.
+    pub env: Option<(Vec<Vec<u8>>, Vec<u8>)>,
 }
 
 /// Checks the start of `location`, which is the file that `request` names.
@@ -75,6 +76,7 @@ pub fn check(
     let mut path = request.path.clone();
     let mut prefix: Vec<Vec<u8>> = Vec::new();
     let mut scripts = Vec::new();
+    let mut env = None;
     loop {
         let stat = location.inode().stat()?;
         if stat.file_type() != FileType::Regular {
@@ -112,7 +114,7 @@ pub fn check(
             return Err(refuse(k, &location, &format!("{} is not the tool's hash", hex(&hash))));
         }
         if let Some(p) = k.config.programs.get(&hash) {
-            return Ok(Passed { program: Arc::clone(p), location, prefix, scripts });
+            return Ok(Passed { program: Arc::clone(p), location, prefix, scripts, env });
         }
         let Some(bytes) = bytes.filter(|_| k.config.policy.scripts.contains(&hash)) else {
             return Err(refuse(k, &location, &format!("{} is not in the manifest", hex(&hash))));
@@ -120,20 +122,47 @@ pub fn check(
         if scripts.len() >= MAX_DEPTH {
             return Err(Errno::ELOOP);
         }
-        let (interpreter, arg) = shebang(&bytes)?;
-        // The script's own name takes the place of argv[0] the first time; deeper, the chain so far is kept behind the new interpreter.
-        if scripts.is_empty() {
-            prefix = vec![path.clone()];
+        let line = shebang::interpreter(&bytes).ok_or(Errno::ENOEXEC)?;
+        // The script's own path takes the place of argv[0]; the chain so far is kept behind it.
+        match prefix.first_mut() {
+            Some(first) => first.clone_from(&path),
+            None => prefix.push(path.clone()),
         }
-        let mut front = vec![interpreter.clone()];
-        front.extend(arg);
-        front.append(&mut prefix);
-        prefix = front;
         scripts.push(Script { location, arg: path, bytes: bytes.into() });
         let at = At { root, base: cwd, cred };
-        location = k.vfs.lookup(&at, &interpreter, WalkFlags::FOLLOW)?;
-        path = interpreter;
+        let now = env.as_ref().map_or(&request.envp, |(envp, _)| envp);
+        let mut front;
+        match through_env(k, &at, &line, now) {
+            Some((command, envp, found)) => {
+                front = [vec![command.command], command.args].concat();
+                env = Some((envp, found.clone()));
+                path = found;
+            }
+            None => {
+                front = vec![line.path.clone()];
+                front.extend(line.arg);
+                path = line.path;
+            }
+        }
+        front.append(&mut prefix);
+        prefix = front;
+        location = k.vfs.lookup(&at, &path, WalkFlags::FOLLOW)?;
     }
+}
+
+/// What `#!/usr/bin/env` leads to, without running env: the command, its environment, and where it lies. `None` if it is for env itself to say
+/// something, because the command is not there for example.
+fn through_env(
+    k: &Kernel,
+    at: &At<'_>,
+    line: &Interpreter,
+    envp: &[Vec<u8>],
+) -> Option<(EnvCommand, Vec<Vec<u8>>, Vec<u8>)> {
+    let command = line.env_command()?;
+    k.vfs.lookup(at, &line.path, WalkFlags::FOLLOW).ok()?;
+    let envp = command.environment(envp);
+    let found = search_path(&k.vfs, at, &command.command, &envp).ok()?;
+    Some((command, envp, found))
 }
 
 /// The SHA-256 of a file's bytes, remembered where only this kernel can change them.
@@ -160,27 +189,6 @@ fn hash_of(k: &Kernel, location: &Location, size: u64) -> Result<Hash> {
     }
 }
 
-/// Interpreter and optional argument of a `#!` line (`fs/binfmt_script.c`). `ENOEXEC` when there is none.
-fn shebang(bytes: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-    let rest = bytes.strip_prefix(b"#!").ok_or(Errno::ENOEXEC)?;
-    let head = rest.get(..LINE_MAX - 2).unwrap_or(rest);
-    let line = head.split(|&c| c == b'\n').next().unwrap_or_default();
-    let trim = |s: &[u8]| -> Vec<u8> {
-        let blank = |c: &u8| *c == b' ' || *c == b'\t';
-        let a = s.iter().position(|c| !blank(c)).unwrap_or(s.len());
-        let b = s.iter().rposition(|c| !blank(c)).map_or(a, |b| b + 1);
-        s.get(a..b).unwrap_or_default().to_vec()
-    };
-    let line = trim(line);
-    let cut = line.iter().position(|c| matches!(c, b' ' | b'\t' | 0)).unwrap_or(line.len());
-    let interpreter = line.get(..cut).unwrap_or_default().to_vec();
-    if interpreter.is_empty() {
-        return Err(Errno::ENOEXEC);
-    }
-    let arg = trim(line.get(cut..).unwrap_or_default());
-    Ok((interpreter, (!arg.is_empty()).then_some(arg)))
-}
-
 fn refuse(k: &Kernel, location: &Location, why: &str) -> Errno {
     k.audit(&format!("refused to start {}: {why}", String::from_utf8_lossy(&location.path(None))));
     Errno::EACCES
@@ -192,18 +200,4 @@ fn hex(h: &Hash) -> String {
         let _ = write!(s, "{b:02x}");
         s
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shebang_lines() {
-        assert_eq!(shebang(b"#!/bin/sh\necho").unwrap(), (b"/bin/sh".to_vec(), None));
-        assert_eq!(shebang(b"#! /usr/bin/env  a b \n").unwrap(), (b"/usr/bin/env".to_vec(), Some(b"a b".to_vec())));
-        assert_eq!(shebang(b"#!\n").unwrap_err(), Errno::ENOEXEC);
-        assert_eq!(shebang(b"echo\n").unwrap_err(), Errno::ENOEXEC);
-        assert_eq!(shebang(b"").unwrap_err(), Errno::ENOEXEC);
-    }
 }

@@ -69,6 +69,13 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("usr/local/bin/chain1", "#!/usr/local/bin/greet from-chain1\nnever read by greet\n"),
     ("usr/local/bin/chain2", "#!/usr/local/bin/chain1 from-chain2\n"),
     ("usr/local/bin/awkward", "#!/usr/bin/awk -f\nBEGIN { print \"awk\", ARGC, ARGV[1] }\n"),
+    (
+        "usr/local/bin/by-env",
+        "#!/usr/bin/env sh\necho \"$0 $#: $*\"; tr '\\0' ' ' < /proc/$$/cmdline; cat /proc/$$/comm\n",
+    ),
+    ("usr/local/bin/by-env-in-one", "#!/usr/bin/env sh -e\necho never\n"),
+    ("usr/local/bin/by-env-missing", "#!/usr/bin/env no-such-command\n"),
+    ("usr/local/bin/by-env-chain", "#!/usr/bin/env greet\n"),
     ("usr/local/bin/homeless", "#!/no/such/interpreter\n"),
     ("usr/local/bin/self-reader", "#!/bin/sh\nsed -n 's/^# *secret: //p' \"$0\"\n# secret: its own text\n"),
     ("usr/local/bin/status", "#!/bin/sh\nexit \"${1:-0}\"\n"),

@@ -1,7 +1,7 @@
 //! Tools: programs of a bundle that are called by name (`megalith tools`).
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,7 +39,24 @@ fn bundle() -> Result<TempDir> {
         symlink("busybox", root.join("bin").join(applet))?;
     }
     fs::write(root.join("opt/report.sh"), REPORT)?;
-    let tools = ["--tool", "report=/opt/report.sh", "--tool", "sort=/bin/sort", "--tool", "busybox=/bin/busybox"];
+    // An env that is not recompiled: the gate does what its line asks for.
+    fs::create_dir_all(root.join("usr/bin"))?;
+    fs::write(root.join("usr/bin/env"), b"\x7fELF")?;
+    fs::set_permissions(root.join("usr/bin/env"), fs::Permissions::from_mode(0o755))?;
+    fs::write(
+        root.join("opt/env.sh"),
+        "#!/usr/bin/env -S -u HOME A=5 sh -e\necho $0 $1 $A $HOME.\nfalse\necho never\n",
+    )?;
+    let tools = [
+        "--tool",
+        "report=/opt/report.sh",
+        "--tool",
+        "sort=/bin/sort",
+        "--tool",
+        "busybox=/bin/busybox",
+        "--tool",
+        "env=/opt/env.sh",
+    ];
     let outcome = build(dir.path(), "b", &tools)?;
     ensure!(outcome.status == 0, "{}", outcome.describe());
     Ok(dir)
@@ -76,7 +93,12 @@ fn list() -> Result<()> {
         let line = |t| ["name", "path", "kind", "interpreter"].map(|key| text(t, key)).join(" ");
         Some(v.as_array()?.iter().map(line).collect())
     };
-    let expected = ["busybox /bin/busybox elf -", "report /opt/report.sh script /bin/busybox", "sort /bin/sort elf -"];
+    let expected = [
+        "busybox /bin/busybox elf -",
+        "env /opt/env.sh script /bin/busybox",
+        "report /opt/report.sh script /bin/busybox",
+        "sort /bin/sort elf -",
+    ];
     ensure!(tools_of(&json).context("a list")? == expected, "{json:#}");
     let manifest: serde_json::Value = serde_json::from_slice(&fs::read(dir.path().join("b/manifest.json"))?)?;
     for tool in json.as_array().context("a list")? {
@@ -95,6 +117,7 @@ fn call() -> Result<()> {
     is(&report, 7, "/opt/report.sh 2 --month: {\"a\": 1}\n")?;
     // By way of a symlink: the applet goes by the name it was started with.
     is(&tools(dir.path(), &["call", "--read-only", "sort", "-r"], "a\nb\n")?, 0, "b\na\n")?;
+    is(&tools(dir.path(), &["call", "-e", "A=1", "env", "x"], "")?, 1, "/opt/env.sh x 5 .\n")?;
     let options = ["call", "-e", "A=x y", "--hostname", "h", "-w", "/opt", "--", "busybox"];
     let script = ["sh", "-c", "echo $A; hostname; pwd; kill -9 $$"];
     is(&tools(dir.path(), &[&options[..], &script[..]].concat(), "")?, 137, "x y\nh\n/opt\n")
