@@ -6,6 +6,7 @@
 //! happens to look like a pointer must not cut a function in two: see [`inner_pointers`].
 
 use crate::elf::Image;
+use crate::regs::{RegSet, number};
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -115,6 +116,8 @@ impl Program {
 
 /// Jump tables longer than this are cut off (the rest goes the slow way).
 const MAX_TABLE: usize = 4096;
+/// Instructions before an indirect jump that are looked at for its table.
+const HISTORY: usize = 100;
 /// Code reached by several functions is cloned up to this many instructions, and becomes a function of its own above.
 const CLONE_LIMIT: usize = 24;
 
@@ -383,10 +386,10 @@ impl Finder<'_> {
         }
     }
 
-    /// The `n`-th instruction before position `pos` of run `run`, following the way discovery came.
+    /// The instructions before position `pos` of run `run`, the nearest first, following the way discovery came.
     fn history(&self, mut run: usize, mut pos: usize) -> Vec<Instruction> {
         let mut out = Vec::new();
-        while out.len() < 40 {
+        while out.len() < HISTORY {
             if pos == 0 {
                 match self.runs.get(run).and_then(|r| r.parent) {
                     Some((r, p)) => (run, pos) = (r, p),
@@ -397,8 +400,6 @@ impl Finder<'_> {
             pos -= 1;
             let Some(&a) = self.runs.get(run).and_then(|r| r.addrs.get(pos)) else { break };
             match decode(self.image, a) {
-                // What a call changes is not tracked.
-                Some(i) if matches!(i.flow_control(), FlowControl::Call | FlowControl::IndirectCall) => break,
                 Some(i) => out.push(i),
                 None => break,
             }
@@ -579,10 +580,17 @@ struct History<'a> {
     insns: &'a [Instruction],
 }
 
+/// Whether `i` is a call, which by convention preserves some registers, and `reg` is not one of them.
+fn may_change(i: &Instruction, reg: Register) -> bool {
+    let calls = matches!(i.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+    calls && !number(reg).is_some_and(|n| RegSet::PRESERVED.has(n))
+}
+
 impl History<'_> {
     /// The nearest instruction at or after position `from` that writes `reg` (a full register).
     fn definition(&self, reg: Register, from: usize) -> Option<(usize, &Instruction)> {
-        self.insns.iter().enumerate().skip(from).find(|(_, i)| writes(i, reg))
+        let mut before = self.insns.iter().enumerate().skip(from);
+        before.find(|(_, i)| writes(i, reg) || may_change(i, reg)).filter(|(_, i)| writes(i, reg))
     }
 
     /// The constant that `reg` holds before position `from`, if it is one.
@@ -643,6 +651,9 @@ impl History<'_> {
                 {
                     return Some((insn.immediate(1) & 0xffff_ffff).saturating_add(1));
                 }
+                _ if may_change(insn, reg) => return None,
+                // Flags do not survive a call.
+                Mnemonic::Call => above = None,
                 _ if writes(insn, reg) => match insn.mnemonic() {
                     // Copies and zero-extensions keep the bound; follow the source.
                     Mnemonic::Mov | Mnemonic::Movzx | Mnemonic::Movsxd if insn.op1_kind() == OpKind::Register => {

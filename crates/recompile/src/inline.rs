@@ -21,8 +21,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const VIRTUAL: u32 = 0xe000_0000;
 /// Instructions of a function that is put into its callers.
 const SMALL: usize = 24;
-/// The same for a function with a loop, for calls in loops of a function that is not larger than [`BUDGET`] itself: the registers that the caller's loop wants are better kept than saved and restored again
-/// and again. Without a loop of its own, such a function would take more from the caller's registers than it gives.
+/// The same for a function with a loop, for calls in loops of a function that is not larger than [`BUDGET`] itself: the registers that the caller's
+/// loop wants are better kept than saved and restored again and again. Without a loop of its own, such a function would take more from the
+/// caller's registers than it gives.
 const LOOPING: usize = 60;
 /// Instructions of the beginning of a larger function.
 const BEGINNING: usize = 16;

@@ -45,6 +45,7 @@ const BUILT: &[(&str, &[&str], &[&str])] = &[
             "probe_fuzz.c",
             "probe_inline.c",
             "probe_bytes.c",
+            "probe_jump.c",
             "probe_limit.c",
             "probe_memory.c",
             "probe_process.c",

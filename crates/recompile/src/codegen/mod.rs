@@ -1360,7 +1360,11 @@ impl<'a> Gen<'a> {
         let mut at = b;
         // What checks the index usually stands right before.
         for _ in 0..4 {
+            // The entry and places that indirect jumps lead to have ways in that are not seen here.
             let &[p] = &self.graph.preds[at][..] else { return false };
+            if at == 0 || self.graph.labels.contains(&at) {
+                return false;
+            }
             let Some(block) = self.block(p).filter(|x| matches!(x.term, Term::Jump(_) | Term::Cond { .. })) else {
                 return false;
             };
