@@ -3,6 +3,15 @@
 /// Bytes of a file in which Linux looks for the end of the line (`BINPRM_BUF_SIZE`).
 const LINE_MAX: usize = 256;
 
+/// PATH where nobody sets one.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a command without a slash is looked for, in this order, given `NAME=VALUE` strings.
+pub fn candidates(command: &[u8], env: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
+    let path = env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH.as_bytes());
+    path.split(|&c| c == b':').map(move |dir| [if dir.is_empty() { b"." } else { dir }, b"/", command].concat())
+}
+
 /// What a `#!` line says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interpreter {
@@ -104,13 +113,17 @@ impl Interpreter {
     }
 }
 
+/// NAME of `NAME=VALUE`.
+fn name(pair: &[u8]) -> &[u8] {
+    pair.split(|&c| c == b'=').next().unwrap_or_default()
+}
+
 impl EnvCommand {
     /// The environment for the command, made of `NAME=VALUE` strings.
     pub fn environment(&self, from: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let name = |pair: &[u8]| pair.split(|&c| c == b'=').next().unwrap_or_default().to_vec();
         let gone = |pair: &Vec<u8>| {
             let n = name(pair);
-            self.unset.contains(&n) || self.set.iter().any(|s| name(s) == n)
+            self.unset.iter().any(|u| u == n) || self.set.iter().any(|s| name(s) == n)
         };
         let kept = from.iter().filter(|pair| !self.clear && !gone(pair)).cloned();
         kept.chain(self.set.iter().cloned()).collect()
@@ -161,6 +174,15 @@ mod tests {
             assert_eq!(command(left), None, "{left}");
         }
         assert_eq!(interpreter(b"#!/bin/sh x\n").and_then(|i| i.env_command()), None);
+    }
+
+    #[test]
+    fn places_of_commands() {
+        let at = |env: &[Vec<u8>]| {
+            candidates(b"x", env).map(|c| String::from_utf8_lossy(&c).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(at(&[b"A=1".to_vec(), b"PATH=/a::b/".to_vec()]), ["/a/x", "./x", "b//x"]);
+        assert_eq!(at(&[]).last().map(String::as_str), Some("/bin/x"));
     }
 
     #[test]

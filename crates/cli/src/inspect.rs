@@ -76,11 +76,20 @@ pub fn main(args: Args) -> Result<ExitCode> {
             .collect(),
         not_recompiled: &bundle.manifest.not_recompiled,
     };
+    show(&report, args.json, |out| print(out, &report))
+}
+
+/// Writes a report to standard output: as JSON, or as `text` does for people.
+pub fn show<R: serde::Serialize>(
+    report: &R,
+    json: bool,
+    text: impl FnOnce(&mut BufWriter<io::StdoutLock<'_>>) -> io::Result<()>,
+) -> Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
-    let written = if args.json {
-        serde_json::to_string_pretty(&report).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
+    let written = if json {
+        serde_json::to_string_pretty(report).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
     } else {
-        print(&mut out, &report)
+        text(&mut out)
     };
     match written.and_then(|()| out.flush()) {
         // `megalith inspect b | head` is no error.

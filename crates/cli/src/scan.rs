@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 
 /// Most interpreters of interpreters that Linux follows (`man 2 execve`, BINPRM_MAX_RECURSION).
 const MAX_CHAIN: usize = 5;
-/// Where commands are looked for when an image sets no PATH.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the first bytes of a file say.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,13 +117,11 @@ fn search(rootfs: &Rootfs, command: &[u8], env: &[Vec<u8>]) -> Option<Vec<u8>> {
     if command.contains(&b'/') {
         return Some(command.to_vec());
     }
-    let path = env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH.as_bytes());
-    let candidates = path.split(|&c| c == b':').map(|dir| [dir, b"/", command].concat());
     let executable = |path: &Vec<u8>| {
         let node = rootfs.lookup(path, true);
         node.is_some_and(|n| rootfs.node(n).regular().is_some() && rootfs.node(n).meta.mode & 0o111 != 0)
     };
-    candidates.into_iter().find(executable)
+    shebang::candidates(command, env).find(executable)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `megalith tools`: the programs of a bundle that are called by name.
 
 use crate::bundle::Bundle;
-use crate::inspect::kind_name;
+use crate::inspect::{kind_name, show};
 use crate::run::become_runner;
 use anyhow::{Context, Result};
 use clap::Subcommand;
@@ -9,8 +9,8 @@ use megalith_manifest::{FileHash, GuestPath, Kind, Manifest};
 use megalith_run::options::ContainerOptions;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -103,19 +103,10 @@ fn own_arguments(all: impl Iterator<Item = OsString>, call: &Call) -> Option<Vec
     (all.first()? == "call").then(|| all.split_off(1))
 }
 
-fn list(bundle: &std::path::Path, json: bool) -> Result<ExitCode> {
+fn list(bundle: &Path, json: bool) -> Result<ExitCode> {
     let bundle = Bundle::open(bundle)?;
     let tools = tools(&bundle.manifest);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let written = if json {
-        serde_json::to_string_pretty(&tools).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
-    } else {
-        print(&mut out, &tools)
-    };
-    match written.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("cannot write to standard output"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    show(&tools, json, |out| print(out, &tools))
 }
 
 fn tools(manifest: &Manifest) -> Vec<Tool<'_>> {

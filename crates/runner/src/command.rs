@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStringExt;
 
+use megalith_abi::shebang::DEFAULT_PATH;
 use megalith_manifest::{Config, FileHash, GuestPath, Manifest};
 use megalith_run::options::{ContainerOptions, RunOptions};
 use megalith_vfs::{At, Cred, Vfs, WalkFlags};
@@ -10,24 +11,20 @@ use megalith_vkernel::Credentials;
 
 use crate::failure::{Failure, Result, fail};
 
-/// PATH when neither image nor options set one.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Largest /etc/passwd or /etc/group that is read.
 const MAX_DATABASE: u64 = 16 << 20;
 
 /// Arguments of the first process: the tool's path, the options' program, or the image's entrypoint and command.
-pub fn argv<N>(manifest: &Manifest<N>, options: &RunOptions) -> Result<Vec<Vec<u8>>> {
-    let config = &manifest.config;
+pub fn argv(config: &Config, options: &RunOptions, tool: Option<&GuestPath>) -> Result<Vec<Vec<u8>>> {
     let given: Vec<Vec<u8>> = options.command.iter().map(|a| a.clone().into_vec()).collect();
     let bytes = |v: &[String]| v.iter().map(|s| s.clone().into_bytes()).collect::<Vec<_>>();
-    let tool = options.tool.as_ref().map(|name| tool(manifest, name)).transpose()?;
-    let argv = match (&options.entrypoint, given.is_empty()) {
-        _ if tool.is_some() => tool.into_iter().map(|(path, _)| path.as_bytes().to_vec()).chain(given).collect(),
+    let argv = match (tool, &options.entrypoint, given.is_empty()) {
+        (Some(path), _, _) => [vec![path.as_bytes().to_vec()], given].concat(),
         // With --entrypoint what follows are its arguments, as with docker.
-        (Some(e), _) => [vec![e.clone().into_bytes()], given].concat(),
-        (None, true) => [bytes(&config.entrypoint), bytes(&config.cmd)].concat(),
+        (None, Some(e), _) => [vec![e.clone().into_bytes()], given].concat(),
+        (None, None, true) => [bytes(&config.entrypoint), bytes(&config.cmd)].concat(),
         // A program on the command line is started as it stands.
-        (None, false) => given,
+        (None, None, false) => given,
     };
     if argv.is_empty() {
         return Err(fail("the image names no program to start; give one after the bundle"));

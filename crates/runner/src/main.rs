@@ -63,8 +63,8 @@ fn run(options: &RunOptions) -> Result<i32> {
     signals::block();
     let bundle = Bundle::open(&options.bundle)?;
     let config = &bundle.manifest.config;
-    let argv = command::argv(&bundle.manifest, options)?;
-    let expect = options.tool.as_ref().map(|name| command::tool(&bundle.manifest, name)).transpose()?.map(|t| t.1.0);
+    let tool = options.tool.as_ref().map(|name| command::tool(&bundle.manifest, name)).transpose()?;
+    let argv = command::argv(config, options, tool.map(|(path, _)| path))?;
     let options = &options.container;
     let line_end = if options.tty { "\r" } else { "" };
     let sink: LineSink = Arc::new(move |line: &str| say(&format!("megalith: {line}{line_end}")));
@@ -105,7 +105,7 @@ fn run(options: &RunOptions) -> Result<i32> {
     signals::forward(Arc::clone(&kernel)).map_err(|e| fail(format!("cannot start a thread: {e}")))?;
     seccomp::install()?;
     kernel
-        .start_init(&argv, &env, &cwd, &credentials, stdio, expect)
+        .start_init(&argv, &env, &cwd, &credentials, stdio, tool.map(|(_, hash)| hash.0))
         .map_err(|e| Failure { code: e.code(), message: e.to_string() })?;
     let status = kernel.wait();
     // The first process's code failed its check: our error (already reported), not the program's end.

@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::mm::{self, AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
 use crate::process::{FsState, Ids, Image, Rlimits};
 use crate::program::{Abi, Hash, Program};
-use megalith_abi::PIE_BASE;
+use megalith_abi::{PIE_BASE, shebang};
 use megalith_vfs::{Access, At, Location, Vfs, WalkFlags};
 use std::sync::Arc;
 
@@ -68,15 +68,8 @@ pub fn search_path(vfs: &Vfs, at: &At<'_>, name: &[u8], envp: &[Vec<u8>]) -> Res
         vfs.lookup(at, name, WalkFlags::FOLLOW)?;
         return Ok(name.to_vec());
     }
-    let path = envp
-        .iter()
-        .find_map(|e| e.strip_prefix(b"PATH="))
-        .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     let mut error = Errno::ENOENT;
-    for dir in path.split(|&c| c == b':') {
-        let mut p = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
-        p.push(b'/');
-        p.extend_from_slice(name);
+    for p in shebang::candidates(name, envp) {
         match vfs.lookup(at, &p, WalkFlags::FOLLOW).and_then(|l| at.cred.check(&l.inode().stat()?, Access::EXEC)) {
             Ok(()) => return Ok(p),
             Err(Errno::EACCES) => error = Errno::EACCES,

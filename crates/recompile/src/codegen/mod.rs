@@ -734,11 +734,9 @@ impl<'a> Gen<'a> {
         }
         for b in 0..n {
             let Some(out) = self.dirty_out(b) else { continue };
-            let stale = |t: usize| self.stale(t, out.dirty);
-            let common = self.graph.succs[b].iter().map(|&t| stale(t)).reduce(|a, b| a & b).unwrap_or_default();
-            let rest: Vec<(usize, RegSet)> = self.graph.succs[b].iter().map(|&t| (t, stale(t) - common)).collect();
+            let (common, rest) = self.by_successor(b, |t| self.stale(t, out.dirty));
             self.settle[b] = common;
-            for (t, stores) in rest.into_iter().filter(|x| !x.1.is_empty()) {
+            for (t, stores) in rest {
                 self.edges.entry((b, t)).or_default().stores = stores;
             }
         }
@@ -747,6 +745,14 @@ impl<'a> Gen<'a> {
     /// Of `dirty` at the end of a block, what its successor `t` takes from the global.
     fn stale(&self, t: usize, dirty: RegSet) -> RegSet {
         dirty & self.live.live_in[t] & (RegSet::DATA - self.dirty_in[t].dirty)
+    }
+
+    /// What all successors of block `b` want, and what some want beside that.
+    fn by_successor(&self, b: usize, want: impl Fn(usize) -> RegSet) -> (RegSet, Vec<(usize, RegSet)>) {
+        let succs = &self.graph.succs[b];
+        let common = succs.iter().map(|&t| want(t)).reduce(|a, b| a & b).unwrap_or_default();
+        let rest = succs.iter().map(|&t| (t, want(t) - common)).filter(|x| !x.1.is_empty());
+        (common, rest.collect())
     }
 
     /// What is copied on the way from block `b` to its successor `t`.
@@ -874,11 +880,9 @@ impl<'a> Gen<'a> {
         for b in 0..n {
             self.fetch[b] = reads[b] - have[b];
             let brought = bring(have[b], b, self);
-            let absent = |t: usize| (forced[t] & RegSet::DATA) - brought;
-            let common = self.graph.succs[b].iter().map(|&t| absent(t)).reduce(|a, b| a & b).unwrap_or_default();
-            let rest: Vec<(usize, RegSet)> = self.graph.succs[b].iter().map(|&t| (t, absent(t) - common)).collect();
+            let (common, rest) = self.by_successor(b, |t| (forced[t] & RegSet::DATA) - brought);
             self.fetch_out[b] = common;
-            for (t, loads) in rest.into_iter().filter(|x| !x.1.is_empty()) {
+            for (t, loads) in rest {
                 self.edges.entry((b, t)).or_default().loads = loads;
             }
         }
