@@ -226,13 +226,40 @@ impl Reason {
     }
 }
 
+/// Number of the system call that only interpreters of ours (polyfills) may make; its first argument is a [`PolyfillOp`].
+pub const POLYFILL_CALL: u64 = 0x6d67;
+
+/// What a polyfill can ask of the vkernel beside Linux's system calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PolyfillOp {
+    /// `()`: the point at which the snapshot is taken. Returns 0 in a start without snapshot; in a process that begins from the snapshot, the address of what the initial stack of its
+    /// exec would hold (argc, argv, envp, auxiliary vector).
+    Snapshot = 1,
+    /// `()`: the snapshot does not serve these arguments or this environment. Starts the program again without it; does not return.
+    Cold = 2,
+    /// `()`: 1 when only what was there at build time may be loaded as code, otherwise 0.
+    Policy = 3,
+    /// `(path)`: opens a file to be loaded as code, for reading and close-on-exec. Under the policy EACCES unless it is a file of the image with the bytes that it was sealed
+    /// with, or has the hash of a program or script of the manifest.
+    OpenCode = 4,
+}
+
+impl PolyfillOp {
+    /// The operation with number `n`.
+    pub fn from_u64(n: u64) -> Option<PolyfillOp> {
+        use PolyfillOp::*;
+        [Snapshot, Cold, Policy, OpenCode].into_iter().find(|&op| op as u64 == n)
+    }
+}
+
 /// Functions that recompiled code may import from module `vkernel`: name, parameters, results (`i`: i32, `l`: i64).
 ///
 /// * `syscall(nr, a0..a5)`: the `syscall` instruction. All live registers are in their globals, `Pc` is the next address. Returns rax, or [`UNWIND`].
 /// * `resolve(pc) -> (table index | label << 32)`: where the trampoline goes on, or -1 to leave the trampoline.
 ///   Called with the state in the globals; the host may change them (deliver a signal) before it answers.
 /// * `unwound(reason)`: tells the host why code unwound; `resolve` follows.
-/// * `start() -> rsp`: the initial stack pointer of the program that starts.
+/// * `start() -> rsp`: the initial stack pointer of the program that starts; 0 when it begins from a snapshot: the registers are in their globals, and
+///   `resolve` says where code goes on.
 /// * `x87(op, arg, addr) -> i64`: one x87 or MMX operation on the host-side FPU state; see `megalith-fpu`.
 /// * `cpuid(leaf, subleaf) -> (eax, ebx, ecx, edx)`; `rdtsc() -> i64`.
 /// * `udiv128(hi, lo, d) -> (q, r)`, `sdiv128(hi, lo, d) -> (q, r)`: the caller has checked for #DE.

@@ -2,6 +2,7 @@
 
 use crate::cache::{Cache, Cached};
 use crate::compile::{jobs, set_jobs, write_aot};
+use crate::polyfill::{self, Chosen};
 use crate::progress::Progress;
 use crate::scan::{self, Class, File};
 use crate::stage::{Stage, check_target};
@@ -12,14 +13,16 @@ use megalith_image::fssection::{Plan, Summary};
 use megalith_image::{Image, Rootfs};
 use megalith_link::{Alias, LinkInputs, Linked, MAX_MEMORIES, MAX_MODULE, Megabinary, Object, WasiModule};
 use megalith_manifest::{
-    Binary, FileHash, FileSystem, FsPlace, GuestPath, Kind, Manifest, NotRecompiled, Scripts, entry_points,
+    AotIndex, Binary, FileHash, FileSystem, FsPlace, GuestPath, Kind, Manifest, NotRecompiled, Polyfill, Scripts,
+    Snapshot, entry_points,
 };
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// File name of the module in a bundle.
@@ -35,9 +38,12 @@ pub struct Args {
     /// Make a program or script of the image callable by name: see `megalith tools`
     #[arg(long = "tool", value_name = "NAME=PATH", value_parser = tool)]
     tools: Vec<(String, GuestPath)>,
-    /// What stands for python3: a polyfill, or the image's own, recompiled
-    #[arg(long, default_value = "auto")]
-    python: Python,
+    /// What stands for python3, everywhere or at one path: a polyfill, or the image's own, recompiled
+    #[arg(long, value_name = "[PATH=]auto|polyfill|recompile", value_parser = python)]
+    python: Vec<(Option<GuestPath>, Python)>,
+    /// Load this Python module, or the Node module with this path, before the interpreter's snapshot is taken
+    #[arg(long, value_name = "MODULE", value_parser = module)]
+    warm: Vec<String>,
     /// What interpreters may read as code: anything, or only what is in the image
     #[arg(long, default_value = "open")]
     scripts: ScriptPolicy,
@@ -70,9 +76,44 @@ fn tool(s: &str) -> Result<(String, GuestPath), String> {
     Ok((name.into(), GuestPath::new(path).map_err(|e| e.to_string())?))
 }
 
+fn python(s: &str) -> Result<(Option<GuestPath>, Python), String> {
+    let (path, mode) = match s.rsplit_once('=') {
+        Some((path, mode)) => (Some(GuestPath::new(path).map_err(|e| e.to_string())?), mode),
+        None => (None, s),
+    };
+    let mode =
+        <Python as ValueEnum>::from_str(mode, false).map_err(|_| "not auto, polyfill or recompile".to_string())?;
+    Ok((path, mode))
+}
+
+fn module(s: &str) -> Result<String, String> {
+    let good = !s.is_empty() && !s.contains([':', '\0']);
+    good.then(|| s.into()).ok_or_else(|| "not the name or path of a module".into())
+}
+
+impl Args {
+    /// Whether a polyfill is to stand in for a Python interpreter; `None` when nothing was said. What was said of a path goes first, then what was said last.
+    fn wants_polyfill(&self, file: &File) -> Option<bool> {
+        let mode = |of_path: bool| {
+            let said = |(path, _): &&(Option<GuestPath>, Python)| match path {
+                Some(path) => of_path && file.paths.contains(path),
+                None => !of_path,
+            };
+            self.python.iter().rev().find(said).map(|(_, mode)| *mode)
+        };
+        match mode(true).or_else(|| mode(false))? {
+            Python::Auto => None,
+            Python::Polyfill => Some(true),
+            Python::Recompile => Some(false),
+        }
+    }
+}
+
 /// What the image's executables turned out to be.
 struct Programs {
     files: BTreeMap<FileHash, File>,
+    /// What stands in for some of the files.
+    polyfills: BTreeMap<FileHash, Chosen>,
     objects: BTreeMap<FileHash, Cached>,
     wasi: BTreeSet<FileHash>,
     /// Script -> the program that interprets it.
@@ -98,9 +139,6 @@ struct Report<'a> {
 
 pub fn main(args: Args) -> Result<ExitCode> {
     let start = Instant::now();
-    if args.python == Python::Polyfill {
-        bail!("--python polyfill: there is no python polyfill in this version; use --python recompile");
-    }
     set_jobs(args.jobs)?;
     check_target(&args.output)?;
     let progress = Progress::new(args.json);
@@ -111,17 +149,32 @@ pub fn main(args: Args) -> Result<ExitCode> {
         progress.note(note);
     }
     let cache = Cache::open()?;
-    let mut programs = sort_out(&image, &args.tools, &cache, progress)?;
+    let mut programs = sort_out(&image, &args, &cache, progress)?;
     let names = name(&programs);
     let linked = link(&image.rootfs, &programs, &names)?;
 
-    let stage = Stage::new(&args.output)?;
-    let (fs, megabinary_hash, megabinary_bytes) = write_module(&stage, &linked, &image.rootfs, progress)?;
     let mega = Megabinary::parse(&linked.wasm)?;
     list_uncovered(&mut programs, &mega)?;
-    let manifest = manifest(&args, &image, &programs, &names, fs, megabinary_hash)?;
-    stage.write(Manifest::FILE_NAME, &manifest.to_json()?)?;
-    let index = write_aot(&mega, megabinary_hash, &cache, progress, &stage, &format!("aot/{TARGET}/"))?;
+    let writer = Writer {
+        args: &args,
+        image: &image,
+        programs: &programs,
+        names: &names,
+        linked: &linked,
+        mega: &mega,
+        cache: &cache,
+        progress,
+    };
+    let mut snapshots = BTreeMap::new();
+    if !programs.polyfills.is_empty() {
+        // The interpreters run in a bundle that has no snapshots yet.
+        let stage = Stage::new(&args.output)?;
+        writer.write(&stage, &snapshots)?;
+        snapshots = take_snapshots(stage.path(), &programs, &args.warm, progress)?;
+    }
+    let stage = Stage::new(&args.output)?;
+    let Whole { manifest, index, megabinary_bytes } = writer.write(&stage, &snapshots)?;
+    let megabinary_hash = manifest.megabinary_hash;
     stage.commit()?;
 
     let (cached, made) = cache.counts();
@@ -148,10 +201,67 @@ pub fn main(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All that goes into a bundle.
+struct Writer<'a> {
+    args: &'a Args,
+    image: &'a Image,
+    programs: &'a Programs,
+    names: &'a BTreeMap<FileHash, String>,
+    linked: &'a Linked,
+    mega: &'a Megabinary<'a>,
+    cache: &'a Cache,
+    progress: Progress,
+}
+
+/// A bundle that was written.
+struct Whole {
+    manifest: Manifest,
+    index: AotIndex,
+    megabinary_bytes: u64,
+}
+
+/// A snapshot of the interpreter that stands in for a file, and what was loaded before it was taken.
+type Snapshots = BTreeMap<FileHash, (Arc<[u8]>, Vec<String>)>;
+
+impl Writer<'_> {
+    /// Writes all files of the bundle.
+    fn write(&self, stage: &Stage, snapshots: &Snapshots) -> Result<Whole> {
+        let mut own: BTreeMap<String, Arc<[u8]>> = BTreeMap::new();
+        for (hash, chosen) in &self.programs.polyfills {
+            own.insert(chosen.file(), Arc::clone(&chosen.elf));
+            if let Some((bytes, _)) = snapshots.get(hash) {
+                own.insert(chosen.snapshot_file(hash), Arc::clone(bytes));
+            }
+        }
+        let rootfs = self.image.rootfs.with_own(&own).map_err(|e| anyhow!("{e}"))?;
+        let (fs, megabinary_hash, megabinary_bytes) = write_module(stage, self.linked, &rootfs, self.progress)?;
+        let manifest = manifest(self.args, self.image, self.programs, self.names, snapshots, fs, megabinary_hash)?;
+        stage.write(Manifest::FILE_NAME, &manifest.to_json()?)?;
+        let dir = format!("aot/{TARGET}/");
+        let index = write_aot(self.mega, megabinary_hash, self.cache, self.progress, stage, &dir)?;
+        Ok(Whole { manifest, index, megabinary_bytes })
+    }
+}
+
+/// Runs every polyfill up to the point where it wants its snapshot taken.
+fn take_snapshots(bundle: &Path, p: &Programs, warm: &[String], progress: Progress) -> Result<Snapshots> {
+    let step = progress.step("warming", p.polyfills.len());
+    let mut all = BTreeMap::new();
+    for (hash, chosen) in &p.polyfills {
+        let path = p.files.get(hash).and_then(|f| f.paths.first()).context("an interpreter got lost")?;
+        let (bytes, warmed) = polyfill::snapshot(bundle, path, chosen.interpreter.language, warm)?;
+        all.insert(*hash, (bytes.into(), warmed));
+        step.done(&path.to_string());
+    }
+    Ok(all)
+}
+
 /// The summary for people: standard output, with what was not recompiled in full up to a screenful.
 fn summarize(r: &Report<'_>) {
     const SHOWN: usize = 20;
-    for n in r.not_recompiled.iter().take(SHOWN) {
+    // Whole files first.
+    let (files, places): (Vec<_>, Vec<_>) = r.not_recompiled.iter().partition(|n| n.offset.is_none());
+    for n in files.into_iter().chain(places).take(SHOWN) {
         println!("not recompiled: {}", describe(n));
     }
     if let Some(more) = r.not_recompiled.len().checked_sub(SHOWN).filter(|n| *n > 0) {
@@ -179,19 +289,24 @@ pub fn describe(n: &NotRecompiled) -> String {
 }
 
 /// Scans the image and recompiles what can be.
-fn sort_out(image: &Image, tools: &[(String, GuestPath)], cache: &Cache, progress: Progress) -> Result<Programs> {
+fn sort_out(image: &Image, args: &Args, cache: &Cache, progress: Progress) -> Result<Programs> {
     let (rootfs, env) = (&image.rootfs, &image.config.env);
-    let extra: Vec<GuestPath> = tools.iter().map(|(_, path)| path.clone()).collect();
+    let extra: Vec<GuestPath> = args.tools.iter().map(|(_, path)| path.clone()).collect();
     let files = scan::scan(rootfs, &extra)?;
-    let elf: Vec<(&FileHash, &File)> = files.iter().filter(|(_, f)| f.class == Class::Elf).collect();
+    let (polyfills, missing) = polyfill::choose(rootfs, &files, |file| args.wants_polyfill(file))?;
+    let name = |f: &File| f.paths.first().map(GuestPath::to_string).unwrap_or_default();
+    let images = files.iter().filter(|(hash, f)| f.class == Class::Elf && !polyfills.contains_key(*hash));
+    let mut elf: BTreeMap<FileHash, (&[u8], String)> =
+        images.map(|(hash, f)| (*hash, (rootfs.data(f.node), name(f)))).collect();
+    elf.extend(polyfills.values().map(|p| (p.hash, (&*p.elf, p.interpreter.to_string()))));
     let step = progress.step("recompiling", elf.len());
     let results: Vec<(FileHash, Result<Cached>)> = elf
         .par_iter()
-        .map(|(hash, file)| {
-            let parts: [&[u8]; 2] = [&cache.tool.0, &hash.0];
-            let object = cache.get("object", &parts, || recompile(rootfs.data(file.node)));
-            step.done(&file.paths.first().map(GuestPath::to_string).unwrap_or_default());
-            (**hash, object)
+        .map(|(hash, (bytes, name))| {
+            let parts = [megalith_recompile::FINGERPRINT.as_bytes(), &hash.0];
+            let object = cache.get("object", &parts, || recompile(bytes));
+            step.done(name);
+            (*hash, object)
         })
         .collect();
     drop(step);
@@ -208,8 +323,11 @@ fn sort_out(image: &Image, tools: &[(String, GuestPath)], cache: &Cache, progres
             (Ok(object), _) => {
                 objects.insert(hash, object);
             }
-            (Err(e), Some(file)) => refuse(file, format!("{e:#}")),
-            (Err(e), None) => return Err(e),
+            (Err(e), Some(file)) => {
+                let polyfill = missing.get(&hash).map(|why| format!("; {why}")).unwrap_or_default();
+                refuse(file, format!("{e:#}{polyfill}"));
+            }
+            (Err(e), None) => return Err(e.context("cannot recompile a polyfill")),
         }
     }
     let mut wasi = BTreeSet::new();
@@ -235,7 +353,7 @@ fn sort_out(image: &Image, tools: &[(String, GuestPath)], cache: &Cache, progres
     for (hash, file) in &files {
         if let Class::Script(_) = &file.class {
             match scan::final_interpreter(rootfs, &files, env, file) {
-                Ok(by) if objects.contains_key(&by) || wasi.contains(&by) => {
+                Ok(by) if objects.contains_key(&by) || wasi.contains(&by) || polyfills.contains_key(&by) => {
                     scripts.insert(*hash, by);
                 }
                 Ok(by) => {
@@ -247,7 +365,7 @@ fn sort_out(image: &Image, tools: &[(String, GuestPath)], cache: &Cache, progres
             }
         }
     }
-    Ok(Programs { files, objects, wasi, scripts, not_recompiled })
+    Ok(Programs { files, polyfills, objects, wasi, scripts, not_recompiled })
 }
 
 /// Recompiles one ELF file. A panic on a strange file costs that file, not the build.
@@ -262,7 +380,12 @@ fn recompile(file: &[u8]) -> Result<Vec<u8>> {
 fn name(p: &Programs) -> BTreeMap<FileHash, String> {
     let own = p.objects.keys().chain(&p.wasi);
     let paths = own.filter_map(|h| Some((h, p.files.get(h)?))).flat_map(|(h, f)| f.paths.iter().map(|path| (path, *h)));
-    let mut names = entry_points(paths, &BTreeSet::new());
+    let reserved = p.polyfills.values().map(|c| c.interpreter.language.entry_point()).collect();
+    let mut names = entry_points(paths, &reserved);
+    for (hash, chosen) in &p.polyfills {
+        let name = chosen.interpreter.language.entry_point();
+        names.extend([(*hash, name.clone()), (chosen.hash, name)]);
+    }
     for (script, by) in &p.scripts {
         if let Some(name) = names.get(by).cloned() {
             names.insert(*script, name);
@@ -282,7 +405,7 @@ fn link(rootfs: &Rootfs, p: &Programs, names: &BTreeMap<FileHash, String>) -> Re
         let node = p.files.get(hash).map(|f| f.node).context("a module got lost")?;
         inputs.wasi.push(WasiModule { hash: hash.0, entry_point: entry_point(hash)?, wasm: rootfs.data(node) });
     }
-    for hash in p.scripts.keys() {
+    for hash in p.scripts.keys().chain(p.polyfills.keys()) {
         inputs.aliases.push(Alias { hash: hash.0, entry_point: entry_point(hash)? });
     }
     Ok(megalith_link::link(&inputs)?)
@@ -352,6 +475,7 @@ fn manifest(
     image: &Image,
     p: &Programs,
     names: &BTreeMap<FileHash, String>,
+    snapshots: &Snapshots,
     fs: FileSystem,
     megabinary_hash: FileHash,
 ) -> Result<Manifest> {
@@ -359,6 +483,7 @@ fn manifest(
     for (hash, entry_point) in names {
         let Some(file) = p.files.get(hash) else { continue };
         let kind = match file.class {
+            Class::Elf if p.polyfills.contains_key(hash) => Kind::Polyfill,
             Class::Elf => Kind::Elf,
             Class::Wasm => Kind::Wasi,
             _ => Kind::Script,
@@ -387,6 +512,11 @@ fn manifest(
         binaries,
         agent_tools,
         agent_tool_paths,
+        polyfills: p
+            .polyfills
+            .iter()
+            .map(|(hash, chosen)| (*hash, describe_polyfill(hash, chosen, snapshots)))
+            .collect(),
         config: image.config.to_manifest(),
         fs,
         scripts: match args.scripts {
@@ -395,4 +525,20 @@ fn manifest(
         },
         not_recompiled: p.not_recompiled.clone(),
     })
+}
+
+fn describe_polyfill(hash: &FileHash, chosen: &Chosen, snapshots: &Snapshots) -> Polyfill {
+    let snapshot = snapshots.get(hash).map(|(bytes, warmed)| Snapshot {
+        file: chosen.snapshot_file(hash),
+        hash: FileHash::of(bytes),
+        warmed: warmed.clone(),
+    });
+    Polyfill {
+        name: chosen.interpreter.language.name().into(),
+        version: chosen.interpreter.version.clone(),
+        reason: chosen.reason.clone(),
+        program: chosen.hash,
+        file: chosen.file(),
+        snapshot,
+    }
 }

@@ -4,7 +4,8 @@ use crate::build::describe;
 use crate::bundle::Bundle;
 use anyhow::{Context, Result};
 use megalith_link::Megabinary;
-use megalith_manifest::{Binary, FileHash, GuestPath, Kind, NotRecompiled};
+use megalith_manifest::{Binary, FileHash, GuestPath, Kind, NotRecompiled, Polyfill};
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ struct Report<'a> {
     megabinary_hash: FileHash,
     megabinary_bytes: usize,
     executables: Vec<Executable<'a>>,
+    polyfills: &'a BTreeMap<FileHash, Polyfill>,
     not_recompiled: &'a [NotRecompiled],
 }
 
@@ -52,8 +54,10 @@ pub fn main(args: Args) -> Result<ExitCode> {
         .with_context(|| bundle.path.join(&bundle.manifest.megabinary).display().to_string())?;
     let index = bundle.aot_index().ok();
     let executable = |(path, b): (&'_ GuestPath, &'_ Binary)| -> (GuestPath, Binary, Option<(u32, u64)>, Option<u64>) {
-        let code = mega.code_size(&b.hash.0);
-        let aot = index.as_ref().and_then(|i| i.files.get(&b.hash)).map(|f| f.code_size);
+        // A polyfill's code is that of its own file.
+        let hash = bundle.manifest.polyfills.get(&b.hash).map_or(b.hash, |p| p.program);
+        let code = mega.code_size(&hash.0);
+        let aot = index.as_ref().and_then(|i| i.files.get(&hash)).map(|f| f.code_size);
         (path.clone(), b.clone(), code, aot)
     };
     let rows: Vec<_> = bundle.manifest.binaries.iter().map(executable).collect();
@@ -74,6 +78,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
                 aot_bytes: *aot,
             })
             .collect(),
+        polyfills: &bundle.manifest.polyfills,
         not_recompiled: &bundle.manifest.not_recompiled,
     };
     show(&report, args.json, |out| print(out, &report))
@@ -127,6 +132,14 @@ fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
             "{path:width$}  {kind:8} {:entry$} {:>10} {wasm:>10} {aot:>10}  {}",
             e.entry_point, e.size, e.hash
         )?;
+    }
+    for e in &r.executables {
+        let Some(p) = r.polyfills.get(&e.hash) else { continue };
+        write!(out, "\n{}: polyfill {} ({})", e.path, p.file, p.reason)?;
+        match &p.snapshot {
+            Some(s) => writeln!(out, "; begins from a snapshot with {}", s.warmed.join(", "))?,
+            None => writeln!(out)?,
+        }
     }
     if !r.not_recompiled.is_empty() {
         writeln!(out, "\nnot recompiled (file, offset, bytes, reason):")?;

@@ -18,14 +18,19 @@ pub fn main() -> Result<ExitCode> {
 
 /// Replaces this process by `megalith-run` with these arguments.
 pub fn become_runner(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
-    let program = match env::var_os(VARIABLE) {
+    let program = runner()?;
+    let error = Command::new(&program).args(args).exec();
+    Err(error).with_context(|| {
+        format!("cannot start {}; it belongs beside megalith (or name it in {VARIABLE})", program.display())
+    })
+}
+
+/// Where `megalith-run` is.
+pub fn runner() -> Result<PathBuf> {
+    Ok(match env::var_os(VARIABLE) {
         Some(path) => PathBuf::from(path),
         None => {
             env::current_exe().context("cannot find out where this executable lies")?.with_file_name("megalith-run")
         }
-    };
-    let error = Command::new(&program).args(args).exec();
-    Err(error).with_context(|| {
-        format!("cannot start {}; it belongs beside megalith (or name it in {VARIABLE})", program.display())
     })
 }

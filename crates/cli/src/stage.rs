@@ -64,6 +64,11 @@ impl Stage {
             .with_context(|| format!("cannot write {}", self.target.join(name).display()))
     }
 
+    /// Where the directory is while it is being written.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Creates a file, with its directories.
     pub fn create(&self, name: &str) -> Result<File> {
         let path = self.path.join(name);

@@ -8,7 +8,7 @@ use megalith_engine::{TARGET, WASMTIME};
 use megalith_image::FileType;
 use megalith_image::fssection::Reader;
 use megalith_link::Megabinary;
-use megalith_manifest::{FileHash, FsPlace, GuestPath, Kind};
+use megalith_manifest::{FileHash, FsPlace, GuestPath, Kind, Manifest};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -51,6 +51,12 @@ pub fn main(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+/// What the manifest lets be in the module: the programs of the image, and those that stand in for some of them.
+fn named(bundle: &Bundle) -> BTreeSet<FileHash> {
+    let m = &bundle.manifest;
+    m.binaries.values().map(|b| b.hash).chain(m.polyfills.values().map(|p| p.program)).collect()
+}
+
 /// The module: its hash, its validity, and that it starts exactly what the manifest names.
 fn check_module(bundle: &Bundle) -> Result<Vec<String>> {
     let m = &bundle.manifest;
@@ -67,7 +73,7 @@ fn check_module(bundle: &Bundle) -> Result<Vec<String>> {
             problems.push(format!("{path}: the module does not start it by {}", b.entry_point));
         }
     }
-    let named: BTreeSet<FileHash> = m.binaries.values().map(|b| b.hash).collect();
+    let named = named(bundle);
     problems.extend(
         known.iter().filter(|(h, _)| !named.contains(h)).map(|(h, n)| format!("{n} ({h}) is not in the manifest")),
     );
@@ -103,6 +109,14 @@ fn check_files(bundle: &Bundle) -> Result<Vec<String>> {
             Some((inode, hash)) if hash == b.hash && inode.size == b.size => {}
             Some(_) => problems.push(format!("{path} is not the file that the manifest says")),
             None => problems.push(format!("{path} is not there")),
+        }
+    }
+    for p in bundle.manifest.polyfills.values() {
+        for (name, hash) in [(&p.file, p.program)].into_iter().chain(p.snapshot.iter().map(|s| (&s.file, s.hash))) {
+            let inode = reader.find_path(format!("/{}/{name}", Manifest::OWN_DIR).as_bytes());
+            if inode.and_then(|i| reader.hash(i)) != Some(hash) {
+                problems.push(format!("{name} of {} is not what the manifest says", Manifest::OWN_DIR));
+            }
         }
     }
     Ok(problems)
@@ -145,11 +159,12 @@ fn check_aot(bundle: &Bundle) -> Result<Vec<String>> {
         })
         .collect();
     for (path, b) in &bundle.manifest.binaries {
-        if matches!(b.kind, Kind::Elf | Kind::Wasi) && !index.files.contains_key(&b.hash) {
+        let code = bundle.manifest.polyfills.get(&b.hash).map_or(b.hash, |p| p.program);
+        if b.kind != Kind::Script && !index.files.contains_key(&code) {
             problems.push(format!("{path} was not compiled; {again}"));
         }
     }
-    let named: BTreeSet<FileHash> = bundle.manifest.binaries.values().map(|b| b.hash).collect();
+    let named = named(bundle);
     problems.extend(index.files.keys().filter(|h| !named.contains(h)).map(|h| format!("{h} is not in the manifest")));
     Ok(problems)
 }

@@ -1,8 +1,10 @@
 use crate::spool::{Extent, Spool};
+use crate::tree::numbered;
 use crate::{Error, FileType, fssection};
-use megalith_manifest::FileHash;
+use megalith_manifest::{FileHash, Manifest};
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
+use std::sync::Arc;
 
 /// Number of a node in its [`Rootfs`]; 0 is the root directory.
 pub type NodeId = u32;
@@ -98,10 +100,19 @@ impl Directory {
     }
 }
 
+/// Where a regular file's bytes are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Data {
+    /// In the spool: the image's own.
+    Spooled(Extent),
+    /// Added by the build.
+    Added(Arc<[u8]>),
+}
+
 /// A regular file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Regular {
-    pub(crate) extent: Extent,
+    pub(crate) data: Data,
     /// SHA-256 of its bytes.
     pub hash: FileHash,
 }
@@ -109,7 +120,10 @@ pub struct Regular {
 impl Regular {
     /// Size in bytes.
     pub fn size(&self) -> u64 {
-        self.extent.len
+        match &self.data {
+            Data::Spooled(extent) => extent.len,
+            Data::Added(bytes) => bytes.len() as u64,
+        }
     }
 }
 
@@ -153,7 +167,7 @@ impl Node {
 /// Nodes are numbered in the order of [`Rootfs::iter`]: depth first, names in byte order, at first sight.
 pub struct Rootfs {
     pub(crate) nodes: Vec<Node>,
-    pub(crate) spool: Spool,
+    pub(crate) spool: Arc<Spool>,
 }
 
 impl Rootfs {
@@ -176,7 +190,11 @@ impl Rootfs {
 
     /// The bytes of regular file `id`; empty for anything else.
     pub fn data(&self, id: NodeId) -> &[u8] {
-        self.node(id).regular().map_or(&[], |r| self.spool.bytes(r.extent))
+        match self.node(id).regular().map(|r| &r.data) {
+            Some(Data::Spooled(extent)) => self.spool.bytes(*extent),
+            Some(Data::Added(bytes)) => bytes,
+            None => &[],
+        }
     }
 
     /// Follows an absolute or relative path from the root, with symlinks resolved inside the tree: also the last component's if `follow`.
@@ -220,7 +238,34 @@ impl Rootfs {
 
     /// Sum of the sizes of all regular files, each once.
     pub fn data_size(&self) -> u64 {
-        self.nodes.iter().filter_map(|n| n.regular()).map(|r| r.extent.len).sum()
+        self.nodes.iter().filter_map(|n| n.regular()).map(Regular::size).sum()
+    }
+
+    /// The same tree with regular files (mode 0444, root's, of 1970) of these names and bytes in the directory [`Manifest::OWN_DIR`], which guests do not
+    /// see. Without files there is no such directory. Nodes are numbered anew.
+    ///
+    /// # Errors
+    /// When the image has something of the directory's name.
+    pub fn with_own(&self, files: &BTreeMap<String, Arc<[u8]>>) -> Result<Rootfs, Error> {
+        let (mut nodes, spool) = (self.nodes.clone(), Arc::clone(&self.spool));
+        if files.is_empty() {
+            return Ok(Rootfs { nodes, spool });
+        }
+        let next = |nodes: &[Node]| NodeId::try_from(nodes.len()).map_err(Error::new);
+        let mut dir = Directory { entries: BTreeMap::new(), parent: 0, path_len: Manifest::OWN_DIR.len() + 1 };
+        for (name, bytes) in files {
+            dir.entries.insert(name.clone().into(), Link { id: next(&nodes)?, layer: 0 });
+            let kind = NodeKind::Regular(Regular { data: Data::Added(Arc::clone(bytes)), hash: FileHash::of(bytes) });
+            nodes.push(Node { meta: Meta::new(0o444), nlink: 1, kind });
+        }
+        let own = Link { id: next(&nodes)?, layer: 0 };
+        nodes.push(Node { meta: Meta::new(0o700), nlink: 2, kind: NodeKind::Directory(dir) });
+        let root = nodes.first_mut().map(|n| &mut n.kind);
+        let Some(NodeKind::Directory(root)) = root else { return Err(Error::new("the image has no root directory")) };
+        if root.entries.insert(Manifest::OWN_DIR.into(), own).is_some() {
+            return Err(Error::new(format_args!("the image has a file /{}, a name of ours", Manifest::OWN_DIR)));
+        }
+        Ok(Rootfs { nodes: numbered(nodes)?, spool })
     }
 
     /// SHA-256 of the tree in canonical form: the tree index of the file system section with all data offsets 0 ([`fssection`]). Covers

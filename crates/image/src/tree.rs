@@ -1,12 +1,13 @@
 //! A root file system while it is put together.
 
 use crate::error::shown;
-use crate::rootfs::{Directory, Link, MAX_SYMLINKS, Regular, components};
+use crate::rootfs::{Data, Directory, Link, MAX_SYMLINKS, Regular, components};
 use crate::spool::SpoolWriter;
 use crate::{Error, FileType, Meta, Node, NodeId, NodeKind, Options, Rootfs};
 use megalith_manifest::{NAME_MAX, PATH_MAX};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::Arc;
 
 const ROOT: NodeId = 0;
 
@@ -142,7 +143,7 @@ impl Builder {
     /// A new regular file that no directory holds yet.
     pub(crate) fn regular(&mut self, meta: Meta, data: impl Read) -> Result<NodeId, Error> {
         let (extent, hash) = self.spool.add(data)?;
-        self.new_node(meta, NodeKind::Regular(Regular { extent, hash }))
+        self.new_node(meta, NodeKind::Regular(Regular { data: Data::Spooled(extent), hash }))
     }
 
     /// Puts `id` in directory `dir`, which is known to be one, under the plain name `name`.
@@ -331,50 +332,9 @@ impl Builder {
         Ok(Some(at))
     }
 
-    /// Completes the tree: numbers the nodes that are left in walking order and counts their links.
+    /// Completes the tree.
     pub fn finish(self) -> Result<Rootfs, Error> {
-        const UNSEEN: NodeId = NodeId::MAX;
-        let mut new_id = vec![UNSEEN; self.nodes.len()];
-        let mut links = vec![0_u32; self.nodes.len()];
-        let mut order = Vec::new();
-        let mut todo = vec![ROOT];
-        while let Some(old) = todo.pop() {
-            let at = old as usize;
-            let (Some(node), Some(id), Some(count)) = (self.nodes.get(at), new_id.get_mut(at), links.get_mut(at))
-            else {
-                continue;
-            };
-            *count += 1;
-            if *id != UNSEEN {
-                continue;
-            }
-            *id = u32::try_from(order.len()).map_err(Error::new)?;
-            order.push(old);
-            if let NodeKind::Directory(d) = &node.kind {
-                todo.extend(d.entries.values().rev().map(|link| link.id));
-            }
-        }
-        let mut old_nodes: Vec<Option<Node>> = self.nodes.into_iter().map(Some).collect();
-        let mut nodes = Vec::with_capacity(order.len());
-        let renumbered = |old: NodeId| new_id.get(old as usize).copied().unwrap_or(ROOT);
-        for old in order {
-            let Some(mut node) = old_nodes.get_mut(old as usize).and_then(Option::take) else { continue };
-            node.nlink = links.get(old as usize).copied().unwrap_or(1);
-            if let NodeKind::Directory(d) = &mut node.kind {
-                // `.` and the entry in the parent; one more for `..` of each subdirectory follows below.
-                node.nlink = 2;
-                d.parent = renumbered(d.parent);
-                d.entries.values_mut().for_each(|link| *link = Link { id: renumbered(link.id), layer: 0 });
-            }
-            nodes.push(node);
-        }
-        let parents: Vec<NodeId> = nodes.iter().skip(1).filter_map(|n| n.directory()).map(|d| d.parent).collect();
-        for parent in parents {
-            if let Some(node) = nodes.get_mut(parent as usize) {
-                node.nlink += 1;
-            }
-        }
-        Ok(Rootfs { nodes, spool: self.spool.finish()? })
+        Ok(Rootfs { nodes: numbered(self.nodes)?, spool: Arc::new(self.spool.finish()?) })
     }
 
     /// Whether something is at `path`, and its type (symlinks on the way are followed, at the end not).
@@ -387,4 +347,49 @@ impl Builder {
 
 fn no_name(path: &[u8]) -> Error {
     Error::new(format_args!("path {} is the root, which must be a directory", shown(path)))
+}
+
+/// Numbers the nodes that can be reached from the root in walking order and counts their links.
+pub(crate) fn numbered(from: Vec<Node>) -> Result<Vec<Node>, Error> {
+    const UNSEEN: NodeId = NodeId::MAX;
+    let mut new_id = vec![UNSEEN; from.len()];
+    let mut links = vec![0_u32; from.len()];
+    let mut order = Vec::new();
+    let mut todo = vec![ROOT];
+    while let Some(old) = todo.pop() {
+        let at = old as usize;
+        let (Some(node), Some(id), Some(count)) = (from.get(at), new_id.get_mut(at), links.get_mut(at)) else {
+            continue;
+        };
+        *count += 1;
+        if *id != UNSEEN {
+            continue;
+        }
+        *id = u32::try_from(order.len()).map_err(Error::new)?;
+        order.push(old);
+        if let NodeKind::Directory(d) = &node.kind {
+            todo.extend(d.entries.values().rev().map(|link| link.id));
+        }
+    }
+    let mut old_nodes: Vec<Option<Node>> = from.into_iter().map(Some).collect();
+    let mut nodes = Vec::with_capacity(order.len());
+    let renumbered = |old: NodeId| new_id.get(old as usize).copied().unwrap_or(ROOT);
+    for old in order {
+        let Some(mut node) = old_nodes.get_mut(old as usize).and_then(Option::take) else { continue };
+        node.nlink = links.get(old as usize).copied().unwrap_or(1);
+        if let NodeKind::Directory(d) = &mut node.kind {
+            // `.` and the entry in the parent; one more for `..` of each subdirectory follows below.
+            node.nlink = 2;
+            d.parent = renumbered(d.parent);
+            d.entries.values_mut().for_each(|link| *link = Link { id: renumbered(link.id), layer: 0 });
+        }
+        nodes.push(node);
+    }
+    let parents: Vec<NodeId> = nodes.iter().skip(1).filter_map(|n| n.directory()).map(|d| d.parent).collect();
+    for parent in parents {
+        if let Some(node) = nodes.get_mut(parent as usize) {
+            node.nlink += 1;
+        }
+    }
+    Ok(nodes)
 }

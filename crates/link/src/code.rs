@@ -115,14 +115,18 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     f
 }
 
-/// The entry point of an object: copy its data in (`init`), ask for the stack, run from table entry `entry`.
+/// The entry point of an object: copy its data in (`init`), ask for the stack, run from table entry `entry`. No stack (0): the program begins from a
+/// snapshot, whose registers the kernel has put in place.
 pub fn object_entry(t: Trampoline, run: u32, init: Option<u32>, entry: u32) -> Function {
-    let mut f = Function::new([]);
+    let mut f = Function::new([(1, ValType::I64)]);
     if let Some(init) = init {
         f.instruction(&I::Call(init));
     }
-    f.instruction(&I::Call(t.start)).instruction(&I::GlobalSet(gpr(Gpr::Rsp)));
-    f.instruction(&I::I32Const(entry as i32)).instruction(&I::Call(run)).instruction(&I::End);
+    f.instruction(&I::Call(t.start)).instruction(&I::LocalTee(0)).instruction(&I::I64Eqz);
+    f.instruction(&I::If(BlockType::Result(ValType::I32))).instruction(&I::I32Const(0)).instruction(&I::Else);
+    f.instruction(&I::LocalGet(0)).instruction(&I::GlobalSet(gpr(Gpr::Rsp)));
+    f.instruction(&I::I32Const(entry as i32)).instruction(&I::End);
+    f.instruction(&I::Call(run)).instruction(&I::End);
     f
 }
 

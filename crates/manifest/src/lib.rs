@@ -17,6 +17,8 @@ mod path;
 pub use aot::{AotFile, AotIndex, Engine};
 pub use error::Error;
 pub use hash::FileHash;
-pub use manifest::{Binary, Config, FileSystem, FsPlace, Kind, Manifest, NotRecompiled, Omissions, Scripts, Skipped};
+pub use manifest::{
+    Binary, Config, FileSystem, FsPlace, Kind, Manifest, NotRecompiled, Omissions, Polyfill, Scripts, Skipped, Snapshot,
+};
 pub use names::entry_points;
 pub use path::{GuestPath, NAME_MAX, PATH_MAX, escape, unescape};

@@ -28,6 +28,9 @@ pub struct Manifest<N = Vec<NotRecompiled>> {
     /// path of that hash.
     #[serde(default, deserialize_with = "json::unique_map")]
     pub agent_tool_paths: BTreeMap<String, GuestPath>,
+    /// What the polyfills are, by the hash of the program that each stands in for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "json::unique_map")]
+    pub polyfills: BTreeMap<FileHash, Polyfill>,
     /// How the image wants to be started.
     #[serde(default)]
     pub config: Config,
@@ -100,6 +103,38 @@ pub enum Kind {
     Polyfill,
     /// A script; its entry point is its interpreter's.
     Script,
+}
+
+/// An interpreter of ours that stands in for a program of the image.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Polyfill {
+    /// What it is: `python`, `node`.
+    pub name: String,
+    /// Its version, as far as programs depend on it: `3.11`.
+    pub version: String,
+    /// Why it was chosen, in a few words.
+    pub reason: String,
+    /// SHA-256 of its own ELF file, whose code runs.
+    pub program: FileHash,
+    /// Name of that file in [`Manifest::OWN_DIR`].
+    pub file: String,
+    /// The snapshot that it starts from; without, it starts as any program does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Snapshot>,
+}
+
+/// A program's memory and registers after it has run for a while (crate `megalith-vkernel`, module `snapshot`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// Name of the file in [`Manifest::OWN_DIR`].
+    pub file: String,
+    /// SHA-256 of the file.
+    pub hash: FileHash,
+    /// What was loaded before it was taken.
+    #[serde(default)]
+    pub warmed: Vec<String>,
 }
 
 /// The image config's part that `run` needs (OCI image specification, `config.md`). Nothing in it is required.
@@ -175,6 +210,8 @@ impl Manifest {
     pub const SCHEMA: &'static str = "megalith/1";
     /// The manifest's file name in a bundle.
     pub const FILE_NAME: &'static str = "manifest.json";
+    /// Name of the directory in the root of the container's files that holds what the build added: polyfills and their snapshots. Guests do not see it.
+    pub const OWN_DIR: &'static str = ".megalith";
     /// The file in a bundle that holds the container's files if the module does not.
     pub const FILES_IMG: &'static str = "files.img";
 
@@ -213,6 +250,7 @@ impl<N: Omissions> Manifest<N> {
     /// * a hash has one size, one kind and one entry point, wherever it stands;
     /// * entry points have the form that [`crate::entry_points`] gives them; no two ELF or WASI hashes share one, nor do they share one with
     ///   a polyfill; a script's is that of another program in the manifest;
+    /// * every entry of kind polyfill is described in `polyfills`, and nothing else is;
     /// * tools are programs of the manifest, with names of letters, digits, `_`, `-` and `.`;
     /// * the config's strings hold no NUL, and its working directory is empty or absolute;
     /// * the file system begins at a multiple of 512 and does not end past 2^63.
@@ -240,6 +278,19 @@ impl<N: Omissions> Manifest<N> {
         }
         if let Some(name) = self.agent_tool_paths.keys().find(|&n| !self.agent_tools.contains_key(n)) {
             return Err(Error::new(format_args!("agent_tool_paths: {} is not in 'agent_tools'", excerpt(name))));
+        }
+        for (hash, polyfill) in &self.polyfills {
+            let refuse = |why: &str| Err(Error::new(format_args!("polyfills: {hash} {why}")));
+            if by_hash.get(hash).is_none_or(|b| b.kind != Kind::Polyfill) {
+                return refuse("is no entry of kind polyfill in 'binaries'");
+            }
+            let files = polyfill.snapshot.iter().map(|s| &s.file).chain([&polyfill.file]);
+            if !files.clone().all(|name| json::is_file_name(name)) {
+                return refuse("has a file name with other characters than letters, digits, '_', '-' and '.'");
+            }
+        }
+        if let Some(hash) = by_hash.iter().find(|(h, b)| b.kind == Kind::Polyfill && !self.polyfills.contains_key(h)) {
+            return Err(Error::new(format_args!("binaries: polyfill {} is not in 'polyfills'", hash.0)));
         }
         self.config.check()?;
         if !self.fs.offset.is_multiple_of(512) {

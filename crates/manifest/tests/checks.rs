@@ -11,6 +11,17 @@ fn binary(bytes: &[u8], entry_point: &str, kind: Kind) -> Binary {
     Binary { hash: FileHash::of(bytes), entry_point: entry_point.into(), kind, size: bytes.len() as u64 }
 }
 
+fn polyfill(snapshot: Option<Snapshot>) -> Polyfill {
+    Polyfill {
+        name: "python".into(),
+        version: "3.11".into(),
+        reason: "it is python 3.11".into(),
+        program: FileHash::of(b"elf"),
+        file: "python-3.11.elf".into(),
+        snapshot,
+    }
+}
+
 fn sample() -> Manifest {
     Manifest {
         schema: Manifest::SCHEMA.into(),
@@ -27,6 +38,17 @@ fn sample() -> Manifest {
         ]),
         agent_tools: BTreeMap::from([("write_file".to_string(), FileHash::of(b"ls"))]),
         agent_tool_paths: BTreeMap::from([("write_file".to_string(), path("/bin/link-to-ls"))]),
+        polyfills: BTreeMap::from([
+            (FileHash::of(b"py3"), polyfill(None)),
+            (
+                FileHash::of(b"py311"),
+                polyfill(Some(Snapshot {
+                    file: "python-1.snapshot".into(),
+                    hash: FileHash::of(b"pages"),
+                    warmed: vec!["json".into()],
+                })),
+            ),
+        ]),
         config: Config { cmd: vec!["/bin/sh".into()], env: vec!["PATH=/bin".into()], ..Config::default() },
         fs: FileSystem { root: FileHash::of(b"index"), place: FsPlace::Section, offset: 4096, size: 8192 },
         scripts: Scripts::Sealed,
@@ -231,4 +253,15 @@ fn aot_index() {
         let error = AotIndex::from_json(text.replacen(from, to, 1).as_bytes()).expect_err(to).to_string();
         assert!(!error.contains(char::is_control), "{error:?}");
     }
+}
+
+#[test]
+fn polyfills_and_their_entries_go_together() {
+    assert!(refused("\"python-1.snapshot\"", "\"../snapshot\"").contains("file name"));
+    assert!(refused("\"python-3.11.elf\"", "\"a/b\"").contains("file name"));
+    let mut m = sample();
+    let described = m.polyfills.remove(&FileHash::of(b"py3")).unwrap();
+    assert!(m.check().unwrap_err().to_string().contains("is not in 'polyfills'"));
+    m.polyfills.insert(FileHash::of(b"ls"), described);
+    assert!(m.check().unwrap_err().to_string().contains("no entry of kind polyfill"));
 }

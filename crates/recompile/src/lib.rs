@@ -21,8 +21,9 @@ mod structure;
 
 use megalith_abi::FileMeta;
 
-/// Changes whenever the generated code may: part of every cache key.
-pub const VERSION: u32 = 2;
+/// SHA-256, in hexadecimal digits, of all that decides what [`recompile`] makes of a file: the sources of this crate and of those it is made of, and
+/// the versions of the libraries. Part of every cache key.
+pub const FINGERPRINT: &str = env!("MEGALITH_RECOMPILE_FINGERPRINT");
 
 /// One recompiled file: the wasm object and, decoded, the metadata that it also carries.
 #[derive(Clone, Debug)]

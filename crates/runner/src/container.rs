@@ -9,7 +9,7 @@ use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{ContainerOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable, search_path};
+use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable, Snapshot, search_path};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -30,20 +30,36 @@ pub fn programs(bundle: &Bundle, lower: &Lower) -> Result<(ProgramTable, Policy)
                 let bad =
                     |why: String| fail(format!("{}: {path}: {why}; build the bundle again", bundle.path.display()));
                 let source = lower.source(path.as_bytes(), &hash).map_err(bad)?;
-                table.insert(program(bundle, binary, source)?);
+                table.insert(program(bundle, binary, hash, source)?);
             }
             Kind::Elf | Kind::Wasi => {}
             Kind::Script => policy.add_script(hash.0, binary.size),
-            // Not there yet: their paths start nothing.
+            Kind::Polyfill if table.get(&hash.0).is_none() => {
+                table.insert_for(hash.0, binary.size, polyfill(bundle, lower, binary)?);
+            }
             Kind::Polyfill => {}
         }
     }
     Ok((table, policy))
 }
 
-/// One program.
-fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Program> {
-    let Some(aot) = bundle.index.files.get(&binary.hash) else {
+/// The program that stands in for `binary`.
+fn polyfill(bundle: &Bundle, lower: &Lower, binary: &Binary) -> Result<Program> {
+    let name = &binary.entry_point;
+    let bad = |why: String| fail(format!("{}: {name}: {why}; build the bundle again", bundle.path.display()));
+    let described = bundle.manifest.polyfills.get(&binary.hash);
+    let p = described.ok_or_else(|| bad("the manifest does not describe it".into()))?;
+    let source = lower.own(&p.file, &p.program).map_err(bad)?;
+    let snapshot = p.snapshot.as_ref().map(|s| {
+        let MapSource { fd, offset, len, .. } = lower.own(&s.file, &s.hash).map_err(bad)?;
+        Ok(Snapshot::new(fd, offset, len, s.hash.0))
+    });
+    Ok(program(bundle, binary, p.program, source)?.into_polyfill(snapshot.transpose()?))
+}
+
+/// One program, whose own file has the hash `hash`.
+fn program(bundle: &Bundle, binary: &Binary, hash: FileHash, source: MapSource) -> Result<Program> {
+    let Some(aot) = bundle.index.files.get(&hash) else {
         let index = bundle.aot_path("index.json");
         let compile = format!("run 'megalith compile {}'", bundle.path.display());
         return Err(fail(format!("{}: no code for {}; {compile}", index.display(), binary.entry_point)));
@@ -54,11 +70,11 @@ fn program(bundle: &Bundle, binary: &Binary, source: MapSource) -> Result<Progra
     if binary.kind == Kind::Wasi {
         let engine = Arc::new(WasiCode::new(&binary.entry_point, code));
         let data = DataFile::new(bundle.aot_file(&aot.meta)?.into(), aot.meta_size, aot.meta_hash.0);
-        return Ok(Program::wasi(binary.hash.0, binary.size, binary.entry_point.clone(), source, data, engine));
+        return Ok(Program::wasi(hash.0, binary.size, binary.entry_point.clone(), source, data, engine));
     }
     let engine = Arc::new(ProgramCode::new(&binary.entry_point, code));
     let meta = meta(bundle, aot)?;
-    Ok(Program::new(binary.hash.0, binary.size, binary.entry_point.clone(), meta, TABLE_BASE, source, engine))
+    Ok(Program::new(hash.0, source.len, binary.entry_point.clone(), meta, TABLE_BASE, source, engine))
 }
 
 /// The metadata of a program: mapped now, checked by hash and decoded when the program is first started.

@@ -4,18 +4,23 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use megalith_image::{FileType as ImageType, fssection::Reader};
-use megalith_manifest::FileHash;
+use megalith_manifest::{FileHash, Manifest};
 use megalith_vfs::{FileType, LowerInode, LowerTree, MapSource, Timespec};
 use memmap2::Mmap;
 
 use crate::bundle::Section;
 use crate::failure::{Result, fail};
 
+/// The root directory's inode.
+const ROOT: u32 = 0;
+
 /// The file system section of a bundle.
 pub struct Lower {
     reader: Reader<Mmap>,
     file: Arc<OwnedFd>,
     offset: u64,
+    /// Where the root directory lists [`Manifest::OWN_DIR`], if it does.
+    own: Option<usize>,
 }
 
 impl Lower {
@@ -23,7 +28,14 @@ impl Lower {
     pub fn open(section: Section, root: &FileHash) -> Result<Lower> {
         let Section { map, file, offset } = section;
         let reader = Reader::open(map, root).map_err(|e| fail(format!("{e}; build the bundle again")))?;
-        Ok(Lower { reader, file: Arc::new(file.into()), offset })
+        let own = Manifest::OWN_DIR.as_bytes();
+        let own = reader.readdir(ROOT).and_then(|mut entries| entries.position(|e| e.name == own));
+        Ok(Lower { reader, file: Arc::new(file.into()), offset, own })
+    }
+
+    /// Where the bytes of the file `name` of [`Manifest::OWN_DIR`] lie. Its hash in the tree must be `hash`.
+    pub fn own(&self, name: &str, hash: &FileHash) -> std::result::Result<MapSource, String> {
+        self.source(format!("/{}/{name}", Manifest::OWN_DIR).as_bytes(), hash)
     }
 
     /// Where the bytes of the program at `path` lie. Its hash in the tree must be `hash`.
@@ -60,7 +72,7 @@ fn file_type(t: ImageType) -> FileType {
 
 impl LowerTree for Lower {
     fn root(&self) -> u64 {
-        0
+        ROOT.into()
     }
     fn inode_count(&self) -> u64 {
         self.reader.inode_count().into()
@@ -68,23 +80,30 @@ impl LowerTree for Lower {
     fn inode(&self, n: u64) -> Option<LowerInode> {
         let n = u32::try_from(n).ok()?;
         let i = self.reader.inode(n)?;
+        // What guests do not see does not count.
+        let own = u32::from(n == ROOT && self.own.is_some());
         Some(LowerInode {
             kind: file_type(i.file_type),
             mode: i.mode & 0o7777,
             uid: i.uid,
             gid: i.gid,
             mtime: Timespec { sec: i.mtime, nsec: i.mtime_nsec },
-            size: i.size,
-            nlink: i.nlink,
+            size: i.size - u64::from(own),
+            nlink: i.nlink - own,
             rdev: libc::makedev(i.rdev_major, i.rdev_minor),
             hash: self.reader.hash(n).map_or([0; 32], |h| h.0),
         })
     }
     fn lookup(&self, dir: u64, name: &[u8]) -> Option<u64> {
+        if dir == u64::from(ROOT) && name == Manifest::OWN_DIR.as_bytes() {
+            return None;
+        }
         self.reader.lookup(u32::try_from(dir).ok()?, name).map(u64::from)
     }
     fn entry(&self, dir: u64, index: u64) -> Option<(&[u8], u64)> {
-        let e = self.reader.dir_entry(u32::try_from(dir).ok()?, usize::try_from(index).ok()?)?;
+        let (dir, index) = (u32::try_from(dir).ok()?, usize::try_from(index).ok()?);
+        let hidden = dir == ROOT && self.own.is_some_and(|own| index >= own);
+        let e = self.reader.dir_entry(dir, index + usize::from(hidden))?;
         Some((e.name, e.inode.into()))
     }
     fn link_target(&self, n: u64) -> Option<&[u8]> {

@@ -12,15 +12,18 @@ mod seccomp;
 mod signals;
 mod terminal;
 
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser;
 use megalith_engine::run::Runtime;
+use megalith_manifest::Scripts;
 use megalith_run::options::RunOptions;
 use megalith_vfs::Budget;
-use megalith_vkernel::{Abi, Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
+use megalith_vkernel::{Abi, Fixed, Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
 
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result, fail};
@@ -65,7 +68,7 @@ fn run(options: &RunOptions) -> Result<i32> {
     let config = &bundle.manifest.config;
     let tool = options.tool.as_ref().map(|name| command::tool(&bundle.manifest, name)).transpose()?;
     let argv = command::argv(config, options, tool.map(|(path, _)| path))?;
-    let options = &options.container;
+    let (options, snapshot) = (&options.container, &options.snapshot);
     let line_end = if options.tty { "\r" } else { "" };
     let sink: LineSink = Arc::new(move |line: &str| say(&format!("megalith: {line}{line_end}")));
     let runtime = Runtime::new(Arc::clone(&sink)).map_err(|e| fail(format!("{e:#}")))?;
@@ -83,6 +86,8 @@ fn run(options: &RunOptions) -> Result<i32> {
     if let Some(program) = container::likely(&bundle.manifest, &programs, &vfs, &argv, &env) {
         runtime.prepare(program);
     }
+    let sealed = tool.is_some() || bundle.manifest.scripts == Scripts::Sealed;
+    let fixed = snapshot.as_deref().map(snapshot_file).transpose()?;
     let stdio = Stdio { fds: stdio()?, tty: options.tty };
     let strace: LineSink = Arc::new(move |line: &str| say(&format!("{line}{line_end}")));
     let kernel = Kernel::new(KernelConfig {
@@ -95,6 +100,8 @@ fn run(options: &RunOptions) -> Result<i32> {
         limits: Limits { memory: options.memory, timeout: options.timeout, processes: options.pids_limit as usize },
         audit: sink,
         strace: options.strace.then_some(strace),
+        sealed,
+        fixed,
     })
     .map_err(|e| {
         fail(format!("cannot set up the kernel: {e}; it needs /proc, and directories /proc and /dev in the image"))
@@ -110,7 +117,16 @@ fn run(options: &RunOptions) -> Result<i32> {
     let status = kernel.wait();
     // The first process's code failed its check: our error (already reported), not the program's end.
     let own = status == WaitStatus::Signaled(libc::SIGKILL) && runtime.refused();
+    if kernel.fixed().is_some_and(|f| !f.taken()) {
+        return Err(fail(format!("the program ended with status {} before its snapshot was taken", status.code())));
+    }
     Ok(if own { 125 } else { status.code() })
+}
+
+/// Where a snapshot goes.
+fn snapshot_file(path: &Path) -> Result<Fixed> {
+    let file = File::create(path).map_err(|e| fail(format!("cannot create {}: {e}", path.display())))?;
+    Ok(Fixed::new(file))
 }
 
 /// Our own standard descriptors, duplicated for the guest.

@@ -19,6 +19,9 @@ pub struct RunOptions {
     /// Start the tool of that name, and nothing else (`megalith tools BUNDLE call`)
     #[arg(long, value_name = "NAME", hide = true, conflicts_with = "entrypoint")]
     pub tool: Option<String>,
+    /// Start the program with fixed clocks and randomness, and write its snapshot to that file (`megalith build`)
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub snapshot: Option<PathBuf>,
     /// Program to start and its arguments; without them the image's own
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,

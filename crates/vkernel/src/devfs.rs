@@ -135,10 +135,10 @@ struct Memory {
 }
 
 impl Stream for Memory {
-    fn read(&self, _: &Caller<'_>, buf: &mut [u8]) -> Result<usize> {
+    fn read(&self, c: &Caller<'_>, buf: &mut [u8]) -> Result<usize> {
         match self.rdev {
             NULL => return Ok(0),
-            RANDOM | URANDOM => fill_random(buf)?,
+            RANDOM | URANDOM => c.kernel.fill_random(buf)?,
             _ => buf.fill(0),
         }
         Ok(buf.len())

@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::mm::{self, AddressSpace, Backing, Label, MapRequest, MapSource, PAGE, Prot};
 use crate::process::{FsState, Ids, Image, Rlimits};
 use crate::program::{Abi, Hash, Program};
+use crate::snapshot::{Opened, Resumed, Snapshot};
 use megalith_abi::{PIE_BASE, shebang};
 use megalith_vfs::{Access, At, Location, Vfs, WalkFlags};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Loaded {
     pub space: AddressSpace,
     pub rsp: u64,
     pub image: Image,
+    /// The rest of the snapshot that it begins from.
+    pub resumed: Option<Resumed>,
 }
 
 /// Finds a command as a shell would: its path, relative to `at`.
@@ -100,24 +103,76 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
     let mut room = ArgRoom::new(limits);
     room.name(name)?;
     argv.iter().chain(envp).try_for_each(|s| room.string(s))?;
-    let program = passed.program;
+    let scripts = passed.scripts.into_iter().map(Arc::new).collect();
+    let start = Beginning { program: passed.program, exe: passed.location, argv: &argv, envp, name, scripts };
+    begin(k, fs, ids, limits, start, k.config.fixed.is_none())
+}
+
+/// The program of `image` from its file, with the same arguments and environment, though it has a snapshot.
+pub fn load_cold(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, image: &Image) -> Result<Loaded> {
+    let strings = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        bytes.split_inclusive(|&c| c == 0).map(|s| s.strip_suffix(&[0]).unwrap_or(s).to_vec()).collect()
+    };
+    let (argv, envp) = (strings(&image.cmdline), strings(&image.environ));
+    let start = Beginning {
+        program: Arc::clone(&image.program),
+        exe: image.exe.clone(),
+        argv: &argv,
+        envp: &envp,
+        name: &image.exe.path(None),
+        scripts: Arc::clone(&image.scripts),
+    };
+    begin(k, fs, ids, limits, start, false)
+}
+
+/// A start that has passed the gate.
+struct Beginning<'a> {
+    program: Arc<Program>,
+    exe: Location,
+    argv: &'a [Vec<u8>],
+    envp: &'a [Vec<u8>],
+    name: &'a [u8],
+    scripts: Arc<[Arc<gate::Script>]>,
+}
+
+/// Makes the memory of a program. `warm`: from its snapshot, if it has one.
+fn begin(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, b: Beginning<'_>, warm: bool) -> Result<Loaded> {
+    let Beginning { program, exe, argv, envp, name, scripts } = b;
+    let mut resumed = None;
     let (space, stack) = match program.abi {
         Abi::Linux => {
             let meta = program.meta().map_err(|why| {
                 k.audit(why);
                 Errno::EIO
             })?;
-            program.check_source(passed.location.inode().sealed_place()).inspect_err(|_| {
+            program.check_source(exe.inode().sealed_place()).inspect_err(|_| {
                 k.audit(&format!(
                     "the container's own file of {} does not match its hash; build the bundle again",
                     program.entry_point
                 ));
             })?;
             let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
-            let (mut space, top) = map(k, &program, base, &passed.location, limits)?;
             let mut random = [0u8; 16];
-            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-            let stack = build_stack(&mut space, top, &program, base, ids, &argv, envp, name, random)?;
+            k.fill_random(&mut random)?;
+            let snapshot = program.snapshot.as_ref().filter(|_| warm);
+            let (mut space, top) = match snapshot {
+                Some(s) => {
+                    let opened = s.open().inspect_err(|_| {
+                        k.audit(&format!(
+                            "the snapshot of {} does not match its hash; build the bundle again",
+                            program.entry_point
+                        ));
+                    })?;
+                    let mut space = map_snapshot(k, &program, s, opened, base, &exe, limits)?;
+                    let top = argument_area(&mut space, argv, envp, name)?;
+                    (space, top)
+                }
+                None => map(k, &program, base, &exe, limits)?,
+            };
+            let stack = build_stack(&mut space, top, &program, base, ids, argv, envp, name, random)?;
+            if let Some(s) = snapshot {
+                resumed = Some(s.open()?.state.resumed(stack.rsp)?);
+            }
             (space, stack)
         }
         // Its memory comes with its instance, and it asks for arguments and environment.
@@ -128,15 +183,62 @@ pub fn load(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, q: &ExecReque
     let image = Image {
         program: Arc::clone(&program),
         comm: comm.get(..15).unwrap_or(comm).to_vec(),
-        cmdline: join(&argv),
+        cmdline: join(argv),
         environ: join(envp),
-        exe: passed.location,
+        exe,
         auxv: stack.auxv.into(),
-        scripts: passed.scripts.into_iter().map(Arc::new).collect(),
+        scripts,
         cwd_at_exec: fs.cwd.clone(),
         start_stack: stack.rsp,
     };
-    Ok(Loaded { program, space, rsp: stack.rsp, image })
+    Ok(Loaded { program, space, rsp: stack.rsp, image, resumed })
+}
+
+/// The memory of a snapshot, on a slot that has it already if there is one.
+fn map_snapshot(
+    k: &Kernel,
+    program: &Program,
+    snapshot: &Snapshot,
+    opened: &Opened,
+    base: u64,
+    exe: &Location,
+    limits: &Rlimits,
+) -> Result<AddressSpace> {
+    let (path, ino) = (exe.path(None), exe.inode().id().ino);
+    let image = snapshot.remembered().filter(|i| i.fits(&path, ino, None));
+    let ready = match image {
+        Some(image) => AddressSpace::warm(&k.slots, &k.budget, &image, (limits[9].0, limits[2].0))?,
+        None => None,
+    };
+    match ready {
+        Some(space) => Ok(space),
+        None => {
+            let mut space = empty(k, limits)?;
+            space.map_snapshot(&opened.state, &program_file(program, path.into(), ino), &opened.source)?;
+            space.map_code(base, program)?;
+            space.record_image(&snapshot.start_image);
+            Ok(space)
+        }
+    }
+}
+
+/// Memory for what otherwise lies above the initial stack. Returns one past its last byte.
+fn argument_area(space: &mut AddressSpace, argv: &[Vec<u8>], envp: &[Vec<u8>], name: &[u8]) -> Result<u64> {
+    let strings: usize = argv.iter().chain(envp).map(|s| s.len() + 1 + size_of::<u64>()).sum();
+    // The auxiliary vector and what it points to take less than a page.
+    let len = (strings + name.len() + 1) as u64 + PAGE;
+    let addr = space.mmap(MapRequest {
+        addr: 0,
+        len,
+        prot: Prot::RW,
+        backing: Backing::Anon,
+        fixed: false,
+        no_replace: false,
+        label: Label::None,
+        may_write: true,
+        text: false,
+    })?;
+    Ok(addr + len.next_multiple_of(PAGE))
 }
 
 /// The start image of a program, on a slot that has it already if there is one. Returns one past the last byte of the stack, too.
@@ -151,7 +253,7 @@ fn map(k: &Kernel, program: &Program, base: u64, exe: &Location, limits: &Rlimit
     let mut space = empty(k, limits)?;
     map_program(&mut space, program, base, path.into(), ino)?;
     let top = space.map_stack(stack)?;
-    space.record_image(program);
+    space.record_image(&program.start_image);
     Ok((space, top))
 }
 
@@ -163,20 +265,26 @@ fn empty(k: &Kernel, limits: &Rlimits) -> Result<AddressSpace> {
     Ok(space)
 }
 
-/// Maps the segments and enters the text into the code map.
-fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc<[u8]>, ino: u64) -> Result<()> {
-    let meta = program.known_meta()?;
-    let source = MapSource {
+/// The program's own file, to map its segments from, under the path and number of the file that was started.
+pub(crate) fn program_file(program: &Program, path: Arc<[u8]>, ino: u64) -> MapSource {
+    MapSource {
         fd: Arc::clone(&program.source.fd),
         owner: None,
         base: program.source.offset,
         size: program.source.len,
         sealed: true,
         truncatable: false,
+        anonymous: None,
         path,
         ino,
         host: None,
-    };
+    }
+}
+
+/// Maps the segments and enters the text into the code map.
+fn map_program(space: &mut AddressSpace, program: &Program, base: u64, path: Arc<[u8]>, ino: u64) -> Result<()> {
+    let meta = program.known_meta()?;
+    let source = program_file(program, path, ino);
     let mut brk = 0;
     for s in &meta.segments {
         let bad = Errno::ENOEXEC;

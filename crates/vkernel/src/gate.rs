@@ -6,7 +6,7 @@ use crate::kernel::Kernel;
 use crate::program::{Hash, Program};
 use crate::wait::lock;
 use megalith_abi::shebang::{self, EnvCommand, Interpreter};
-use megalith_vfs::{Access, At, ContentClass, Cred, FileType, InodeId, Location, WalkFlags};
+use megalith_vfs::{Access, At, ContentClass, Cred, FileType, Inode, InodeId, Location, WalkFlags};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -148,6 +148,19 @@ pub fn check(
         prefix = front;
         location = k.vfs.lookup(&at, &path, WalkFlags::FOLLOW)?;
     }
+}
+
+/// The bytes of a file, if the manifest has their hash.
+pub fn known_bytes(k: &Kernel, inode: &Arc<dyn Inode>) -> Result<Option<Arc<[u8]>>> {
+    let size = inode.stat()?.size;
+    let (programs, policy) = (&k.config.programs, &k.config.policy);
+    if !programs.has_size(size) && !policy.script_sizes.contains(&size) {
+        return Ok(None);
+    }
+    let bytes = inode.read_all(size)?;
+    let hash = Sha256::digest(&bytes).into();
+    let known = programs.get(&hash).is_some() || policy.scripts.contains(&hash);
+    Ok(known.then(|| bytes.into()))
 }
 
 /// What `#!/usr/bin/env` leads to, without running env: the command, its environment, and where it lies. `None` if it is for env itself to say

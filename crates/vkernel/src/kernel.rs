@@ -14,7 +14,9 @@ use crate::timer::TimerThread;
 use crate::tty::{HostStream, Tty};
 use crate::wait::{WaitQueue, Waiter, lock};
 use megalith_vfs::{Errno, InodeId, Vfs, WalkFlags};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -86,6 +88,51 @@ pub struct KernelConfig {
     pub audit: LineSink,
     /// Receives one line per syscall (`--strace`).
     pub strace: Option<LineSink>,
+    /// What polyfills load as code must have been there at build time.
+    pub sealed: bool,
+    /// With it, time and randomness are the same in every run, and the first process's snapshot is taken.
+    pub fixed: Option<Fixed>,
+}
+
+/// A run whose only purpose is a snapshot.
+pub struct Fixed {
+    /// Where the snapshot goes.
+    snapshot: Mutex<Option<File>>,
+    /// What the clocks say, in microseconds since they began; each look takes one.
+    ticks: AtomicU64,
+    /// Blocks of randomness given out.
+    blocks: AtomicU64,
+}
+
+impl Fixed {
+    /// Midnight of 1 January 2000, in seconds since 1970: what clocks begin with.
+    const EPOCH: u64 = 946_684_800;
+
+    /// The snapshot is to be written to `snapshot`.
+    pub fn new(snapshot: File) -> Fixed {
+        Fixed { snapshot: Mutex::new(Some(snapshot)), ticks: AtomicU64::new(0), blocks: AtomicU64::new(0) }
+    }
+    /// The file for the snapshot, once.
+    pub(crate) fn take(&self) -> Option<File> {
+        lock(&self.snapshot).take()
+    }
+    /// Whether the snapshot was taken.
+    pub fn taken(&self) -> bool {
+        lock(&self.snapshot).is_none()
+    }
+    /// The time on a clock: since 1970 if it is a calendar clock.
+    pub(crate) fn time(&self, calendar: bool) -> Duration {
+        let start = Duration::from_secs(if calendar { Fixed::EPOCH } else { 1 });
+        start + Duration::from_micros(self.ticks.fetch_add(1, Ordering::Relaxed))
+    }
+    /// Bytes that nobody should take for random ones.
+    fn fill(&self, buf: &mut [u8]) {
+        for chunk in buf.chunks_mut(32) {
+            let block = self.blocks.fetch_add(1, Ordering::Relaxed);
+            let bytes = Sha256::digest(block.to_le_bytes());
+            chunk.copy_from_slice(bytes.get(..chunk.len()).unwrap_or_default());
+        }
+    }
 }
 
 /// User and groups of the first process.
@@ -359,10 +406,27 @@ impl Kernel {
         }
         self.watch().map_err(|e| StartError::Internal(format!("cannot watch the limits: {e}")))?;
         let start = Start::Program { rsp: loaded.rsp, hash: loaded.program.hash_words() };
-        let task = Task::new(Arc::clone(self), process, loaded.program, loaded.space, loaded.rsp);
+        let mut task = Task::new(Arc::clone(self), process, loaded.program, loaded.space, loaded.rsp);
+        task.begin_from(loaded.resumed);
         self.execs.fetch_add(1, Ordering::Relaxed);
         self.config.launcher.launch(task, start);
         Ok(())
+    }
+
+    /// Fills a buffer from the random source.
+    pub(crate) fn fill_random(&self, buf: &mut [u8]) -> Result<(), Errno> {
+        match &self.config.fixed {
+            None => crate::devfs::fill_random(buf),
+            Some(fixed) => {
+                fixed.fill(buf);
+                Ok(())
+            }
+        }
+    }
+
+    /// How the run for a snapshot goes, if it is one.
+    pub fn fixed(&self) -> Option<&Fixed> {
+        self.config.fixed.as_ref()
     }
 
     /// SIGKILL to every process, or to all but the first.

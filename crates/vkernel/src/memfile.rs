@@ -38,6 +38,7 @@ pub fn shared_anonymous(len: u64, budget: &Arc<Budget>) -> Result<mm::MapSource>
         size,
         sealed: false,
         truncatable: false,
+        anonymous: None,
         path: Arc::from(b"/dev/zero (deleted)".as_slice()),
         ino: anonymous_ino(),
         host,

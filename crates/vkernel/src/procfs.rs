@@ -825,6 +825,7 @@ fn maps(p: &Process, s: &mut String) {
     for (start, v) in lock(&mm).areas() {
         let flag = |bit: Prot, c: char| if v.prot.has(bit) { c } else { '-' };
         let (shared, offset, ino, name) = match &v.backing {
+            b if b.is_anonymous() => (false, 0, 0, String::new()),
             Backing::Anon => (false, 0, 0, String::new()),
             Backing::File { source, offset, shared } => {
                 (*shared, *offset, source.ino, String::from_utf8_lossy(&source.path).into_owned())

@@ -2,6 +2,7 @@
 
 use crate::errno::{self, Errno};
 use crate::mm::{MapSource as MappedFile, StartImage};
+use crate::snapshot::Snapshot;
 use megalith_abi::{DataImage, FileMeta};
 use megalith_vfs::MapSource;
 use sha2::{Digest, Sha256};
@@ -48,6 +49,10 @@ pub struct Program {
     /// Its memory after exec, from the last start that made it. WASI modules have none: their processes start on empty slots.
     pub(crate) start_image: Mutex<Option<Arc<StartImage>>>,
     data: Option<DataFile>,
+    /// It is an interpreter of ours, and may make the calls that are for such (`sys::polyfill`).
+    pub(crate) polyfill: bool,
+    /// What it starts from, unless the start says otherwise.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 /// File with the data image of a WASI module ([`DataImage`]).
@@ -80,6 +85,7 @@ impl DataFile {
             size: len,
             sealed: false,
             truncatable: false,
+            anonymous: None,
             path: Arc::from(&b"[data image]"[..]),
             ino: 0,
             host: None,
@@ -89,7 +95,7 @@ impl DataFile {
 }
 
 /// SHA-256 of `len` bytes of a file, which begin at `at(0)`. `None` when they cannot be read.
-fn hash_file(fd: &OwnedFd, len: u64, at: impl Fn(u64) -> Option<u64>) -> Option<Hash> {
+pub(crate) fn hash_file(fd: &OwnedFd, len: u64, at: impl Fn(u64) -> Option<u64>) -> Option<Hash> {
     let mut digest = Sha256::new();
     let mut buf = vec![0u8; 256 << 10];
     let mut done = 0;
@@ -127,7 +133,14 @@ impl Program {
             source_checked: OnceLock::new(),
             start_image: Mutex::default(),
             data: None,
+            polyfill: false,
+            snapshot: None,
         }
+    }
+
+    /// The same program as a polyfill, which starts from `snapshot` if there is one.
+    pub fn into_polyfill(self, snapshot: Option<Snapshot>) -> Program {
+        Program { polyfill: true, snapshot, ..self }
     }
 
     /// Describes a WASI module.
@@ -227,8 +240,12 @@ impl ProgramTable {
     }
     /// Adds a program; one with the same hash is replaced.
     pub fn insert(&mut self, p: Program) {
-        self.sizes.insert(p.size);
-        self.by_hash.insert(p.hash, Arc::new(p));
+        self.insert_for(p.hash, p.size, p);
+    }
+    /// Adds a program that stands in for the file of another hash and size.
+    pub fn insert_for(&mut self, hash: Hash, size: u64, p: Program) {
+        self.sizes.insert(size);
+        self.by_hash.insert(hash, Arc::new(p));
     }
     /// The program with this hash.
     pub fn get(&self, hash: &Hash) -> Option<&Arc<Program>> {

@@ -2,6 +2,7 @@
 
 use crate::cpuid;
 use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
+use crate::exec::Loaded;
 use crate::file::{Caller, OpenFile};
 use crate::hostio::thread_cpu_ns;
 use crate::kernel::Kernel;
@@ -13,6 +14,7 @@ use crate::signal::{
     self, FRAME_SIZE, FXSAVE, IGNORED_BY_DEFAULT, SA_NODEFER, SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN, SIGBUS,
     SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSTOP, SIGTRAP, STOPPING, SigInfo, bit,
 };
+use crate::snapshot::Resumed;
 use crate::sys;
 use crate::turn::{Seat, Turn};
 use crate::wait::{WaitQueue, Waiter, lock};
@@ -88,6 +90,10 @@ pub struct Task {
     program: Arc<Program>,
     pub(crate) fpu: Fpu,
     rsp: u64,
+    /// Registers to begin with.
+    snapshot_regs: Option<Box<Regs>>,
+    /// What set_tid_address(2) was given.
+    pub(crate) tid_address: u64,
     /// The process goes on elsewhere (exec) or has ended: leave the trampoline.
     ended: bool,
     /// The running syscall has put the registers where they belong: unwind.
@@ -137,6 +143,8 @@ impl Task {
             program,
             fpu: Fpu::new(),
             rsp,
+            snapshot_regs: None,
+            tid_address: 0,
             ended: false,
             unwind: false,
             interrupted: None,
@@ -194,10 +202,29 @@ impl Task {
         self.parked = true;
     }
 
-    /// `vkernel.start`: the initial stack pointer (of [`Start::Program`]).
-    pub fn start(&mut self) -> u64 {
+    /// `vkernel.start`: the initial stack pointer (of [`Start::Program`]), or 0 when the program begins from a snapshot, whose registers are then in place.
+    pub fn start(&mut self, m: &mut dyn Machine) -> u64 {
         self.enter();
-        self.rsp
+        match self.snapshot_regs.take() {
+            Some(regs) => {
+                m.store(&regs);
+                0
+            }
+            None => self.rsp,
+        }
+    }
+
+    /// Makes a task that has not started begin from a snapshot.
+    pub(crate) fn begin_from(&mut self, resumed: Option<Resumed>) {
+        let Some(r) = resumed else { return };
+        r.apply(&mut lock(&self.process.signals));
+        if r.tid_address != 0 {
+            // The C library keeps its own copy. It was writable when the snapshot was taken.
+            let _ = lock(&self.space).write(r.tid_address, &self.process.pid.to_le_bytes());
+        }
+        self.tid_address = r.tid_address;
+        self.fpu = r.fpu;
+        self.snapshot_regs = Some(r.regs);
     }
 
     pub(crate) fn enter(&mut self) {
@@ -809,10 +836,13 @@ impl Task {
     }
 
     /// The process has a new memory and program: it goes on in a task of its own.
-    pub(crate) fn replace_image(&mut self, m: &mut dyn Machine, program: Arc<Program>, space: AddressSpace, rsp: u64) {
+    pub(crate) fn replace_image(&mut self, m: &mut dyn Machine, loaded: Loaded) {
         self.account();
+        let Loaded { program, space, rsp, image, resumed } = loaded;
+        *lock(&self.process.image) = image;
         let start = Start::Program { rsp, hash: program.hash_words() };
-        let task = Task::new(Arc::clone(&self.kernel), Arc::clone(&self.process), program, space, rsp);
+        let mut task = Task::new(Arc::clone(&self.kernel), Arc::clone(&self.process), program, space, rsp);
+        task.begin_from(resumed);
         self.unwind = true;
         self.kernel.execs.fetch_add(1, Ordering::Relaxed);
         match self.vfork.pop() {

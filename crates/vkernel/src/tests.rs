@@ -200,6 +200,8 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
         limits: Limits { processes: 64, ..Limits::default() },
         audit: Arc::new(move |l: &str| lock(&sink).push(l.to_owned())),
         strace: None,
+        sealed: false,
+        fixed: None,
     })
     .unwrap();
     let (r, w) = rustix::pipe::pipe().unwrap();
@@ -1007,6 +1009,7 @@ fn slot_reuse_leaves_files_alone() {
         size: 8192,
         sealed: false,
         truncatable: true,
+        anonymous: None,
         path: Arc::from(b"/v".as_slice()),
         ino: 1,
         host: None,

@@ -66,7 +66,7 @@ pub(super) fn define(l: &mut Linker<Guest>) -> wasmtime::Result<()> {
             .ok_or_else(|| wasmtime::Error::msg(format!("code unwound for the unknown reason {reason}")))?;
         with_task(&mut c, |t, r| t.unwound(r, reason))
     })?;
-    l.func_wrap(m, "start", |mut c: Caller<'_, Guest>| Ok(task(&mut c)?.start() as i64))?;
+    l.func_wrap(m, "start", |mut c: Caller<'_, Guest>| with_task(&mut c, |t, r| t.start(r) as i64))?;
     l.func_wrap(m, "x87", |mut c: Caller<'_, Guest>, op: i32, arg: i32, addr: i64| {
         task(&mut c)?.x87(op as u32, arg as u32, addr as u64).map_err(|t| wasmtime::Error::from(X87Fault(t)))
     })?;

@@ -10,6 +10,7 @@ use super::slot::{Raw, reserve};
 use super::space::{Backing, PAGE, Prot, Vma, file_pages};
 use crate::errno::{Errno, Result, last};
 use crate::program::Program;
+use crate::snapshot::Pages;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,12 +26,36 @@ pub(super) const MAX_DATA: u64 = 1 << 20;
 pub struct StartImage {
     pub(super) areas: BTreeMap<u64, Vma>,
     pub(super) brk_start: u64,
+    pub(super) brk: u64,
     pub(super) mmap_top: u64,
     pub(super) total: u64,
     /// Bytes of the areas that are writable and private to the process.
     pub(super) committed: u64,
     /// Bytes of the writable areas that a file lies behind, by start address.
-    pub(super) data: Vec<(u64, Box<[u8]>)>,
+    pub(super) data: Vec<(u64, Original)>,
+}
+
+/// What an area began with.
+pub(super) enum Original {
+    Copy(Box<[u8]>),
+    /// So many bytes of a snapshot's pages, from an offset.
+    Snapshot(Arc<Pages>, u64, u64),
+}
+
+impl Original {
+    fn len(&self) -> u64 {
+        match self {
+            Original::Copy(bytes) => bytes.len() as u64,
+            Original::Snapshot(_, _, len) => *len,
+        }
+    }
+    /// The page at byte `at`.
+    fn page(&self, at: u64) -> Option<&[u8]> {
+        match self {
+            Original::Copy(bytes) => bytes.get(usize::try_from(at).ok()?..)?.get(..PAGE as usize),
+            Original::Snapshot(pages, offset, _) => pages.get(offset.checked_add(at)?, PAGE as usize),
+        }
+    }
 }
 
 impl StartImage {
@@ -43,16 +68,17 @@ impl StartImage {
     }
     /// The bytes that `page` starts with.
     fn page(&self, page: u64) -> Option<&[u8]> {
-        let (start, bytes) = self.data.iter().find(|(s, b)| *s <= page && page < s + b.len() as u64)?;
-        let at = usize::try_from(page - start).ok()?;
-        bytes.get(at..at + PAGE as usize)
+        let (start, original) = self.data.iter().find(|(s, o)| *s <= page && page < s + o.len())?;
+        original.page(page - start)
     }
-    /// Whether this is the image that exec would make of a file seen under this path and number, with this stack.
-    pub fn fits(&self, path: &[u8], ino: u64, stack: u64) -> bool {
-        self.areas.values().all(|v| match &v.backing {
-            Backing::File { source, .. } => *source.path == *path && source.ino == ino,
-            Backing::Anon => true,
-        }) && self.areas.last_key_value().is_some_and(|(s, v)| v.end - s == stack)
+    /// Whether this is the image that exec would make of a file seen under this path and number, with this stack; a snapshot has its own.
+    pub fn fits(&self, path: &[u8], ino: u64, stack: Option<u64>) -> bool {
+        let same = |v: &Vma| match &v.backing {
+            Backing::File { source, .. } if source.anonymous.is_none() => *source.path == *path && source.ino == ino,
+            _ => true,
+        };
+        let same_stack = |size| self.areas.last_key_value().is_some_and(|(s, v)| v.end - s == size);
+        self.areas.values().all(same) && stack.is_none_or(same_stack)
     }
 }
 
@@ -248,5 +274,5 @@ fn discard(at: usize, len: usize) -> Result<()> {
 
 /// The start image of `program`, kept for the next start.
 pub fn remembered(program: &Program, path: &[u8], ino: u64, stack: u64) -> Option<Arc<StartImage>> {
-    crate::wait::lock(&program.start_image).clone().filter(|i| i.fits(path, ino, stack))
+    crate::wait::lock(&program.start_image).clone().filter(|i| i.fits(path, ino, Some(stack)))
 }

@@ -11,13 +11,14 @@ use super::scan;
 use super::slot::{MEMORY0_SIZE, Slot, SlotPool};
 use crate::errno::{Errno, Result, last};
 use crate::program::Program;
+use crate::snapshot::Pages;
 use crate::turn::Turn;
 use megalith_abi::{ADDR_LIMIT, MAP_L1, MAP_L2, MMAP_MIN_ADDR};
 use megalith_vfs::Inode;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Guest page size.
 pub const PAGE: u64 = megalith_abi::PAGE_SIZE as u64;
@@ -78,6 +79,8 @@ pub struct MapSource {
     pub sealed: bool,
     /// The file may become shorter while it is mapped, so that touching it may fault.
     pub truncatable: bool,
+    /// These are pages of a snapshot, and to the guest private memory that no file lies behind. Their bytes.
+    pub anonymous: Option<Arc<Pages>>,
     /// Path for /proc/PID/maps.
     pub path: Arc<[u8]>,
     /// Inode number for /proc/PID/maps.
@@ -96,6 +99,20 @@ pub enum Backing {
     Anon,
     /// Pages of a file, from guest file offset `offset`.
     File { source: MapSource, offset: u64, shared: bool },
+}
+
+impl Backing {
+    /// Private memory that, to the guest, no file lies behind.
+    pub fn is_anonymous(&self) -> bool {
+        match self {
+            Backing::Anon => true,
+            Backing::File { source, .. } => source.anonymous.is_some(),
+        }
+    }
+    /// What follows behind memory of this kind when it grows by zero pages, or is dropped.
+    fn grown(&self) -> Backing {
+        if self.is_anonymous() { Backing::Anon } else { self.clone() }
+    }
 }
 
 /// Special areas, as /proc/PID/maps names them.
@@ -271,7 +288,7 @@ impl AddressSpace {
             slot,
             areas: image.areas.clone(),
             brk_start: image.brk_start,
-            brk: image.brk_start,
+            brk: image.brk,
             mmap_top: image.mmap_top,
             budget: Arc::clone(budget),
             total: image.total,
@@ -285,8 +302,8 @@ impl AddressSpace {
         }))
     }
 
-    /// Records what has been mapped so far, program, code and stack, as the program's start image. Nothing may have been written but to the stack.
-    pub fn record_image(&mut self, program: &Program) {
+    /// Records what has been mapped so far, program, code and stack, as the start image in `remember`. Nothing may have been written but to the stack.
+    pub fn record_image(&mut self, remember: &Mutex<Option<Arc<StartImage>>>) {
         let mut data = Vec::new();
         let mut bytes = 0;
         for (start, v) in self.areas() {
@@ -298,6 +315,10 @@ impl AddressSpace {
             if !v.prot.has(Prot::WRITE) {
                 continue;
             }
+            if let Backing::File { source: MapSource { anonymous: Some(pages), .. }, offset, .. } = &v.backing {
+                data.push((start, image::Original::Snapshot(Arc::clone(pages), *offset, v.end - start)));
+                continue;
+            }
             bytes += v.end - start;
             if bytes > image::MAX_DATA {
                 return;
@@ -306,18 +327,19 @@ impl AddressSpace {
             if self.read(start, &mut copy).is_err() {
                 return;
             }
-            data.push((start, copy.into()));
+            data.push((start, image::Original::Copy(copy.into())));
         }
         let image = Arc::new(StartImage {
             committed: self.committed,
             areas: self.areas.clone(),
             brk_start: self.brk_start,
+            brk: self.brk,
             mmap_top: self.mmap_top,
             total: self.total,
             data,
         });
         self.changes = Changes { image: Some(Arc::clone(&image)), ..Changes::default() };
-        *crate::wait::lock(&program.start_image) = Some(image);
+        *crate::wait::lock(remember) = Some(image);
     }
 
     /// The slot.
@@ -335,6 +357,18 @@ impl AddressSpace {
     /// First byte of the heap.
     pub fn brk_start(&self) -> u64 {
         self.brk_start
+    }
+    /// One past the highest address that mmap chooses.
+    pub(super) fn mmap_top(&self) -> u64 {
+        self.mmap_top
+    }
+    /// Sets where the heap starts and ends and below which address mmap chooses.
+    pub(super) fn set_places(&mut self, brk_start: u64, brk: u64, mmap_top: u64) -> Result<()> {
+        if brk_start > brk || brk > LIMIT || mmap_top > LIMIT {
+            return Err(Errno::ENOEXEC);
+        }
+        (self.brk_start, self.brk, self.mmap_top) = (brk_start, brk, mmap_top);
+        Ok(())
     }
     /// Areas by start address.
     pub fn areas(&self) -> impl DoubleEndedIterator<Item = (u64, &Vma)> {
@@ -354,7 +388,7 @@ impl AddressSpace {
         })
     }
 
-    fn host(&self, addr: u64) -> usize {
+    pub(super) fn host(&self, addr: u64) -> usize {
         debug_assert!(addr <= MEMORY0_SIZE as u64);
         self.slot.memory0() as usize + addr as usize
     }
@@ -688,6 +722,7 @@ impl AddressSpace {
         if old_len == 0 || old > LIMIT || old_len > LIMIT - old || new_len >= LIMIT {
             return Err(Errno::EINVAL);
         }
+        self.make_plain(old..old + old_len)?;
         let (start, v) = self.find(old).ok_or(Errno::EFAULT)?;
         if v.end < old + old_len || v.text {
             return Err(Errno::EFAULT);
@@ -701,7 +736,7 @@ impl AddressSpace {
         {
             return Err(Errno::EINVAL);
         }
-        if keep_old && !matches!(v.backing, Backing::Anon) {
+        if keep_old && !v.backing.is_anonymous() {
             return Err(Errno::EINVAL);
         }
         if new_addr.is_none() && !keep_old {
@@ -721,7 +756,8 @@ impl AddressSpace {
                 && end + grow <= self.mmap_top
                 && self.is_free(end..end + grow)
             {
-                let tail = Vma { end: end + grow, ..v.advanced(old_len) };
+                let tail = v.advanced(old_len);
+                let tail = Vma { end: end + grow, backing: tail.backing.grown(), ..tail };
                 self.host_map(end, end + grow, tail.prot, &tail.backing)?;
                 self.insert(end, tail);
                 return Ok(old);
@@ -767,18 +803,51 @@ impl AddressSpace {
         }
         if new_len > moved {
             let tail = v.advanced(moved);
+            let tail = Vma { end: to + new_len, backing: tail.backing.grown(), ..tail };
             if let Err(e) = self.host_map(to + moved, to + new_len, tail.prot, &tail.backing) {
                 let _ = self.host_unmap(to, to + new_len);
                 return Err(e);
             }
+            self.insert(to + moved, tail);
         }
         if keep_old {
-            self.host_map(old, old + old_len, v.prot, &v.backing)?;
+            // Its pages have gone.
+            self.host_map(old, old + old_len, v.prot, &Backing::Anon)?;
+            if !matches!(v.backing, Backing::Anon) {
+                self.cut(old..old + old_len);
+                self.insert(old, Vma { end: old + old_len, backing: Backing::Anon, ..v.clone() });
+            }
         } else {
             self.munmap(old, old_len)?;
         }
-        self.insert(to, Vma { end: to + new_len, ..v });
+        self.insert(to, Vma { end: to + moved, ..v });
         Ok(to)
+    }
+
+    /// Makes the pages of a snapshot in a range plain memory with the same bytes, so that areas that are one to the guest are one in the tree, too.
+    fn make_plain(&mut self, range: Range<u64>) -> Result<()> {
+        const STEP: u64 = 1 << 20;
+        let snapshots = self.areas.range(..range.end).rev().take_while(|(_, v)| v.end > range.start);
+        let snapshots = snapshots.filter(|(_, v)| v.backing.is_anonymous() && !matches!(v.backing, Backing::Anon));
+        let pieces: Vec<(u64, Vma)> = snapshots.map(|(&s, v)| (s, v.clone())).collect();
+        for (start, v) in pieces {
+            let _held = self.hold(true, v.end - start)?;
+            for at in (start..v.end).step_by(STEP as usize) {
+                let end = (at + STEP).min(v.end);
+                let open = Vma { end, prot: Prot::RW, backing: Backing::Anon, ..v.clone() };
+                self.host_protect(at, end, Prot::RW, &v.backing)?;
+                self.cut(at..end);
+                self.insert(at, open.clone());
+                let mut bytes = vec![0; (end - at) as usize];
+                self.read(at, &mut bytes)?;
+                self.host_map(at, end, Prot::RW, &Backing::Anon)?;
+                self.write(at, &bytes)?;
+                self.host_protect(at, end, v.prot, &Backing::Anon)?;
+                self.cut(at..end);
+                self.insert(at, Vma { prot: v.prot, ..open });
+            }
+        }
+        Ok(())
     }
 
     /// Maps `v` again at `to` and copies its private pages from `from`.
@@ -808,12 +877,17 @@ impl AddressSpace {
         while at < end {
             let (_, v) = self.find(at).ok_or(Errno::ENOMEM)?;
             let stop = v.end.min(end);
-            if advice == libc::MADV_FREE && !matches!(v.backing, Backing::Anon)
-                || advice == libc::MADV_REMOVE && !v.shared()
-            {
+            if advice == libc::MADV_FREE && !v.backing.is_anonymous() || advice == libc::MADV_REMOVE && !v.shared() {
                 return Err(Errno::EINVAL);
             }
-            if advice != libc::MADV_FREE {
+            if advice != libc::MADV_FREE && v.backing.is_anonymous() && !matches!(v.backing, Backing::Anon) {
+                // What lies behind must not show again.
+                let v = Vma { end: stop, backing: Backing::Anon, ..v.clone() };
+                let _held = self.hold(v.committed(), stop - at)?;
+                self.host_map(at, stop, v.prot, &v.backing)?;
+                self.cut(at..stop);
+                self.insert(at, v);
+            } else if advice != libc::MADV_FREE {
                 if matches!(v.backing, Backing::File { .. }) {
                     // A page at the end of a segment shows its file's bytes, not zeros, from now on.
                     self.changes.give_up();
@@ -932,7 +1006,9 @@ impl AddressSpace {
 
     /// Where the main stack lies.
     pub fn stack(&self) -> Option<Range<u64>> {
-        self.areas().find(|(_, v)| v.label == Label::Stack).map(|(start, v)| start..v.end)
+        let mut parts = self.areas().filter(|(_, v)| v.label == Label::Stack).map(|(start, v)| start..v.end);
+        let first = parts.next()?;
+        Some(first.start..parts.next_back().map_or(first.end, |last| last.end))
     }
 
     /// The lowest stack address whose page was ever touched.

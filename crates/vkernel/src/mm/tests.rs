@@ -155,6 +155,7 @@ fn volume(fill: u8) -> (Arc<OwnedFd>, MapSource) {
         size: 16384,
         sealed: false,
         truncatable: true,
+        anonymous: None,
         path,
         ino: 1,
         host: None,

@@ -8,8 +8,8 @@ use crate::memfile::MemFile;
 use crate::pipe::Pipe;
 use crate::wait::lock;
 use megalith_vfs::{
-    Access, At, Cred, DirEntry, FileType, Inode, Location, OpenFlags, RenameFlags, SetTime, Stat, StatFs, Timespec,
-    WalkFlags,
+    Access, At, ContentClass, Cred, DirEntry, FileType, Inode, Location, OpenFlags, RenameFlags, SetTime, Stat, StatFs,
+    Timespec, WalkFlags,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,6 +136,38 @@ pub(crate) fn open_common(
     }
     let file = open_object(c, opened.location, opened.inode, flags)?;
     c.add_fd(file, cloexec)
+}
+
+/// [`megalith_abi::PolyfillOp::OpenCode`].
+pub(super) fn open_code(c: &mut Ctx<'_>) -> Result<i64> {
+    let path = c.path(1)?;
+    let flags = OpenFlags::O_RDONLY | OpenFlags::O_CLOEXEC;
+    if !c.task.kernel.config.sealed {
+        return open_common(c, AT_FDCWD, &path, flags, 0, WalkFlags::FOLLOW);
+    }
+    let kernel = Arc::clone(&c.task.kernel);
+    let p = place(c, AT_FDCWD, &path)?;
+    if let Some((location, bytes)) = script_bytes(c, &path, None, &p.root, &p.base) {
+        return open_sealed(c, location, bytes, flags, true);
+    }
+    let opened = kernel.vfs.open(&p.at(), &path, OpenFlags(flags), 0, WalkFlags::FOLLOW)?;
+    if let Some((location, bytes)) = script_bytes(c, &path, Some(&opened.location), &p.root, &p.base) {
+        return open_sealed(c, location, bytes, flags, true);
+    }
+    if opened.inode.file_type() != FileType::Regular {
+        return Err(Errno::EACCES);
+    }
+    if let ContentClass::Sealed { .. } = opened.inode.content_class()? {
+        return c.add_fd(OpenFile::new(Object::Inode(opened.inode), flags, Some(opened.location)), true);
+    }
+    match crate::gate::known_bytes(&kernel, &opened.inode)? {
+        Some(bytes) => open_sealed(c, opened.location, bytes, flags, true),
+        None => {
+            let shown = String::from_utf8_lossy(&opened.location.path(None)).into_owned();
+            kernel.audit(&format!("refused to load {shown} as code: it is not what the container was built with"));
+            Err(Errno::EACCES)
+        }
+    }
 }
 
 fn open_sealed(c: &Ctx<'_>, location: Location, bytes: Arc<[u8]>, flags: u32, cloexec: bool) -> Result<i64> {

@@ -89,6 +89,7 @@ pub(super) fn mmap(c: &mut Ctx<'_>) -> Result<i64> {
             size: s.len,
             sealed: s.sealed,
             truncatable: !s.sealed,
+            anonymous: None,
             path: path.into(),
             ino: inode.id().ino,
             host,

@@ -4,6 +4,7 @@ mod event;
 pub(crate) mod fs;
 pub(crate) mod io;
 mod mem;
+mod polyfill;
 pub(crate) mod proc;
 mod sig;
 mod table;
@@ -51,6 +52,7 @@ pub(crate) fn dispatch(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6
 fn call(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6], entry: Option<&SyscallEntry>) -> Result<i64> {
     match entry {
         Some(e) => (e.handler)(&mut Ctx { task, m, a }),
+        None if nr == megalith_abi::POLYFILL_CALL && task.program().polyfill => polyfill::call(&mut Ctx { task, m, a }),
         None => {
             let mut unknown = lock(&task.kernel.syscalls_unknown);
             // Numbers come from the guest: bounded.

@@ -250,7 +250,13 @@ fn do_exec(
     let ids = lock(&process.ids).clone();
     let request = ExecRequest { path, base, location, expect: None, argv, envp };
     let loaded = exec::load(&c.task.kernel, &fs, &ids, &limits, &request)?;
-    // From here on nothing fails.
+    replace(c, loaded);
+    Ok(0)
+}
+
+/// The process becomes what was loaded. Nothing fails here.
+pub(super) fn replace(c: &mut Ctx<'_>, loaded: exec::Loaded) {
+    let process = Arc::clone(&c.task.process);
     let closing = lock(&process.fds).take_cloexec();
     for e in closing {
         closed(&c.task.kernel, process.pid, e);
@@ -266,14 +272,12 @@ fn do_exec(
     for (_, t) in std::mem::take(&mut *lock(&process.timers)).into_iter().filter(|(id, _)| *id >= 0) {
         t.cancel();
     }
-    *lock(&process.image) = loaded.image;
     process.dumpable.store(1, Ordering::Relaxed);
     if let Some(n) = lock(&c.task.kernel.tree).nodes.get_mut(&process.pid) {
         n.execed = true;
     }
     c.task.kernel.ended.wake();
-    c.task.replace_image(c.m, loaded.program, loaded.space, loaded.rsp);
-    Ok(0)
+    c.task.replace_image(c.m, loaded);
 }
 
 pub(super) fn exit(c: &mut Ctx<'_>) -> Result<i64> {
@@ -972,7 +976,7 @@ pub(super) fn getrandom(c: &mut Ctx<'_>) -> Result<i64> {
     while done < room {
         let n = (room - done).min(buf.len());
         let b = buf.get_mut(..n).unwrap_or_default();
-        crate::devfs::fill_random(b)?;
+        c.task.kernel.fill_random(b)?;
         c.put(c.a[0] + done as u64, b)?;
         done += n;
     }
@@ -993,6 +997,7 @@ pub(super) fn syslog(c: &mut Ctx<'_>) -> Result<i64> {
     }
 }
 pub(super) fn set_tid_address(c: &mut Ctx<'_>) -> Result<i64> {
+    c.task.tid_address = c.a[0];
     Ok(c.task.process.pid.into())
 }
 pub(super) fn set_robust_list(c: &mut Ctx<'_>) -> Result<i64> {

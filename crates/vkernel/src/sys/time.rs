@@ -35,6 +35,9 @@ pub(crate) fn until(t: Duration, realtime: bool) -> Duration {
 }
 
 pub(crate) fn clock_value(c: &mut Ctx<'_>, clock: u32) -> Result<Duration> {
+    if let Some(fixed) = c.task.kernel.fixed() {
+        return Ok(fixed.time(matches!(clock, 0 | 5 | 11)));
+    }
     if let Some(t) = now(clock) {
         return Ok(t);
     }
@@ -78,7 +81,7 @@ pub(super) fn clock_settime(c: &mut Ctx<'_>) -> Result<i64> {
     Err(Errno::EPERM)
 }
 pub(super) fn gettimeofday(c: &mut Ctx<'_>) -> Result<i64> {
-    let t = now(0).unwrap_or_default();
+    let t = clock_value(c, 0)?;
     if c.a[0] != 0 {
         c.put(c.a[0], &timespec_bytes(t.as_secs() as i64, t.subsec_micros().into()))?;
     }
@@ -88,7 +91,7 @@ pub(super) fn gettimeofday(c: &mut Ctx<'_>) -> Result<i64> {
     Ok(0)
 }
 pub(super) fn time(c: &mut Ctx<'_>) -> Result<i64> {
-    let t = now(0).unwrap_or_default().as_secs();
+    let t = clock_value(c, 0)?.as_secs();
     if c.a[0] != 0 {
         c.put_u64(c.a[0], t)?;
     }

@@ -73,9 +73,9 @@ pub(super) fn random_get(c: &mut Call<'_, '_>) -> Result<()> {
             return Err(ERESTARTSYS);
         }
         let chunk = buf.get_mut(..(len - done).min(64 << 10)).ok_or(Errno::EFAULT)?;
-        let n = rustix::rand::getrandom(&mut *chunk, rustix::rand::GetRandomFlags::empty())?;
-        c.c.put(addr + done as u64, chunk.get(..n).unwrap_or_default())?;
-        done += n;
+        c.c.task.kernel.fill_random(chunk)?;
+        c.c.put(addr + done as u64, chunk)?;
+        done += chunk.len();
     }
     Ok(())
 }

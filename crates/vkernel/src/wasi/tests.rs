@@ -76,6 +76,8 @@ fn world_with(cwd: &str, spoil: bool) -> World {
         limits: Limits { processes: 64, ..Limits::default() },
         audit: Arc::new(|_: &str| {}),
         strace: None,
+        sealed: false,
+        fixed: None,
     })
     .unwrap();
     let (r, w) = rustix::pipe::pipe().unwrap();

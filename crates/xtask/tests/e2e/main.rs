@@ -9,6 +9,7 @@ mod context;
 mod hostile;
 mod interactive;
 mod no_jit;
+mod polyfill;
 mod second_engine;
 mod suite;
 mod tools;
@@ -78,6 +79,7 @@ fn main() {
     let mut tests = cases::tests();
     for more in [
         command_line::tests(),
+        polyfill::tests(),
         tools::tests(),
         interactive::tests(),
         bundles::tests(),
