@@ -44,6 +44,9 @@ pub struct Args {
     /// Load this Python module, or the Node module with this path, before the interpreter's snapshot is taken
     #[arg(long, value_name = "MODULE", value_parser = module)]
     warm: Vec<String>,
+    /// Let interpreters start from their files, not from snapshots
+    #[arg(long, conflicts_with = "warm")]
+    no_snapshots: bool,
     /// What interpreters may read as code: anything, or only what is in the image
     #[arg(long, default_value = "open")]
     scripts: ScriptPolicy,
@@ -166,7 +169,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         progress,
     };
     let mut snapshots = BTreeMap::new();
-    if !programs.polyfills.is_empty() {
+    if !programs.polyfills.is_empty() && !args.no_snapshots {
         // The interpreters run in a bundle that has no snapshots yet.
         let stage = Stage::new(&args.output)?;
         writer.write(&stage, &snapshots)?;

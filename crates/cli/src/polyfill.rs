@@ -97,16 +97,18 @@ pub fn recognise(elf: &[u8]) -> Option<Interpreter> {
     has(b"\0_ZN4node5StartEiPPc\0").then(|| Interpreter { language: Language::Node, version: String::new() })
 }
 
-/// The version that most names in the file have: `python3.11` is in that of the library and of its directory.
+/// The version that most names in the file have: `cpython-311` is in that of compiled modules, `python3.11` in that of library and directories.
 fn python_version(elf: &[u8]) -> Option<String> {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for at in memchr::memmem::find_iter(elf, b"python3.") {
-        let digits: Vec<u8> = elf.iter().skip(at + 8).take(3).copied().take_while(u8::is_ascii_digit).collect();
-        if let (false, Ok(minor)) = (digits.is_empty(), String::from_utf8(digits)) {
-            *seen.entry(format!("3.{minor}")).or_default() += 1;
+    let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
+    for name in [&b"cpython-3"[..], b"python3."] {
+        for at in memchr::memmem::find_iter(elf, name) {
+            let digits = elf.iter().skip(at + name.len()).take(3).take_while(|b| b.is_ascii_digit());
+            let minor = digits.fold(0, |n, digit| n * 10 + u32::from(digit - b'0'));
+            *seen.entry(minor).or_default() += usize::from(minor > 0);
         }
     }
-    seen.into_iter().max_by_key(|(_, n)| *n).map(|(version, _)| version)
+    let (minor, _) = seen.into_iter().max_by_key(|(_, n)| *n).filter(|(_, n)| *n > 0)?;
+    Some(format!("3.{minor}"))
 }
 
 /// Where the polyfill for an interpreter lies.
