@@ -25,6 +25,8 @@ pub const POLLRDHUP: u32 = 0x2000;
 pub struct Caller<'a> {
     pub kernel: &'a Arc<Kernel>,
     pub process: &'a Arc<Process>,
+    /// Which thread of the process.
+    pub tid: Pid,
 }
 
 /// Something that is read and written in sequence: pipe ends, terminals, host streams, event objects.

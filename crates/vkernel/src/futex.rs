@@ -2,12 +2,13 @@
 
 use crate::errno::{Errno, Result};
 use crate::mm::{AddressSpace, Backing, HostFile, Prot};
-use crate::wait::{WaitQueue, lock};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::wait::{Waiter, lock};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What a futex word is known by: the address space (by its slot) and address, or the host file and offset of shared memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Key {
     Private { slot: usize, addr: u64 },
     Shared { file: HostFile, offset: u64 },
@@ -28,51 +29,110 @@ pub fn key(space: &AddressSpace, addr: u64, private: bool) -> Result<Key> {
     Ok(Key::Private { slot: space.slot().memory0() as usize, addr })
 }
 
-struct Waiting {
-    ticket: u64,
-    key: Key,
+/// One wait.
+pub struct Wait {
+    waiter: Arc<Waiter>,
     mask: u32,
-    woken: bool,
+    woken: AtomicBool,
+    /// Where it stands; requeueing changes it.
+    key: Mutex<Key>,
 }
 
-/// All waits of a container.
+impl Wait {
+    /// Whether it was ended by a wake.
+    pub fn woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+}
+
+type Waits = HashMap<Key, VecDeque<Arc<Wait>>>;
+
+/// Takes up to `n` waits out of their queue.
+fn take(waits: &mut Waits, key: Key, n: usize, mask: u32) -> Vec<Arc<Wait>> {
+    let mut taken = Vec::new();
+    if let Some(queue) = waits.get_mut(&key) {
+        queue.retain(|w| {
+            let take = taken.len() < n && w.mask & mask != 0;
+            if take {
+                taken.push(Arc::clone(w));
+            }
+            !take
+        });
+        if queue.is_empty() {
+            waits.remove(&key);
+        }
+    }
+    taken
+}
+
+/// The same to wake them; to be told to their waiters when the lock is gone.
+fn take_woken(waits: &mut Waits, key: Key, n: usize, mask: u32) -> Vec<Arc<Wait>> {
+    let woken = take(waits, key, n, mask);
+    for w in &woken {
+        w.woken.store(true, Ordering::Release);
+    }
+    woken
+}
+
+fn tell(woken: &[Arc<Wait>]) -> usize {
+    for w in woken {
+        w.waiter.wake();
+    }
+    woken.len()
+}
+
+/// All waits of a container, those of a word in the order in which they began.
 #[derive(Default)]
 pub struct Futexes {
-    waiting: Mutex<Vec<Waiting>>,
-    next: AtomicU64,
-    pub queue: WaitQueue,
+    waits: Mutex<Waits>,
 }
 
 impl Futexes {
-    /// Starts a wait; give the ticket back with [`Futexes::leave`].
-    pub fn enqueue(&self, key: Key, mask: u32) -> u64 {
-        let ticket = self.next.fetch_add(1, Ordering::Relaxed);
-        lock(&self.waiting).push(Waiting { ticket, key, mask, woken: false });
-        ticket
+    /// Starts a wait; [`Futexes::leave`] ends it.
+    pub fn enqueue(&self, key: Key, mask: u32, waiter: &Arc<Waiter>) -> Arc<Wait> {
+        let waiter = Arc::clone(waiter);
+        let wait = Arc::new(Wait { waiter, mask, woken: AtomicBool::new(false), key: Mutex::new(key) });
+        lock(&self.waits).entry(key).or_default().push_back(Arc::clone(&wait));
+        wait
     }
-    /// Whether the wait was ended by a wake.
-    pub fn woken(&self, ticket: u64) -> bool {
-        lock(&self.waiting).iter().any(|w| w.ticket == ticket && w.woken)
+
+    /// Ends a wait. True when a wake has ended it already, which then counted it.
+    pub fn leave(&self, wait: &Arc<Wait>) -> bool {
+        let mut waits = lock(&self.waits);
+        if wait.woken() {
+            return true;
+        }
+        let key = *lock(&wait.key);
+        if let Some(queue) = waits.get_mut(&key) {
+            queue.retain(|w| !Arc::ptr_eq(w, wait));
+            if queue.is_empty() {
+                waits.remove(&key);
+            }
+        }
+        false
     }
-    /// Ends a wait.
-    pub fn leave(&self, ticket: u64) {
-        lock(&self.waiting).retain(|w| w.ticket != ticket);
-    }
+
     /// Wakes up to `n` waits in order; returns how many.
     pub fn wake(&self, key: Key, n: usize, mask: u32) -> usize {
-        let mut count = 0;
-        for w in lock(&self.waiting).iter_mut() {
-            if count >= n {
-                break;
+        let woken = take_woken(&mut lock(&self.waits), key, n, mask);
+        tell(&woken)
+    }
+
+    /// Wakes up to `n` waits, and has up to `more` of those that are left wait for `to` from now on. Returns how many were woken, and moved.
+    pub fn requeue(&self, key: Key, n: usize, to: Key, more: usize) -> (usize, usize) {
+        let (woken, moved) = {
+            let mut waits = lock(&self.waits);
+            let woken = take_woken(&mut waits, key, n, u32::MAX);
+            let moved = take(&mut waits, key, more, u32::MAX);
+            let count = moved.len();
+            for w in &moved {
+                *lock(&w.key) = to;
             }
-            if w.key == key && !w.woken && w.mask & mask != 0 {
-                w.woken = true;
-                count += 1;
+            if count > 0 {
+                waits.entry(to).or_default().extend(moved);
             }
-        }
-        if count > 0 {
-            self.queue.wake();
-        }
-        count
+            (woken, count)
+        };
+        (tell(&woken), moved)
     }
 }

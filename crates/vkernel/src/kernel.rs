@@ -10,6 +10,7 @@ use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree
 use crate::program::{Hash, ProgramTable};
 use crate::signal::{self, SigInfo, Signals};
 use crate::task::{Start, Task};
+use crate::thread::Thread;
 use crate::timer::TimerThread;
 use crate::tty::{HostStream, Tty};
 use crate::wait::{WaitQueue, Waiter, lock};
@@ -30,6 +31,11 @@ pub trait Launcher: Send + Sync {
     /// Runs `task` on a host thread: makes an instance of `task.program()` on the memories of `task.slot()`, starts it
     /// as `start` says, and drops the task when the trampoline has been left and [`Task::parked`] is false. Must not block on the new task.
     fn launch(&self, task: Task, start: Start);
+
+    /// The same for a thread of a process whose task runs on the calling thread: nobody is going to wait for it as for a child.
+    fn launch_thread(&self, task: Task, start: Start) {
+        self.launch(task, start);
+    }
 
     /// Whether the calling thread has put a task off, and would run it if its current task were parked.
     fn has_deferred(&self) -> bool {
@@ -59,7 +65,7 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Wall time (`--timeout`).
     pub timeout: Option<Duration>,
-    /// Processes that may exist at a time.
+    /// Processes and threads that may exist at a time.
     pub processes: usize,
 }
 
@@ -363,11 +369,13 @@ impl Kernel {
         }
         let pid = lock(&self.tree).new_pid();
         let slot = Arc::clone(loaded.space.slot());
+        let main = Thread::new(pid);
         let process = Arc::new(Process {
             pid,
-            attention: AtomicBool::new(false),
-            waiter: Waiter::new(),
-            signals: Mutex::new(Signals::default()),
+            main: Arc::clone(&main),
+            threaded: AtomicBool::new(false),
+            one_left: AtomicBool::new(false),
+            signals: Mutex::new(Signals::new(main)),
             fds: Mutex::new(fds),
             fs: Mutex::new(fs),
             ids: Mutex::new(ids),
@@ -378,6 +386,8 @@ impl Kernel {
             started: Instant::now(),
             cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
+            max_rss: AtomicU64::new(0),
+            children_max_rss: AtomicU64::new(0),
             nice: AtomicI32::new(0),
             dumpable: AtomicU32::new(1),
             death_signal: AtomicI32::new(0),

@@ -2,7 +2,7 @@
 //! terminals, /proc, the exec gate and the syscall table. It knows nothing of WebAssembly engines: an engine implements
 //! [`Machine`] (registers) and [`Launcher`] (threads and instances) and calls [`Task`].
 //!
-//! One host thread runs one guest process at a time. Locks: the process tree first, then one process's own state (signals, descriptors,
+//! One host thread runs one guest thread at a time. Locks: the process tree first, then one process's own state (signals, descriptors,
 //! memory), then a file object; no lock is held while a process waits.
 
 mod cpuid;
@@ -27,6 +27,7 @@ mod signal;
 mod snapshot;
 mod sys;
 mod task;
+mod thread;
 mod timer;
 mod tty;
 mod turn;

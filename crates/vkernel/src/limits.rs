@@ -169,7 +169,7 @@ impl Kernel {
             };
             wasi |= abi == Abi::Wasi;
             // Who is slow to end is said to be killed once.
-            if lock(&p.signals).pending & crate::signal::bit(SIGKILL) == 0 {
+            if lock(&p.signals).shared.set & crate::signal::bit(SIGKILL) == 0 {
                 self.audit(&format!(
                     "pid {} ({comm}): killed, out of memory: it had {} KiB of the {} KiB that --memory allows to all",
                     p.pid,

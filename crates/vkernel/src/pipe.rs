@@ -228,7 +228,7 @@ impl Drop for PipeEnd {
 
 /// SIGPIPE for the caller.
 pub fn broken(c: &Caller<'_>) {
-    c.process.post(c.kernel, SigInfo::from_process(SIGPIPE, SI_KERNEL, c.process.pid, 0));
+    c.process.post_to(c.kernel, c.tid, SigInfo::from_process(SIGPIPE, SI_KERNEL, c.process.pid, 0));
 }
 
 impl Stream for PipeEnd {

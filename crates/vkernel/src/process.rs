@@ -7,8 +7,9 @@ use crate::kernel::Kernel;
 use crate::mm::{AddressSpace, Slot};
 use crate::program::Program;
 use crate::signal::{self, SigInfo, Signals};
+use crate::thread::Thread;
 use crate::tty::Tty;
-use crate::wait::{Waiter, lock};
+use crate::wait::lock;
 use megalith_vfs::{Cred, Location};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -114,9 +115,13 @@ pub fn default_rlimits(processes: u64) -> Rlimits {
 /// One guest process.
 pub struct Process {
     pub pid: Pid,
-    /// Something waits to be looked at before guest code goes on: a signal, a kill, a stop.
-    pub attention: AtomicBool,
-    pub waiter: Arc<Waiter>,
+    /// The thread whose ID is the process's.
+    pub main: Arc<Thread>,
+    /// There are others, or have been since exec.
+    pub threaded: AtomicBool,
+    /// All threads but one have ended, and that one has not noticed.
+    pub one_left: AtomicBool,
+    /// Signals, and who the threads are.
     pub signals: Mutex<Signals>,
     pub fds: Mutex<FdTable>,
     pub fs: Mutex<FsState>,
@@ -131,6 +136,9 @@ pub struct Process {
     /// CPU nanoseconds of the process, and of its waited-for children.
     pub cpu_ns: AtomicU64,
     pub children_cpu_ns: AtomicU64,
+    /// Most bytes in memory of the process, and of one of its waited-for children, as far as somebody looked ([`Process::max_rss`]).
+    pub max_rss: AtomicU64,
+    pub children_max_rss: AtomicU64,
     pub nice: AtomicI32,
     pub dumpable: AtomicU32,
     pub death_signal: AtomicI32,
@@ -139,35 +147,80 @@ pub struct Process {
 }
 
 impl Process {
-    /// Sends a signal. Wakes the process when it is to look at it.
+    /// Sends a signal to the process. Wakes a thread that is to look at it.
     pub fn post(&self, kernel: &Kernel, info: SigInfo) {
+        self.send(kernel, info, None);
+    }
+
+    /// Sends a signal to thread `tid` of the process.
+    pub fn post_to(&self, kernel: &Kernel, tid: Pid, info: SigInfo) {
+        self.send(kernel, info, Some(tid));
+    }
+
+    fn send(&self, kernel: &Kernel, info: SigInfo, to: Option<Pid>) {
         let sig = info.signo();
         let mut resumed = false;
-        {
+        let other = {
             let mut s = lock(&self.signals);
-            let posted = s.post(info);
+            let posted = s.post(info, to);
             if s.stopped && (sig == signal::SIGCONT || sig == signal::SIGKILL) {
                 s.stopped = false;
                 resumed = true;
             } else if !posted {
                 return;
             }
-            if s.deliverable() {
-                self.attention.store(true, Ordering::Release);
+            let own = match to {
+                Some(tid) => s.own(tid),
+                None => s.taker(sig).unwrap_or(&s.main),
+            };
+            let thread = Arc::clone(&own.thread);
+            if s.deliverable(thread.tid) {
+                thread.attention.store(true, Ordering::Release);
             }
+            (resumed || sig == signal::SIGKILL, thread)
+        };
+        match other {
+            (true, _) if self.threaded.load(Ordering::Acquire) => self.alert_all(),
+            (_, thread) => self.kick(&thread),
         }
-        self.kick();
         if resumed && sig == signal::SIGCONT {
             kernel.child_continued(self.pid);
         }
     }
 
-    /// Makes the process look: out of guest code, out of a wait.
-    pub fn kick(&self) {
+    /// Most bytes in memory so far. Looks how many there are now: nothing counts them as they come and go.
+    pub fn max_rss(&self) -> u64 {
+        let mm = lock(&self.mm).clone();
+        let now = mm.map_or(0, |mm| lock(&mm).resident());
+        self.max_rss.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
+    /// Makes a thread look: out of guest code, out of a wait.
+    pub fn kick(&self, thread: &Thread) {
         if let Some(slot) = &*lock(&self.slot) {
             slot.poll_word().store(1, Ordering::Release);
         }
-        self.waiter.wake();
+        thread.waiter.wake();
+    }
+
+    /// Makes all threads look at what they are to do.
+    pub fn alert_all(&self) {
+        let threads: Vec<Arc<Thread>> = lock(&self.signals).threads().map(|o| Arc::clone(&o.thread)).collect();
+        for t in threads {
+            t.attention.store(true, Ordering::Release);
+            self.kick(&t);
+        }
+    }
+
+    /// Ends the waits of all threads, without any of them being interrupted.
+    pub fn wake(&self) {
+        self.main.waiter.wake();
+        if self.threaded.load(Ordering::Acquire) {
+            let others: Vec<Arc<Thread>> = lock(&self.signals).others.values().map(|o| Arc::clone(&o.thread)).collect();
+            for t in others {
+                t.waiter.wake();
+            }
+        }
     }
 }
 
@@ -204,8 +257,10 @@ pub struct Tree {
     next: Pid,
     /// Controlling terminals by session.
     pub terminals: HashMap<Pid, Arc<Tty>>,
-    /// Processes ever made.
+    /// Processes and threads ever made.
     pub forks: u64,
+    /// Threads but for the main ones, by ID.
+    pub threads: BTreeMap<Pid, Arc<Process>>,
 }
 
 /// First process.
@@ -219,7 +274,9 @@ impl Tree {
         loop {
             self.next = if self.next >= PID_MAX - 1 { 2 } else { self.next + 1 };
             let n = self.next;
-            if !self.nodes.contains_key(&n) && !self.nodes.values().any(|p| p.pgid == n || p.sid == n) {
+            if !self.nodes.contains_key(&n)
+                && !self.threads.contains_key(&n)
+                && !self.nodes.values().any(|p| p.pgid == n || p.sid == n) {
                 return n;
             }
         }
@@ -264,6 +321,8 @@ pub struct Waited {
     pub uid: u32,
     pub status: i32,
     pub cpu_ns: u64,
+    /// Of the child and of its children: see [`Process::max_rss`].
+    pub max_rss: u64,
 }
 
 /// `WUNTRACED`, `WCONTINUED`, ... as bits of the options argument.
@@ -277,6 +336,12 @@ impl Kernel {
     /// The process with this number, if it has not been waited for.
     pub fn process(&self, pid: Pid) -> Option<Arc<Process>> {
         lock(&self.tree).nodes.get(&pid).map(|n| Arc::clone(&n.process))
+    }
+
+    /// The process that a thread belongs to; a process ID is that of its main thread.
+    pub fn thread_group(&self, tid: Pid) -> Option<Arc<Process>> {
+        let tree = lock(&self.tree);
+        tree.nodes.get(&tid).map(|n| &n.process).or_else(|| tree.threads.get(&tid)).map(Arc::clone)
     }
 
     /// Sends a signal to all members of a group; false when there is none.
@@ -323,8 +388,9 @@ impl Kernel {
             if let Some(status) = status {
                 let p = &n.process;
                 let cpu = p.cpu_ns.load(Ordering::Relaxed) + p.children_cpu_ns.load(Ordering::Relaxed);
+                let max_rss = p.max_rss.load(Ordering::Relaxed).max(p.children_max_rss.load(Ordering::Relaxed));
                 found = Some((
-                    Waited { pid, uid: lock(&p.ids).ruid, status, cpu_ns: cpu },
+                    Waited { pid, uid: lock(&p.ids).ruid, status, cpu_ns: cpu, max_rss },
                     matches!(n.state, State::Zombie(_)),
                 ));
                 break;
@@ -334,6 +400,9 @@ impl Kernel {
             if ended && options & WNOWAIT == 0 {
                 tree.nodes.remove(&w.pid);
                 parent.children_cpu_ns.fetch_add(w.cpu_ns, Ordering::Relaxed);
+                if w.max_rss != 0 {
+                    parent.children_max_rss.fetch_max(w.max_rss, Ordering::Relaxed);
+                }
             }
             return Ok(Some(w));
         }
@@ -354,7 +423,7 @@ impl Kernel {
         if sig != 0 && !(stop && action.flags & signal::SA_NOCLDSTOP != 0) {
             parent.post(self, SigInfo::child(sig, code, pid, uid, status));
         }
-        parent.waiter.wake();
+        parent.wake();
     }
 
     /// Called when SIGCONT resumes a stopped process.
@@ -463,7 +532,7 @@ impl Kernel {
         }
         if reparented && let Some(init) = self.process(INIT) {
             init.post(self, SigInfo::new(signal::SIGCHLD, signal::SI_KERNEL));
-            init.waiter.wake();
+            init.wake();
         }
         let (code, value) = if status & 0x7f == 0 { (CLD_EXITED, status >> 8) } else { (CLD_KILLED, status & 0x7f) };
         self.notify_parent(p.pid, code, value);

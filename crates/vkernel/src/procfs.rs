@@ -17,13 +17,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 thread_local! {
-    /// The process whose system call runs on this thread.
-    static CURRENT: Cell<Pid> = const { Cell::new(0) };
+    /// The process and the thread whose system call runs on this thread.
+    static CURRENT: Cell<(Pid, Pid)> = const { Cell::new((0, 0)) };
 }
 
 /// Notes whose system call runs on this thread, for /proc/self.
-pub fn set_current(pid: Pid) {
-    CURRENT.set(pid);
+pub fn set_current(pid: Pid, tid: Pid) {
+    CURRENT.set((pid, tid));
 }
 
 const DEV: u64 = 21;
@@ -141,7 +141,7 @@ impl Node {
         self.kernel.upgrade().ok_or(Errno::ENOENT)
     }
     fn process(&self, pid: Pid) -> Result<Arc<Process>> {
-        self.kernel()?.process(pid).ok_or(Errno::ESRCH)
+        self.kernel()?.thread_group(pid).ok_or(Errno::ESRCH)
     }
     fn node(&self, kind: Kind) -> Arc<dyn Inode> {
         Arc::new(Node { kernel: Weak::clone(&self.kernel), kind })
@@ -183,7 +183,7 @@ impl Node {
             Kind::File(i) => Ok(system_file(&k, FILES.get(i).copied().unwrap_or(""))),
             Kind::Sys(i) => Ok(sys_file(&k, SYS.get(i).map_or("", |s| s.0))),
             Kind::ProcessFile(pid, i) => {
-                process_file(&k, &*self.process(pid)?, PROCESS_FILES.get(i).copied().unwrap_or(""))
+                process_file(&k, &*self.process(pid)?, pid, PROCESS_FILES.get(i).copied().unwrap_or(""))
             }
             Kind::FdInfo(pid, fd) => {
                 let p = self.process(pid)?;
@@ -263,14 +263,14 @@ impl Inode for Node {
                 _ => match (position(FILES, name), number(name)) {
                     (Some(i), _) => Kind::File(i),
                     (None, Some(pid)) => {
-                        self.kernel()?.process(pid).ok_or(none)?;
+                        self.kernel()?.thread_group(pid).ok_or(none)?;
                         Kind::Process(pid)
                     }
                     _ => return Err(none),
                 },
             },
             Kind::Process(pid) => {
-                self.kernel()?.process(pid).ok_or(none)?;
+                self.kernel()?.thread_group(pid).ok_or(none)?;
                 match name {
                     b"fd" => Kind::FdDir(pid),
                     b"fdinfo" => Kind::FdInfoDir(pid),
@@ -282,7 +282,14 @@ impl Inode for Node {
                     },
                 }
             }
-            Kind::TaskDir(pid) if number(name) == Some(pid) => Kind::Process(pid),
+            Kind::TaskDir(pid) => {
+                let tid = number(name).ok_or(none)?;
+                let same = |p: Arc<Process>| self.process(pid).is_ok_and(|q| Arc::ptr_eq(&p, &q));
+                if !self.kernel()?.thread_group(tid).is_some_and(same) {
+                    return Err(none);
+                }
+                Kind::Process(tid)
+            }
             Kind::FdDir(pid) | Kind::FdInfoDir(pid) => {
                 let fd = number(name).ok_or(none)?;
                 let p = self.process(pid).map_err(|_| none)?;
@@ -297,7 +304,6 @@ impl Inode for Node {
                 let want = [dir.as_bytes(), b"/", name].concat();
                 Kind::Sys(SYS.iter().position(|s| s.0.as_bytes() == want).ok_or(none)?)
             }
-            Kind::TaskDir(_) => return Err(none),
             _ => return Err(Errno::ENOTDIR),
         };
         Ok(self.node(kind))
@@ -321,7 +327,12 @@ impl Inode for Node {
                 names.extend(PROCESS_FILES.iter().enumerate().map(|(i, n)| ((*n).to_owned(), Kind::ProcessFile(p, i))));
                 names.extend(LINKS.iter().enumerate().map(|(i, n)| ((*n).to_owned(), Kind::ProcessLink(p, i))));
             }
-            Kind::TaskDir(p) => names.push((p.to_string(), Kind::Process(p))),
+            Kind::TaskDir(p) => {
+                let process = self.process(p)?;
+                let others: Vec<Pid> = lock(&process.signals).others.keys().copied().collect();
+                let all = std::iter::once(process.pid).chain(others);
+                names.extend(all.map(|t| (t.to_string(), Kind::Process(t))));
+            }
             Kind::FdDir(p) | Kind::FdInfoDir(p) => {
                 let process = self.process(p)?;
                 let fds: Vec<i32> = lock(&process.fds).iter().map(|(fd, _)| fd).collect();
@@ -349,9 +360,9 @@ impl Inode for Node {
     fn readlink(&self) -> Result<Vec<u8>> {
         match self.kind {
             Kind::SelfLink(thread) => match CURRENT.get() {
-                0 => Err(Errno::ENOENT),
-                p if thread => Ok(format!("{p}/task/{p}").into_bytes()),
-                p => Ok(p.to_string().into_bytes()),
+                (0, _) => Err(Errno::ENOENT),
+                (p, t) if thread => Ok(format!("{p}/task/{t}").into_bytes()),
+                (p, _) => Ok(p.to_string().into_bytes()),
             },
             Kind::MountsLink => Ok(b"self/mounts".to_vec()),
             Kind::ProcessLink(pid, _) => {
@@ -416,7 +427,7 @@ impl Inode for Node {
 impl Node {
     /// Root directory of the process that asks.
     fn caller_root(&self, _: Pid) -> Option<Location> {
-        let p = self.process(CURRENT.get()).ok()?;
+        let p = self.process(CURRENT.get().0).ok()?;
         let root = lock(&p.fs).root.clone();
         Some(root)
     }
@@ -460,8 +471,13 @@ impl Inode for Text {
                 *lock(&k.hostname) = trimmed.into_iter().take(64).collect();
             }
             Kind::ProcessFile(pid, i) if PROCESS_FILES.get(i) == Some(&"comm") => {
-                let p = k.process(pid).ok_or(Errno::ESRCH)?;
-                lock(&p.image).comm = trimmed.into_iter().take(15).collect();
+                let p = k.thread_group(pid).ok_or(Errno::ESRCH)?;
+                let name = trimmed.into_iter().take(15).collect();
+                if pid == p.pid {
+                    lock(&p.image).comm = name;
+                } else if let Some(own) = lock(&p.signals).others.get(&pid) {
+                    *lock(&own.thread.comm) = name;
+                }
             }
             // Accepted: nothing is killed by score here.
             Kind::ProcessFile(_, i) if PROCESS_FILES.get(i) == Some(&"oom_score_adj") => {}
@@ -631,14 +647,15 @@ fn uuid() -> String {
     format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
 }
 
-fn process_file(k: &Kernel, p: &Process, name: &str) -> Result<Vec<u8>> {
+/// A file of process `p`, in the directory of its thread `tid`.
+fn process_file(k: &Kernel, p: &Process, tid: Pid, name: &str) -> Result<Vec<u8>> {
     let mut s = String::new();
     match name {
         "cmdline" => return Ok(zombie_or(k, p, || lock(&p.image).cmdline.to_vec())),
         "environ" => return Ok(zombie_or(k, p, || lock(&p.image).environ.to_vec())),
         "auxv" => return Ok(lock(&p.image).auxv.to_vec()),
         "comm" => {
-            let mut c = lock(&p.image).comm.clone();
+            let mut c = thread_name(p, tid);
             c.push(b'\n');
             return Ok(c);
         }
@@ -667,15 +684,20 @@ fn process_file(k: &Kernel, p: &Process, name: &str) -> Result<Vec<u8>> {
                 );
             }
         }
-        "stat" => stat(k, p, &mut s),
+        "stat" => stat(k, p, tid, &mut s),
         "statm" => {
             let (size, rss) = sizes(p);
             let _ = writeln!(s, "{} {} 0 0 0 {} 0", size / PAGE, rss / PAGE, rss / PAGE);
         }
-        "status" => status(k, p, &mut s),
+        "status" => status(k, p, tid, &mut s),
         _ => return Err(Errno::ENOENT),
     }
     Ok(s.into_bytes())
+}
+
+fn thread_name(p: &Process, tid: Pid) -> Vec<u8> {
+    let thread = Arc::clone(&lock(&p.signals).own(tid).thread);
+    p.thread_name(&thread)
 }
 
 /// A zombie has no memory to read from.
@@ -702,24 +724,24 @@ fn sizes(p: &Process) -> (u64, u64) {
     })
 }
 
-fn state_letter(k: &Kernel, p: &Process) -> (char, &'static str, Pid, Pid, Pid, u32) {
+fn state_letter(k: &Kernel, p: &Process, tid: Pid) -> (char, &'static str, Pid, Pid, Pid, u32) {
     let tree = lock(&k.tree);
     let Some(n) = tree.nodes.get(&p.pid) else { return ('X', "dead", 0, 0, 0, 0) };
     let (c, text) = match n.state {
         State::Zombie(_) => ('Z', "zombie"),
         State::Stopped => ('T', "stopped"),
-        State::Running if CURRENT.get() == p.pid => ('R', "running"),
+        State::Running if CURRENT.get() == (p.pid, tid) => ('R', "running"),
         State::Running => ('S', "sleeping"),
     };
     let tty = tree.terminals.get(&n.sid).map_or(0, |t| t.rdev() as u32);
     (c, text, n.ppid, n.pgid, n.sid, tty)
 }
 
-fn stat(k: &Kernel, p: &Process, s: &mut String) {
-    let (state, _, ppid, pgid, sid, tty) = state_letter(k, p);
+fn stat(k: &Kernel, p: &Process, tid: Pid, s: &mut String) {
+    let (state, _, ppid, pgid, sid, tty) = state_letter(k, p, tid);
     let (size, rss) = sizes(p);
     let image = lock(&p.image).clone();
-    let comm = String::from_utf8_lossy(&image.comm).into_owned();
+    let comm = String::from_utf8_lossy(&thread_name(p, tid)).into_owned();
     let tick = |ns: u64| ns / 10_000_000;
     let (cpu, kids) = (tick(p.cpu_ns.load(Ordering::Relaxed)), tick(p.children_cpu_ns.load(Ordering::Relaxed)));
     let start = p.started.saturating_duration_since(k.started).as_millis() / 10;
@@ -727,27 +749,28 @@ fn stat(k: &Kernel, p: &Process, s: &mut String) {
     let fg = lock(&k.tree).terminals.get(&sid).map_or(-1, |t| t.foreground_group());
     let (pending, mask) = {
         let sig = lock(&p.signals);
-        (sig.pending, sig.mask)
+        (sig.pending(tid), sig.own(tid).mask)
     };
+    let threads = p.thread_count();
     let _ = writeln!(
         s,
-        "{} ({comm}) {state} {ppid} {pgid} {sid} {tty} {fg} 4194304 0 0 0 0 {cpu} 0 {kids} 0 {} {nice} 1 0 {start} {size} {} 18446744073709551615 0 0 {} 0 0 {pending} {mask} 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
-        p.pid,
+        "{} ({comm}) {state} {ppid} {pgid} {sid} {tty} {fg} 4194304 0 0 0 0 {cpu} 0 {kids} 0 {} {nice} {threads} 0 {start} {size} {} 18446744073709551615 0 0 {} 0 0 {pending} {mask} 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0",
+        tid,
         20 + nice,
         rss / PAGE,
         image.start_stack,
     );
 }
 
-fn status(k: &Kernel, p: &Process, s: &mut String) {
-    let (state, text, ppid, _, _, _) = state_letter(k, p);
+fn status(k: &Kernel, p: &Process, tid: Pid, s: &mut String) {
+    let (state, text, ppid, _, _, _) = state_letter(k, p, tid);
     let (size, rss) = sizes(p);
-    let comm = String::from_utf8_lossy(&lock(&p.image).comm).into_owned();
+    let comm = String::from_utf8_lossy(&thread_name(p, tid)).into_owned();
     let ids = lock(&p.ids).clone();
     let umask = lock(&p.fs).umask;
     let fds = lock(&p.fds).iter().count();
     let groups: String = ids.groups.iter().map(|g| format!("{g} ")).collect();
-    let (pending, mask, ignored, caught) = {
+    let (pending, shared, mask, ignored, caught) = {
         let sig = lock(&p.signals);
         let (mut ign, mut cgt) = (0u64, 0u64);
         for n in 1..=64 {
@@ -757,14 +780,15 @@ fn status(k: &Kernel, p: &Process, s: &mut String) {
                 _ => cgt |= 1 << (n - 1),
             }
         }
-        (sig.pending, sig.mask, ign, cgt)
+        let own = sig.own(tid);
+        (own.pending.set, sig.shared.set, own.mask, ign, cgt)
     };
     let caps = if ids.privileged() { crate::sys::CAPABILITIES } else { 0 };
     let _ = write!(
         s,
-        "Name:\t{comm}\nUmask:\t{umask:04o}\nState:\t{state} ({text})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{ppid}\nTracerPid:\t0\n\
+        "Name:\t{comm}\nUmask:\t{umask:04o}\nState:\t{state} ({text})\nTgid:\t{pid}\nNgid:\t0\nPid:\t{tid}\nPPid:\t{ppid}\nTracerPid:\t0\n\
          Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{}\nGroups:\t{groups}\nVmPeak:\t{:8} kB\nVmSize:\t{:8} kB\nVmLck:\t       0 kB\nVmHWM:\t{:8} kB\n\
-         VmRSS:\t{:8} kB\nThreads:\t1\nSigQ:\t0/4096\nSigPnd:\t{pending:016x}\nShdPnd:\t{:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n\
+         VmRSS:\t{:8} kB\nThreads:\t{threads}\nSigQ:\t0/4096\nSigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n\
          CapInh:\t{:016x}\nCapPrm:\t{caps:016x}\nCapEff:\t{caps:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\nSeccomp:\t0\n\
          Cpus_allowed:\t{:x}\nCpus_allowed_list:\t0-{}\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n",
         ids.ruid,
@@ -781,13 +805,13 @@ fn status(k: &Kernel, p: &Process, s: &mut String) {
         rss / 1024,
         rss / 1024,
         0,
-        0,
         crate::sys::CAPABILITIES,
         0,
         u8::from(ids.no_new_privs),
         u64::MAX >> (64 - cpus()),
         cpus() - 1,
         pid = p.pid,
+        threads = p.thread_count(),
     );
 }
 

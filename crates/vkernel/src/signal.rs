@@ -1,8 +1,11 @@
 //! Signals: numbers, actions, pending sets, `siginfo_t`, and the frame that a handler runs on (Linux x86-64 layout).
 
+use crate::process::Pid;
 use crate::regs::Regs;
+use crate::thread::Thread;
 use megalith_abi::Gpr;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 pub const SIGHUP: i32 = 1;
 pub const SIGINT: i32 = 2;
@@ -139,94 +142,35 @@ impl AltStack {
     }
 }
 
-/// A process's signal state.
-#[derive(Clone)]
-pub struct Signals {
-    pub pending: u64,
+/// Signals that have been sent and not been taken yet.
+#[derive(Clone, Default)]
+pub struct Pending {
+    pub set: u64,
     queue: VecDeque<SigInfo>,
-    pub mask: u64,
-    pub actions: [Action; 64],
-    pub altstack: AltStack,
-    /// Stopped by job control; runs again after SIGCONT or SIGKILL.
-    pub stopped: bool,
 }
 
-impl Default for Signals {
-    fn default() -> Signals {
-        Signals {
-            pending: 0,
-            queue: VecDeque::new(),
-            mask: 0,
-            actions: [Action::default(); 64],
-            altstack: AltStack::NONE,
-            stopped: false,
-        }
-    }
-}
-
-impl Signals {
-    /// The action of a signal (1..=64).
-    pub fn action(&self, sig: i32) -> Action {
-        self.actions.get((sig - 1) as usize).copied().unwrap_or_default()
-    }
-
-    /// Whether `sig` would be thrown away if delivered now.
-    pub fn ignores(&self, sig: i32) -> bool {
-        let h = self.action(sig).handler;
-        h == SIG_IGN || h == SIG_DFL && IGNORED_BY_DEFAULT & bit(sig) != 0
-    }
-
-    /// What a fork child starts with.
-    pub fn for_fork(&self) -> Signals {
-        Signals { pending: 0, queue: VecDeque::new(), stopped: false, ..self.clone() }
-    }
-
-    /// exec(2): handlers become default, the alternate stack goes away.
-    pub fn reset_for_exec(&mut self) {
-        for a in &mut self.actions {
-            if a.handler != SIG_IGN {
-                *a = Action::default();
-            } else {
-                *a = Action { handler: SIG_IGN, ..Action::default() };
-            }
-        }
-        self.altstack = AltStack::NONE;
-    }
-
-    /// Adds a signal. Returns false when it was dropped (ignored, or pending already); EAGAIN-like overflow of queued ones drops too.
-    pub fn post(&mut self, info: SigInfo) -> bool {
+impl Pending {
+    /// Adds a signal (1..=64). False when it is there already and does not queue, or when too many are queued.
+    fn add(&mut self, info: SigInfo) -> bool {
         let sig = info.signo();
-        if !(1..=NSIG).contains(&sig) {
+        if self.set & bit(sig) != 0 && (sig < 32 || self.queue.len() > 1024) {
             return false;
         }
-        if bit(sig) & STOPPING != 0 {
-            self.remove(bit(SIGCONT));
-        }
-        if sig == SIGCONT {
-            self.remove(STOPPING);
-        }
-        if self.mask & bit(sig) == 0 && self.ignores(sig) && sig != SIGKILL {
-            return false;
-        }
-        if self.pending & bit(sig) != 0 && (sig < 32 || self.queue.len() > 1024) {
-            return false;
-        }
-        self.pending |= bit(sig);
+        self.set |= bit(sig);
         self.queue.push_back(info);
         true
     }
 
-    /// Forgets pending signals of a set.
-    pub fn remove(&mut self, set: u64) {
-        if self.pending & set != 0 {
-            self.pending &= !set;
+    fn remove(&mut self, set: u64) {
+        if self.set & set != 0 {
+            self.set &= !set;
             self.queue.retain(|i| bit(i.signo()) & set == 0);
         }
     }
 
-    /// Takes the next pending signal of `set`: faults first, then by number, queued ones in order.
-    pub fn take(&mut self, set: u64) -> Option<SigInfo> {
-        let ready = self.pending & set;
+    /// Takes the next signal of `set`: faults first, then by number, queued ones in order.
+    fn take(&mut self, set: u64) -> Option<SigInfo> {
+        let ready = self.set & set;
         if ready == 0 {
             return None;
         }
@@ -241,14 +185,177 @@ impl Signals {
         let i = self.queue.iter().position(|q| q.signo() == sig);
         let info = i.and_then(|i| self.queue.remove(i)).unwrap_or(SigInfo::new(sig, SI_USER));
         if !self.queue.iter().any(|q| q.signo() == sig) {
-            self.pending &= !bit(sig);
+            self.set &= !bit(sig);
         }
         Some(info)
     }
+}
 
-    /// Whether a signal waits that the mask lets through.
-    pub fn deliverable(&self) -> bool {
-        self.pending & !self.mask != 0
+/// What a thread has of its own.
+pub struct Own {
+    pub thread: Arc<Thread>,
+    /// Sent to this thread (tgkill).
+    pub pending: Pending,
+    pub mask: u64,
+    pub altstack: AltStack,
+    /// What it waits for in sigtimedwait, though it blocks it.
+    pub wanted: u64,
+}
+
+impl Own {
+    /// A thread that blocks `mask`.
+    pub fn new(thread: Arc<Thread>, mask: u64) -> Own {
+        Own { thread, pending: Pending::default(), mask, altstack: AltStack::NONE, wanted: 0 }
+    }
+}
+
+/// What the threads of a process are to do at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// All end, with this wait status.
+    Exit(i32),
+    /// All end but this one, which execs.
+    Exec(Pid),
+}
+
+/// A process's signal state, and its threads.
+pub struct Signals {
+    /// Sent to the process.
+    pub shared: Pending,
+    /// The thread whose ID is the process's. Its part stays when it has ended before the others.
+    pub main: Own,
+    /// The other threads that have not ended.
+    pub others: BTreeMap<Pid, Own>,
+    /// `main` has ended.
+    pub main_ended: bool,
+    /// Threads whose tasks are not over: the last one ends the process.
+    pub live: usize,
+    pub ending: Option<Ending>,
+    pub actions: [Action; 64],
+    /// Stopped by job control; runs again after SIGCONT or SIGKILL.
+    pub stopped: bool,
+}
+
+impl Signals {
+    /// A process of one thread, nothing of which is blocked or handled.
+    pub fn new(main: Arc<Thread>) -> Signals {
+        Signals {
+            shared: Pending::default(),
+            main: Own::new(main, 0),
+            others: BTreeMap::new(),
+            main_ended: false,
+            live: 1,
+            ending: None,
+            actions: [Action::default(); 64],
+            stopped: false,
+        }
+    }
+
+    /// A thread's part; that of the main thread for a number that no other has.
+    pub fn own(&self, tid: Pid) -> &Own {
+        if tid == self.main.thread.tid { &self.main } else { self.others.get(&tid).unwrap_or(&self.main) }
+    }
+
+    /// The same, to change it.
+    pub fn own_mut(&mut self, tid: Pid) -> &mut Own {
+        if tid == self.main.thread.tid { &mut self.main } else { self.others.get_mut(&tid).unwrap_or(&mut self.main) }
+    }
+
+    /// The threads that have not ended, the main one first.
+    pub fn threads(&self) -> impl Iterator<Item = &Own> {
+        (!self.main_ended).then_some(&self.main).into_iter().chain(self.others.values())
+    }
+
+    /// The action of a signal (1..=64).
+    pub fn action(&self, sig: i32) -> Action {
+        self.actions.get((sig - 1) as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether `sig` would be thrown away if delivered now.
+    pub fn ignores(&self, sig: i32) -> bool {
+        let h = self.action(sig).handler;
+        h == SIG_IGN || h == SIG_DFL && IGNORED_BY_DEFAULT & bit(sig) != 0
+    }
+
+    /// What the child starts with that thread `tid` forks: `main` is its one thread.
+    pub fn for_fork(&self, tid: Pid, main: Arc<Thread>) -> Signals {
+        let own = self.own(tid);
+        let mut child = Signals::new(main);
+        (child.main.mask, child.main.altstack, child.actions) = (own.mask, own.altstack, self.actions);
+        child
+    }
+
+    /// exec(2): handlers become default, the alternate stack goes away.
+    pub fn reset_for_exec(&mut self) {
+        for a in &mut self.actions {
+            if a.handler != SIG_IGN {
+                *a = Action::default();
+            } else {
+                *a = Action { handler: SIG_IGN, ..Action::default() };
+            }
+        }
+        self.main.altstack = AltStack::NONE;
+    }
+
+    /// Adds a signal, for the process or for thread `to`. Returns false when it was dropped (ignored, or pending already); EAGAIN-like overflow of
+    /// queued ones drops too.
+    pub fn post(&mut self, info: SigInfo, to: Option<Pid>) -> bool {
+        let sig = info.signo();
+        if !(1..=NSIG).contains(&sig) {
+            return false;
+        }
+        if bit(sig) & STOPPING != 0 {
+            self.remove(bit(SIGCONT));
+        }
+        if sig == SIGCONT {
+            self.remove(STOPPING);
+        }
+        let mask = to.map_or(&self.main, |t| self.own(t)).mask;
+        if mask & bit(sig) == 0 && self.ignores(sig) && sig != SIGKILL {
+            return false;
+        }
+        match to {
+            // It is the process that is killed.
+            Some(tid) if sig != SIGKILL => self.own_mut(tid).pending.add(info),
+            _ => self.shared.add(info),
+        }
+    }
+
+    /// Forgets pending signals of a set, of the process and of all threads.
+    pub fn remove(&mut self, set: u64) {
+        self.shared.remove(set);
+        self.main.pending.remove(set);
+        for o in self.others.values_mut() {
+            o.pending.remove(set);
+        }
+    }
+
+    /// What is pending for a thread, blocked or not.
+    pub fn pending(&self, tid: Pid) -> u64 {
+        self.shared.set | self.own(tid).pending.set
+    }
+
+    /// Takes the next pending signal of `set` for a thread: SIGKILL, then its own, then the process's.
+    pub fn take(&mut self, tid: Pid, set: u64) -> Option<SigInfo> {
+        if self.shared.set & set & bit(SIGKILL) != 0 {
+            return self.shared.take(bit(SIGKILL));
+        }
+        self.own_mut(tid).pending.take(set).or_else(|| self.shared.take(set))
+    }
+
+    /// Whether a signal waits that the thread's mask lets through, or it is to end.
+    pub fn deliverable(&self, tid: Pid) -> bool {
+        self.pending(tid) & !self.own(tid).mask != 0 || self.ends(tid)
+    }
+
+    /// Whether the thread is to end because another one says so.
+    pub fn ends(&self, tid: Pid) -> bool {
+        self.ending.is_some_and(|e| e != Ending::Exec(tid))
+    }
+
+    /// Who is to look at a signal of the process's: the main thread if it does not block it, then any other.
+    pub fn taker(&self, sig: i32) -> Option<&Own> {
+        self.threads().find(|o| o.mask & !o.wanted & bit(sig) == 0)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::mm::{Area, MapSource, PAGE, StartImage};
 use crate::program::{Hash, hash_file};
 use crate::regs::Regs;
 use crate::signal::{Action, AltStack, Signals};
+use crate::thread::Leave;
 use crate::wait::lock;
 use megalith_fpu::Fpu;
 use memmap2::Mmap;
@@ -38,8 +39,9 @@ pub(crate) struct State {
     actions: Vec<[u64; 4]>,
     /// Address, size and flags.
     altstack: (u64, u64, u32),
-    /// What set_tid_address(2) was given; 0 for nothing.
-    pub(crate) tid_address: u64,
+    /// What set_tid_address(2) and set_robust_list(2) were given; 0 for nothing.
+    clear_tid: u64,
+    robust_list: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,14 +61,13 @@ pub(crate) struct Resumed {
     pub(crate) fpu: Fpu,
     actions: Vec<[u64; 4]>,
     altstack: AltStack,
-    /// Where the process's number is kept; 0 for nowhere.
-    pub(crate) tid_address: u64,
+    pub(crate) leave: Leave,
 }
 
 impl State {
     /// The state of a process; areas and the like are filled in by who writes the pages.
-    pub(crate) fn new(regs: &Regs, fpu: &Fpu, signals: &Signals, tid_address: u64) -> State {
-        let alt = signals.altstack;
+    pub(crate) fn new(regs: &Regs, fpu: &Fpu, signals: &Signals, leave: &Leave) -> State {
+        let alt = signals.main.altstack;
         State {
             regs: Registers {
                 gpr: regs.gpr,
@@ -84,7 +85,8 @@ impl State {
             mmap_top: 0,
             actions: signals.actions.iter().map(|a| [a.handler, a.flags, a.restorer, a.mask]).collect(),
             altstack: (alt.sp, alt.size, alt.flags),
-            tid_address,
+            clear_tid: leave.clear_tid,
+            robust_list: leave.robust_list,
         }
     }
 
@@ -110,7 +112,7 @@ impl State {
             fpu: Fpu::from_fxsave(&fpu),
             actions: self.actions.clone(),
             altstack: AltStack { sp: self.altstack.0, size: self.altstack.1, flags: self.altstack.2 },
-            tid_address: self.tid_address,
+            leave: Leave { clear_tid: self.clear_tid, robust_list: self.robust_list },
         })
     }
 
@@ -141,7 +143,7 @@ impl Resumed {
                 *now = Action { handler, flags, restorer, mask };
             }
         }
-        signals.altstack = self.altstack;
+        signals.main.altstack = self.altstack;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::signal::{
 };
 use crate::snapshot::Resumed;
 use crate::sys;
+use crate::thread::{Leave, Thread};
 use crate::turn::{Seat, Turn};
 use crate::wait::{WaitQueue, Waiter, lock};
 use megalith_abi::{Gpr, Notice, PIE_BASE, Reason};
@@ -68,6 +69,8 @@ struct Interrupted {
 /// A process that waits for its vfork child, on whose thread the child runs.
 struct Suspended {
     process: Arc<Process>,
+    thread: Arc<Thread>,
+    leave: Leave,
     regs: Regs,
     fpu: Fpu,
     child: i32,
@@ -81,10 +84,11 @@ struct FaultFrame {
     untouched_below: Option<u64>,
 }
 
-/// One running guest process (with its vfork children) on this host thread.
+/// One running guest thread (with its vfork children) on this host thread.
 pub struct Task {
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) process: Arc<Process>,
+    pub(crate) thread: Arc<Thread>,
     pub(crate) space: Arc<Mutex<AddressSpace>>,
     slot: Arc<Slot>,
     program: Arc<Program>,
@@ -92,8 +96,6 @@ pub struct Task {
     rsp: u64,
     /// Registers to begin with.
     snapshot_regs: Option<Box<Regs>>,
-    /// What set_tid_address(2) was given.
-    pub(crate) tid_address: u64,
     /// The process goes on elsewhere (exec) or has ended: leave the trampoline.
     ended: bool,
     /// The running syscall has put the registers where they belong: unwind.
@@ -114,7 +116,9 @@ pub struct Task {
     /// Leave the trampoline, although the process goes on: see [`Task::parked`].
     parked: bool,
     /// Guest code of the task may run only now and then: see [`crate::turn`].
-    seat: Option<Seat>,
+    pub(crate) seat: Option<Seat>,
+    /// To be done in memory when the thread ends.
+    pub(crate) leave: Leave,
 }
 
 impl Task {
@@ -126,25 +130,57 @@ impl Task {
         space: AddressSpace,
         rsp: u64,
     ) -> Task {
-        kernel.tasks.fetch_add(1, Ordering::AcqRel);
         let slot = Arc::clone(space.slot());
         let seat = space.turn.as_ref().map(|t| Seat::new(t, &slot));
         let space = Arc::new(Mutex::new(space));
         *lock(&process.mm) = Some(Arc::clone(&space));
         *lock(&process.slot) = Some(Arc::clone(&slot));
-        if process.attention.load(Ordering::Acquire) {
+        if process.main.attention.load(Ordering::Acquire) {
             slot.poll_word().store(1, Ordering::Release);
         }
+        let thread = Arc::clone(&process.main);
+        let mut task = Task::on(kernel, process, thread, program, space, slot, rsp);
+        task.seat = seat;
+        task
+    }
+
+    /// A task for another thread of the running process.
+    pub(crate) fn sibling(&self, thread: Arc<Thread>, leave: Leave, turn: &Arc<Turn>) -> Task {
+        let mut task = Task::on(
+            Arc::clone(&self.kernel),
+            Arc::clone(&self.process),
+            thread,
+            Arc::clone(&self.program),
+            Arc::clone(&self.space),
+            Arc::clone(&self.slot),
+            self.rsp,
+        );
+        task.fpu = self.fpu.clone();
+        task.leave = leave;
+        task.seat = Some(Seat::new(turn, &self.slot));
+        task
+    }
+
+    fn on(
+        kernel: Arc<Kernel>,
+        process: Arc<Process>,
+        thread: Arc<Thread>,
+        program: Arc<Program>,
+        space: Arc<Mutex<AddressSpace>>,
+        slot: Arc<Slot>,
+        rsp: u64,
+    ) -> Task {
+        kernel.tasks.fetch_add(1, Ordering::AcqRel);
         Task {
             kernel,
             process,
+            thread,
             space,
             slot,
             program,
             fpu: Fpu::new(),
             rsp,
             snapshot_regs: None,
-            tid_address: 0,
             ended: false,
             unwind: false,
             interrupted: None,
@@ -156,7 +192,8 @@ impl Task {
             cpu_base: None,
             preopen: None,
             parked: false,
-            seat,
+            seat: None,
+            leave: Leave::default(),
         }
     }
 
@@ -186,9 +223,9 @@ impl Task {
         self.parked
     }
 
-    /// What wakes the running process.
+    /// What wakes the running thread.
     pub fn waiter(&self) -> &Arc<Waiter> {
-        &self.process.waiter
+        &self.thread.waiter
     }
 
     /// Undoes [`Task::parked`].
@@ -218,11 +255,11 @@ impl Task {
     pub(crate) fn begin_from(&mut self, resumed: Option<Resumed>) {
         let Some(r) = resumed else { return };
         r.apply(&mut lock(&self.process.signals));
-        if r.tid_address != 0 {
-            // The C library keeps its own copy. It was writable when the snapshot was taken.
-            let _ = lock(&self.space).write(r.tid_address, &self.process.pid.to_le_bytes());
+        if r.leave.clear_tid != 0 {
+            // The C library keeps its number there. It was writable when the snapshot was taken.
+            let _ = lock(&self.space).write(r.leave.clear_tid, &self.process.pid.to_le_bytes());
         }
-        self.tid_address = r.tid_address;
+        self.leave = r.leave;
         self.fpu = r.fpu;
         self.snapshot_regs = Some(r.regs);
     }
@@ -239,7 +276,9 @@ impl Task {
         let now = thread_cpu_ns();
         ACCOUNTED.set(now);
         let base = self.cpu_base.replace(now).unwrap_or(now);
-        self.process.cpu_ns.fetch_add(now.saturating_sub(base), Ordering::Relaxed);
+        let more = now.saturating_sub(base);
+        self.process.cpu_ns.fetch_add(more, Ordering::Relaxed);
+        self.thread.cpu_ns.fetch_add(more, Ordering::Relaxed);
     }
 
     /// `vkernel.syscall`.
@@ -248,6 +287,9 @@ impl Task {
         self.enter();
         let seated = self.seat.is_some();
         if seated {
+            if self.process.one_left.load(Ordering::Acquire) {
+                self.alone_again();
+            }
             self.pause_turn();
         }
         let r = sys::dispatch(self, m, nr, args);
@@ -263,7 +305,7 @@ impl Task {
             r => {
                 self.restart_deadline = None;
                 let v = r.unwrap_or_else(Errno::to_ret);
-                if seated && !self.begin_turn() || self.process.attention.load(Ordering::Acquire) {
+                if seated && !self.begin_turn() || self.thread.attention.load(Ordering::Acquire) {
                     m.set_gpr(Gpr::Rax, v as u64);
                     return Outcome::Unwind;
                 }
@@ -288,8 +330,11 @@ impl Task {
                 self.cpu_base = None;
                 return None;
             }
-            self.slot.poll_word().store(0, Ordering::SeqCst);
-            if self.process.attention.load(Ordering::SeqCst) {
+            if self.seat.is_none() {
+                // With a seat, the word is cleared when the turn begins: until then it is somebody else's.
+                self.slot.poll_word().store(0, Ordering::SeqCst);
+            }
+            if self.thread.attention.load(Ordering::SeqCst) {
                 self.deliver(m);
                 // A vfork parent may run here now: look again.
                 continue;
@@ -328,7 +373,7 @@ impl Task {
     /// some thousand faults.
     fn drop_left_frames(&mut self, rsp: u64) {
         // Who runs on the alternate stack may have interrupted such a handler, wherever that stack lies.
-        if lock(&self.process.signals).altstack.contains(rsp) {
+        if lock(&self.process.signals).own(self.thread.tid).altstack.contains(rsp) {
             return;
         }
         let mut space = lock(&self.space);
@@ -374,7 +419,7 @@ impl Task {
             return;
         }
         let mut space = lock(&self.space);
-        if !space.shares(None) {
+        if !space.threaded() && !space.shares(None) {
             space.turn = None;
             self.seat = None;
         }
@@ -382,17 +427,23 @@ impl Task {
 
     /// A system call begins, during which the turn may be taken away.
     #[cold]
-    fn pause_turn(&self) {
+    pub(crate) fn pause_turn(&self) {
         if let Some(seat) = &self.seat {
             seat.pause();
         }
     }
 
     /// Waits for the turn, if the task needs it to run guest code. False when there is something to look at first.
-    fn begin_turn(&mut self) -> bool {
-        let Some(seat) = &mut self.seat else { return true };
-        seat.begin(|| self.kernel.config.launcher.start_deferred());
-        !self.process.attention.load(Ordering::SeqCst)
+    pub(crate) fn begin_turn(&mut self) -> bool {
+        self.hold_turn();
+        !self.thread.attention.load(Ordering::SeqCst)
+    }
+
+    /// Has the turn, and keeps it until [`Self::pause_turn`]: no guest code that shares memory with the task's runs meanwhile.
+    pub(crate) fn hold_turn(&mut self) {
+        if let Some(seat) = &mut self.seat {
+            seat.begin(|| self.kernel.config.launcher.start_deferred());
+        }
     }
 
     /// The task is about to sleep.
@@ -519,14 +570,14 @@ impl Task {
     /// Raises a signal for something the guest's own code did. `lost`: the registers in the globals are not those of the place.
     fn force(&mut self, m: &mut dyn Machine, info: SigInfo, trap: Option<(u64, u64)>, lost: bool) {
         let sig = info.signo();
-        if lock(&self.process.signals).pending & bit(SIGKILL) != 0 {
+        if lock(&self.process.signals).shared.set & bit(SIGKILL) != 0 {
             // What it faulted on may be what was taken away when it was killed.
             return self.exit_or_resume(m, SIGKILL);
         }
         let action = {
             let s = lock(&self.process.signals);
             let a = s.action(sig);
-            if s.mask & bit(sig) != 0 || a.handler == SIG_IGN || a.handler == SIG_DFL { None } else { Some(a) }
+            if s.own(self.thread.tid).mask & bit(sig) != 0 || a.handler == SIG_IGN || a.handler == SIG_DFL { None } else { Some(a) }
         };
         self.interrupted = None;
         match action {
@@ -537,22 +588,32 @@ impl Task {
 
     /// Delivers what is pending: runs default actions, stops, and builds handler frames.
     pub(crate) fn deliver(&mut self, m: &mut dyn Machine) {
+        let tid = self.thread.tid;
         loop {
             let process = Arc::clone(&self.process);
             let mut s = lock(&process.signals);
-            if s.stopped && s.pending & bit(SIGKILL) == 0 {
+            if s.ends(tid) {
                 drop(s);
-                process.waiter.clear();
-                if lock(&process.signals).stopped {
+                return self.over(0);
+            }
+            if s.stopped && s.shared.set & bit(SIGKILL) == 0 {
+                drop(s);
+                let waiter = Arc::clone(&self.thread.waiter);
+                waiter.clear();
+                let still = {
+                    let s = lock(&process.signals);
+                    s.stopped && !s.ends(tid)
+                };
+                if still {
                     self.kernel.config.launcher.start_deferred();
                     self.give_up_turn();
-                    let _ = process.waiter.wait(None, &[]);
+                    let _ = waiter.wait(None, &[]);
                 }
                 continue;
             }
-            let mask = s.mask;
-            let Some(info) = s.take(!mask) else {
-                process.attention.store(false, Ordering::SeqCst);
+            let mask = s.own(tid).mask;
+            let Some(info) = s.take(tid, !mask) else {
+                self.thread.attention.store(false, Ordering::SeqCst);
                 return;
             };
             let sig = info.signo();
@@ -580,10 +641,13 @@ impl Task {
                     {
                         let mut s = lock(&process.signals);
                         // A SIGCONT or SIGKILL that came meanwhile wins.
-                        if s.pending & (bit(SIGKILL) | bit(signal::SIGCONT)) != 0 {
+                        if s.shared.set & (bit(SIGKILL) | bit(signal::SIGCONT)) != 0 {
                             continue;
                         }
                         s.stopped = true;
+                    }
+                    if process.threaded.load(Ordering::Acquire) {
+                        process.alert_all();
                     }
                     self.kernel.child_stopped(process.pid, sig);
                     continue;
@@ -629,20 +693,23 @@ impl Task {
         }
         let (mask, alt) = {
             let mut s = lock(&self.process.signals);
-            let saved = self.saved_mask.take().unwrap_or(s.mask);
-            s.mask |= action.mask | if action.flags & SA_NODEFER == 0 { bit(sig) } else { 0 };
-            s.mask &= !signal::UNBLOCKABLE;
+            let own = s.own_mut(self.thread.tid);
+            let alt = own.altstack;
+            let saved = self.saved_mask.take().unwrap_or(own.mask);
+            own.mask |= action.mask | if action.flags & SA_NODEFER == 0 { bit(sig) } else { 0 };
+            own.mask &= !signal::UNBLOCKABLE;
             if action.flags & SA_RESETHAND != 0
                 && let Some(a) = s.actions.get_mut((sig - 1) as usize)
             {
                 a.handler = SIG_DFL;
             }
-            (saved, s.altstack)
+            (saved, alt)
         };
+        self.blocks_more();
         let mut untouched_below = None;
         if lost {
             // The stack pointer in the global is not where the code was: below everything it may have used is safe.
-            let low = lock(&self.space).lowest_touched_stack();
+            let low = lock(&self.space).lowest_touched_stack(regs.get(Gpr::Rsp));
             let on_alt = action.flags & signal::SA_ONSTACK != 0 && alt.size != 0;
             if let Some(low) = low
                 && !on_alt
@@ -668,7 +735,7 @@ impl Task {
             return self.exit_or_resume(m, SIGSEGV);
         }
         if alt.flags & (1 << 31) != 0 {
-            lock(&self.process.signals).altstack = signal::AltStack::NONE;
+            lock(&self.process.signals).own_mut(self.thread.tid).altstack = signal::AltStack::NONE;
         }
         self.fault_frames.retain(|f| f.addr != frame.addr);
         if lost {
@@ -727,38 +794,56 @@ impl Task {
             let mut s = lock(&self.process.signals);
             // As Linux does: an invalid alternate stack in the frame is ignored.
             if r.altstack.flags & 2 == 0 && r.altstack.size >= 2048 {
-                s.altstack = signal::AltStack { flags: r.altstack.flags & (1 << 31), ..r.altstack };
+                s.own_mut(self.thread.tid).altstack =
+                    signal::AltStack { flags: r.altstack.flags & (1 << 31), ..r.altstack };
             }
         }
         m.store(&r.regs);
         Ok(0)
     }
 
-    /// Replaces the signal mask.
+    /// Replaces the thread's signal mask.
     pub(crate) fn set_mask(&self, mask: u64) {
-        let mut s = lock(&self.process.signals);
-        s.mask = mask & !signal::UNBLOCKABLE;
-        if s.deliverable() {
-            self.process.attention.store(true, Ordering::Release);
+        let tid = self.thread.tid;
+        {
+            let mut s = lock(&self.process.signals);
+            s.own_mut(tid).mask = mask & !signal::UNBLOCKABLE;
+            if s.deliverable(tid) {
+                self.thread.attention.store(true, Ordering::Release);
+            }
         }
+        self.blocks_more();
+    }
+
+    /// The thread may block more than before: what another one was not told of, as this one was to take it, is for the other now.
+    fn blocks_more(&self) {
+        if self.process.threaded.load(Ordering::Acquire) && lock(&self.process.signals).shared.set != 0 {
+            self.process.retarget();
+        }
+    }
+
+    /// The thread's signal mask.
+    pub(crate) fn mask(&self) -> u64 {
+        lock(&self.process.signals).own(self.thread.tid).mask
     }
 
     /// Whether a wait must end: a signal is to be handled or obeyed.
     pub(crate) fn interrupted(&self) -> bool {
-        if !self.process.attention.load(Ordering::Acquire) {
+        if !self.thread.attention.load(Ordering::Acquire) {
             return false;
         }
+        let tid = self.thread.tid;
         let mut s = lock(&self.process.signals);
         // Ignored signals do not end a wait.
-        let mask = s.mask;
+        let ready = s.pending(tid) & !s.own(tid).mask;
         for sig in 1..=signal::NSIG {
-            if s.pending & !mask & bit(sig) != 0 && s.ignores(sig) && sig != SIGKILL {
+            if ready & bit(sig) != 0 && s.ignores(sig) && sig != SIGKILL {
                 s.remove(bit(sig));
             }
         }
-        let wake = s.deliverable() || s.stopped;
+        let wake = s.deliverable(tid) || s.stopped;
         if !wake {
-            self.process.attention.store(false, Ordering::Release);
+            self.thread.attention.store(false, Ordering::Release);
         }
         wake
     }
@@ -773,7 +858,7 @@ impl Task {
         interrupt: Errno,
         mut ready: impl FnMut(bool) -> Result<Option<T>>,
     ) -> Result<T> {
-        let waiter = Arc::clone(&self.process.waiter);
+        let waiter = Arc::clone(&self.thread.waiter);
         let _registrations: Vec<_> = queues.iter().map(|q| q.register(&waiter)).collect();
         loop {
             waiter.clear();
@@ -792,7 +877,7 @@ impl Task {
 
     /// The process and kernel, for streams.
     pub(crate) fn caller(&self) -> Caller<'_> {
-        Caller { kernel: &self.kernel, process: &self.process }
+        Caller { kernel: &self.kernel, process: &self.process, tid: self.thread.tid }
     }
 
     // ---- ends and beginnings ----
@@ -804,6 +889,7 @@ impl Task {
             None => self.exit(status),
             Some(parent) => {
                 self.account();
+                self.leave_memory();
                 // The child's memory is the parent's: only the child's references go.
                 self.resume_parent(m, parent);
                 self.kernel.exit_process(&process, status);
@@ -816,22 +902,29 @@ impl Task {
         let mut regs = parent.regs;
         regs.set(Gpr::Rax, parent.child as u64);
         self.process = parent.process;
+        self.thread = parent.thread;
+        self.leave = parent.leave;
         self.fpu = parent.fpu;
         self.interrupted = None;
         self.saved_mask = None;
         m.store(&regs);
     }
 
-    /// Ends the process for good.
-    pub(crate) fn exit(&mut self, status: i32) {
+    /// Nothing of the task runs any more.
+    pub(crate) fn set_ended(&mut self) {
         self.ended = true;
-        self.seat = None;
-        self.account();
-        let process = Arc::clone(&self.process);
-        self.kernel.config.launcher.ending();
-        self.kernel.exit_process(&process, status);
+    }
+
+    /// Whether the running process is a vfork child, on its parent's task.
+    pub(crate) fn is_vfork_child(&self) -> bool {
+        !self.vfork.is_empty()
+    }
+
+    /// The task is over, and with it the vfork parents that wait in it.
+    pub(crate) fn end_suspended(&mut self) {
         while let Some(p) = self.vfork.pop() {
-            self.kernel.exit_process(&p.process, SIGKILL);
+            p.process.end_all(SIGKILL);
+            self.kernel.thread_ended(&p.process, SIGKILL);
         }
     }
 
@@ -845,6 +938,9 @@ impl Task {
         task.begin_from(resumed);
         self.unwind = true;
         self.kernel.execs.fetch_add(1, Ordering::Relaxed);
+        if self.is_vfork_child() {
+            self.leave_memory();
+        }
         match self.vfork.pop() {
             Some(parent) => {
                 self.resume_parent(m, parent);
@@ -859,14 +955,23 @@ impl Task {
     }
 
     /// vfork: `child` runs on this task from now on, with stack pointer `rsp`.
-    pub(crate) fn enter_vfork(&mut self, m: &mut dyn Machine, child: Arc<Process>, rsp: Option<u64>) {
+    pub(crate) fn enter_vfork(&mut self, m: &mut dyn Machine, child: Arc<Process>, rsp: Option<u64>, leave: Leave) {
         self.account();
         let mut regs = m.load();
         *lock(&child.mm) = Some(Arc::clone(&self.space));
         *lock(&child.slot) = Some(Arc::clone(&self.slot));
         let pid = child.pid;
+        let thread = std::mem::replace(&mut self.thread, Arc::clone(&child.main));
         let parent = std::mem::replace(&mut self.process, child);
-        self.vfork.push(Suspended { process: parent, regs: regs.clone(), fpu: self.fpu.clone(), child: pid });
+        let leave = std::mem::replace(&mut self.leave, leave);
+        self.vfork.push(Suspended {
+            process: parent,
+            thread,
+            leave,
+            regs: regs.clone(),
+            fpu: self.fpu.clone(),
+            child: pid,
+        });
         regs.set(Gpr::Rax, 0);
         if let Some(rsp) = rsp {
             regs.set(Gpr::Rsp, rsp);
@@ -876,9 +981,10 @@ impl Task {
     }
 
     /// fork: a task for `child` with a copy of the memory, that goes on with `regs`.
-    pub(crate) fn launch_fork(&mut self, child: Arc<Process>, space: AddressSpace, regs: Regs) {
+    pub(crate) fn launch_fork(&mut self, child: Arc<Process>, space: AddressSpace, regs: Regs, leave: Leave) {
         let mut task = Task::new(Arc::clone(&self.kernel), child, Arc::clone(&self.program), space, self.rsp);
         task.fpu = self.fpu.clone();
+        task.leave = leave;
         task.restart_points = self.restart_points.clone();
         task.fault_frames = self.fault_frames.clone();
         self.kernel.config.launcher.launch(task, Start::Resume(Box::new(regs)));

@@ -341,7 +341,7 @@ impl Tty {
         let pgid = n.pgid;
         let orphaned = tree.orphaned(pgid, None);
         drop(tree);
-        if crate::sys::blocked_or_ignored(c.process, sig) {
+        if crate::sys::blocked_or_ignored(c.process, c.tid, sig) {
             return if sig == SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
         }
         if orphaned {
@@ -1061,7 +1061,7 @@ impl Stream for HostStream {
         match rustix::io::write(&self.fd, data) {
             Err(rustix::io::Errno::INTR) => Err(Errno::EAGAIN),
             Err(rustix::io::Errno::PIPE) => {
-                c.process.post(c.kernel, SigInfo::from_process(SIGPIPE, SI_KERNEL, c.process.pid, 0));
+                c.process.post_to(c.kernel, c.tid, SigInfo::from_process(SIGPIPE, SI_KERNEL, c.process.pid, 0));
                 Err(Errno::EPIPE)
             }
             r => Ok(r?),

@@ -1,10 +1,10 @@
-//! Turns: processes with a writable mapping in common run one at a time (DESIGN.md, invariant 4).
+//! Turns: processes with a writable mapping in common, and threads of a process, run one at a time (DESIGN.md, invariants 4 and 6).
 //!
 //! A locked instruction is translated to a plain load, operation and store, and guest code is interrupted at loop heads and calls of the kernel only.
 //! So where no two of those who share memory run at the same time, every instruction is atomic and every order of stores is the program's own.
 //!
 //! An address space with a shared mapping of a file that can change has a [`Turn`], the same as all others that map the file; each task
-//! that runs in it has a [`Seat`]. Guest code of such a task runs only while the seat is among [`State::running`], of which there is one at a time
+//! that runs in it has a [`Seat`]; so has one whose tasks are threads. Guest code of such a task runs only while the seat is among [`State::running`], of which there is one at a time
 //! once somebody may write. A task in a system call keeps the turn, as most calls are short, but the first in line takes it away when the
 //! slice is over; before a task sleeps, it gives it up. In guest code the poll word asks for it.
 //!
@@ -101,11 +101,13 @@ impl State {
         }
     }
 
-    /// Guest code is about to run: true when it may, otherwise the seat stands in line now.
+    /// Guest code is about to run: true when it may, otherwise the seat stands in line now. Who gets the turn clears the poll word, which threads of a
+    /// process have in common: what else it was set for, the caller looks at next.
     fn begin(&mut self, seat: u64, slot: &Arc<Slot>) -> bool {
         let alone = self.running.len() == 1 || !self.exclusive;
         if let Some(r) = self.running.iter_mut().find(|r| r.seat == seat) {
             if alone && (!r.asked || self.queue.is_empty()) {
+                slot.poll_word().store(0, Ordering::SeqCst);
                 r.in_kernel = false;
                 r.asked = false;
                 r.since.get_or_insert_with(Instant::now);
@@ -114,6 +116,7 @@ impl State {
             self.release(seat);
         }
         if self.queue.is_empty() && self.room() {
+            slot.poll_word().store(0, Ordering::SeqCst);
             let since = Some(Instant::now());
             self.running.push(Running { seat, slot: Arc::clone(slot), since, in_kernel: false, asked: false });
             return true;
@@ -146,6 +149,7 @@ impl State {
         }
         match self.running.iter_mut().find(|r| r.seat == seat) {
             Some(r) => {
+                r.slot.poll_word().store(0, Ordering::SeqCst);
                 r.since = Some(Instant::now());
                 Next::Run
             }
@@ -174,7 +178,7 @@ impl Turn {
 
     /// Works on the state, wherever it is now.
     fn with<R>(self: &Arc<Turn>, f: impl FnOnce(&mut State) -> R) -> R {
-        let mut at = self.root();
+        let mut at = Arc::clone(self);
         loop {
             let mut s = lock(&at.state);
             let Some(next) = s.forward.clone() else { return f(&mut s) };

@@ -137,6 +137,10 @@ impl Launcher for Runtime {
         }
     }
 
+    fn launch_thread(&self, task: Task, start: Start) {
+        self.0.spawn(Work::New((Box::new(task), start)));
+    }
+
     fn replace(&self, task: Task, start: Start) {
         NEXT.set(Some((Box::new(task), start)));
     }

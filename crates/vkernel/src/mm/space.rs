@@ -230,8 +230,10 @@ pub struct AddressSpace {
     code_mapped: bool,
     /// Unmapped ranges whose pages the host has kept ([`Self::host_close`]).
     kept: Vec<Range<u64>>,
-    /// Whom the tasks of this memory take turns with, as long as there is a shared mapping.
+    /// Whom the tasks of this memory take turns with, as long as there is a shared mapping, or threads.
     pub(crate) turn: Option<Arc<Turn>>,
+    /// Several threads use it, or did: while one is in a call, others may run in it.
+    threaded: bool,
 }
 
 /// How many of the first `len` bytes of a mapping have a page of the file behind them (all, unless the file is sealed and ends before).
@@ -267,6 +269,7 @@ impl AddressSpace {
             code_mapped: false,
             kept: Vec::new(),
             turn: None,
+            threaded: false,
         })
     }
 
@@ -299,6 +302,7 @@ impl AddressSpace {
             code_mapped: true,
             kept: Vec::new(),
             turn: None,
+            threaded: false,
         }))
     }
 
@@ -386,6 +390,19 @@ impl AddressSpace {
             Backing::File { source, shared: true, .. } => file.is_none() || source.host == file,
             _ => false,
         })
+    }
+
+    /// From now on several threads use it.
+    pub(crate) fn has_threads(&mut self) {
+        self.threaded = true;
+    }
+    /// One thread is left.
+    pub(crate) fn has_one_thread(&mut self) {
+        self.threaded = false;
+    }
+    /// Whether several threads use it.
+    pub(crate) fn threaded(&self) -> bool {
+        self.threaded
     }
 
     pub(super) fn host(&self, addr: u64) -> usize {
@@ -510,7 +527,8 @@ impl AddressSpace {
     fn host_close(&mut self, start: u64, v: &Vma) -> Result<bool> {
         let len = v.end - start;
         let kept: u64 = self.kept.iter().map(|r| r.end - r.start).sum();
-        if !matches!(v.backing, Backing::Anon)
+        if self.threaded
+            || !matches!(v.backing, Backing::Anon)
             || v.prot.host() != libc::PROT_READ | libc::PROT_WRITE
             || kept + len > KEEP_MAX
             || self.kept.len() >= KEEP_RANGES
@@ -1011,9 +1029,14 @@ impl AddressSpace {
         Some(first.start..parts.next_back().map_or(first.end, |last| last.end))
     }
 
-    /// The lowest stack address whose page was ever touched.
-    pub fn lowest_touched_stack(&self) -> Option<u64> {
-        let stack = self.stack()?;
+    /// The lowest address that the code on the stack of `rsp` may have used: its lowest page that was ever touched. Of a stack that is not the main one
+    /// only so much is looked at as code can have gone down since it left its stack pointer where others see it.
+    pub fn lowest_touched_stack(&self, rsp: u64) -> Option<u64> {
+        let main = self.stack().filter(|s| s.contains(&rsp));
+        let stack = main.or_else(|| {
+            let (start, _) = self.find(rsp.checked_sub(1)?)?;
+            Some(align_down(rsp.saturating_sub(2 * u64::from(megalith_abi::STACK_WINDOW))).max(start)..align_up(rsp))
+        })?;
         let base = self.host(0);
         let mut lowest = None;
         let _ = scan::private_pages(self.host(stack.start)..self.host(stack.end), |r| {
@@ -1065,7 +1088,8 @@ impl AddressSpace {
             changes: self.changes.clone(),
             code_mapped: warm,
             kept: Vec::new(),
-            turn: self.turn.clone(),
+            turn: if self.shares(None) { self.turn.clone() } else { None },
+            threaded: false,
         };
         held.keep();
         // One look at the page tables for all areas; the ranges come in ascending order.
@@ -1291,8 +1315,7 @@ impl AddressSpace {
     /// Hands `f` the guest bytes themselves when nobody else can change or unmap them meanwhile, `None` otherwise.
     pub fn slice_mut<R>(&mut self, addr: u64, len: usize, f: impl FnOnce(Option<&mut [u8]>) -> R) -> Result<R> {
         match self.check(addr, len, Prot::WRITE)? {
-            // SAFETY: private, mapped, writable memory that only this process's thread (the caller, who holds `&mut self`) accesses.
-            Access::Exclusive => {
+            Access::Exclusive if !self.threaded => {
                 // SAFETY: private, mapped, writable memory that only this process's thread (the caller, who holds `&mut self`) accesses.
                 Ok(f(Some(unsafe { std::slice::from_raw_parts_mut(self.host(addr) as *mut u8, len) })))
             }
@@ -1304,7 +1327,7 @@ impl AddressSpace {
     pub fn slice<R>(&self, addr: u64, len: usize, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         match self.check(addr, len, Prot::READ)? {
             // SAFETY: private, mapped, readable memory that only this process's thread (the caller) accesses, and not while `f` runs.
-            Access::Exclusive => Ok(f(Some(unsafe { std::slice::from_raw_parts(self.host(addr) as *const u8, len) }))),
+            Access::Exclusive if !self.threaded => Ok(f(Some(unsafe { std::slice::from_raw_parts(self.host(addr) as *const u8, len) }))),
             _ => Ok(f(None)),
         }
     }

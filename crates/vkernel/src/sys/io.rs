@@ -645,7 +645,7 @@ pub(crate) fn wait_ready(c: &mut Ctx<'_>, fds: &[(i32, u32)], timeout: Option<Du
 /// Runs a wait with another signal mask (ppoll and its like).
 pub(super) fn with_mask<T>(c: &mut Ctx<'_>, mask: Option<u64>, f: impl FnOnce(&mut Ctx<'_>) -> Result<T>) -> Result<T> {
     let Some(mask) = mask else { return f(c) };
-    let old = lock(&c.task.process.signals).mask;
+    let old = c.task.mask();
     c.task.set_mask(mask);
     let r = f(c);
     match r {

@@ -1,7 +1,7 @@
 //! Memory mapping.
 
 use super::Ctx;
-use crate::errno::{Errno, Result};
+use crate::errno::{ERESTARTNOHAND, ERESTARTSYS, Errno, Result};
 use crate::file::Object;
 use crate::memfile::{host_file, shared_anonymous};
 use crate::mm::{Backing, Label, MapRequest, MapSource, Prot};
@@ -171,59 +171,112 @@ pub(super) fn mlock(c: &mut Ctx<'_>) -> Result<i64> {
     if len > 1 << 32 || len > 0 && !c.space().covered(start, len) { Err(Errno::ENOMEM) } else { Ok(0) }
 }
 
-/// futex(2): FUTEX_WAIT, FUTEX_WAKE and their bit set forms, FUTEX_REQUEUE as a wake.
+/// futex(2), without priority inheritance.
 pub(super) fn futex(c: &mut Ctx<'_>) -> Result<i64> {
-    let (addr, op, value) = (c.a[0], c.uint(1), c.uint(2));
-    if addr % 4 != 0 {
+    const WAIT: u32 = 0;
+    const WAKE: u32 = 1;
+    const REQUEUE: u32 = 3;
+    const CMP_REQUEUE: u32 = 4;
+    const WAKE_OP: u32 = 5;
+    const WAIT_BITSET: u32 = 9;
+    const WAKE_BITSET: u32 = 10;
+    let (addr, value) = (c.a[0], c.uint(2));
+    let (op, private, realtime) = (c.uint(1) & 0x7f, c.uint(1) & 0x80 != 0, c.uint(1) & 0x100 != 0);
+    if !matches!(op, WAIT | WAKE | REQUEUE | CMP_REQUEUE | WAKE_OP | WAIT_BITSET | WAKE_BITSET) {
+        return Err(Errno::ENOSYS);
+    }
+    let key_of = |c: &Ctx<'_>, addr: u64| {
+        if addr % 4 != 0 { Err(Errno::EINVAL) } else { crate::futex::key(&c.space(), addr, private) }
+    };
+    let key = key_of(c, addr)?;
+    let mask = if matches!(op, WAIT_BITSET | WAKE_BITSET) { c.uint(5) } else { u32::MAX };
+    if mask == 0 {
         return Err(Errno::EINVAL);
     }
-    let realtime = op & 0x100 != 0;
-    let key = crate::futex::key(&c.space(), addr, op & 0x80 != 0)?;
-    match op & 0x7f {
-        0 | 9 => {
+    // Where other calls have a timeout, these have a second count; both are signed.
+    let second = c.a[3] as u32;
+    if matches!(op, REQUEUE | CMP_REQUEUE) && (value.cast_signed() < 0 || second.cast_signed() < 0) {
+        return Err(Errno::EINVAL);
+    }
+    match op {
+        WAIT | WAIT_BITSET => {
             let timeout = if c.a[3] == 0 { None } else { Some(c.timespec(c.a[3])?) };
-            let timeout = match (timeout, op & 0x7f) {
-                (Some(t), 9) => Some(super::time::until(t, realtime)),
-                (t, _) => t,
+            let timeout = match timeout {
+                Some(t) if op == WAIT_BITSET => Some(super::time::until(t, realtime)),
+                t => t,
             };
-            let mask = if op & 0x7f == 9 { c.uint(5) } else { u32::MAX };
-            if mask == 0 {
-                return Err(Errno::EINVAL);
-            }
             let deadline = c.deadline(timeout);
-            let futexes = &c.task.kernel.futexes;
-            let ticket = {
-                // The value is compared after the ticket is drawn: a wake in between is seen.
-                let t = futexes.enqueue(key, mask);
-                if c.get_u32(addr).inspect_err(|_| futexes.leave(t))? != value {
-                    futexes.leave(t);
-                    return Err(Errno::EAGAIN);
+            let kernel = Arc::clone(&c.task.kernel);
+            // The value is compared when the wait has begun: a wake in between is seen.
+            let wait = kernel.futexes.enqueue(key, mask, c.task.waiter());
+            let r = match c.get_u32(addr) {
+                Err(e) => Err(e),
+                Ok(v) if v != value => Err(Errno::EAGAIN),
+                Ok(_) => {
+                    let interrupt = if deadline.is_some() { ERESTARTNOHAND } else { ERESTARTSYS };
+                    c.task.block(&[], &[], deadline, interrupt, |timed_out| {
+                        if wait.woken() {
+                            return Ok(Some(0));
+                        }
+                        if timed_out { Err(Errno::ETIMEDOUT) } else { Ok(None) }
+                    })
                 }
-                t
             };
-            let r = c.task.block(&[&futexes.queue], &[], deadline, crate::errno::ERESTARTSYS, |timed_out| {
-                if futexes.woken(ticket) {
-                    return Ok(Some(0));
-                }
-                if timed_out { Err(Errno::ETIMEDOUT) } else { Ok(None) }
-            });
-            futexes.leave(ticket);
-            r
+            if kernel.futexes.leave(&wait) { Ok(0) } else { r }
         }
-        1 | 10 => {
-            let mask = if op & 0x7f == 10 { c.uint(5) } else { u32::MAX };
-            if mask == 0 {
-                return Err(Errno::EINVAL);
-            }
-            Ok(c.task.kernel.futexes.wake(key, value as usize, mask) as i64)
-        }
-        3 | 4 => {
-            if op & 0x7f == 4 && c.get_u32(addr)? != c.uint(5) {
+        WAKE | WAKE_BITSET => Ok(c.task.kernel.futexes.wake(key, at_least_one(value), mask) as i64),
+        REQUEUE | CMP_REQUEUE => {
+            let to = key_of(c, c.a[4])?;
+            if op == CMP_REQUEUE && c.get_u32(addr)? != c.uint(5) {
                 return Err(Errno::EAGAIN);
             }
-            Ok(c.task.kernel.futexes.wake(key, (value as usize).saturating_add(c.a[3] as u32 as usize), u32::MAX)
-                as i64)
+            let (woken, moved) = c.task.kernel.futexes.requeue(key, value as usize, to, second as usize);
+            Ok((woken + if op == CMP_REQUEUE { moved } else { 0 }) as i64)
         }
+        _ => {
+            let (other, operation) = (c.a[4], c.uint(5));
+            let to = key_of(c, other)?;
+            // No guest code that has a part in this memory runs meanwhile.
+            c.task.hold_turn();
+            let r = wake_op(c, other, operation);
+            c.task.pause_turn();
+            let mut n = c.task.kernel.futexes.wake(key, at_least_one(value), u32::MAX);
+            if r? {
+                n += c.task.kernel.futexes.wake(to, at_least_one(second), u32::MAX);
+            }
+            Ok(n as i64)
+        }
+    }
+}
+
+/// How many waits FUTEX_WAKE ends: Linux counts after it has woken one.
+fn at_least_one(n: u32) -> usize {
+    (n as i32).max(1) as usize
+}
+
+/// Changes the word at `addr` as FUTEX_WAKE_OP's `operation` says, and tells what its comparison says of the old value.
+fn wake_op(c: &Ctx<'_>, addr: u64, operation: u32) -> Result<bool> {
+    let (op, cmp) = (operation >> 28 & 7, operation >> 24 & 0xf);
+    // Twelve bits each, signed.
+    let (arg, with) = (((operation << 8) as i32) >> 20, ((operation << 20) as i32) >> 20);
+    let arg = if operation >> 31 != 0 { 1i32 << (arg & 31) } else { arg };
+    let old = c.get_u32(addr)? as i32;
+    let new = match op {
+        0 => arg,
+        1 => old.wrapping_add(arg),
+        2 => old | arg,
+        3 => old & !arg,
+        4 => old ^ arg,
+        _ => return Err(Errno::ENOSYS),
+    };
+    c.put_u32(addr, new as u32)?;
+    match cmp {
+        0 => Ok(old == with),
+        1 => Ok(old != with),
+        2 => Ok(old < with),
+        3 => Ok(old <= with),
+        4 => Ok(old > with),
+        5 => Ok(old >= with),
         _ => Err(Errno::ENOSYS),
     }
 }

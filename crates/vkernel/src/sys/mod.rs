@@ -40,7 +40,7 @@ pub(crate) struct Ctx<'a> {
 
 /// Performs system call `nr`.
 pub(crate) fn dispatch(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6]) -> Result<i64> {
-    crate::procfs::set_current(task.process.pid);
+    crate::procfs::set_current(task.process.pid, task.thread.tid);
     let entry = table::find(nr);
     let trace = task.kernel.config.strace.is_some();
     if trace {

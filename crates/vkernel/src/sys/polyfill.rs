@@ -26,14 +26,14 @@ fn snapshot(c: &mut Ctx<'_>) -> Result<i64> {
     let kernel = Arc::clone(&c.task.kernel);
     let Some(fixed) = kernel.fixed().filter(|_| c.task.process.pid == INIT) else { return Ok(0) };
     // What a snapshot cannot hold.
-    let alone = lock(&kernel.tree).nodes.len() == 1 && lock(&c.task.process.timers).is_empty();
+    let alone = lock(&kernel.tree).nodes.len() == 1 && !c.space().threaded() && lock(&c.task.process.timers).is_empty();
     if !alone || lock(&c.task.process.fds).iter().any(|(fd, _)| fd > 2) {
-        kernel.audit("no snapshot: the program has children, timers, or open files other than 0, 1 and 2");
+        kernel.audit("no snapshot: the program has children, threads, timers, or open files other than 0, 1 and 2");
         return Err(Errno::EBUSY);
     }
     let file = fixed.take().ok_or(Errno::EBUSY)?;
     let regs = c.m.load();
-    let mut state = State::new(&regs, &c.task.fpu, &lock(&c.task.process.signals), c.task.tid_address);
+    let mut state = State::new(&regs, &c.task.fpu, &lock(&c.task.process.signals), &c.task.leave);
     let written = {
         let space = c.space();
         let program = exec::program_file(c.task.program(), Arc::from(&b""[..]), 0);
@@ -56,6 +56,7 @@ fn cold(c: &mut Ctx<'_>) -> Result<i64> {
     let ids = lock(&process.ids).clone();
     let image = lock(&process.image).clone();
     let loaded = exec::load_cold(&c.task.kernel, &fs, &ids, &limits, &image)?;
+    c.task.end_others()?;
     proc::replace(c, loaded);
     Ok(0)
 }

@@ -6,7 +6,8 @@ use crate::exec::{self, ArgRoom, ExecRequest};
 use crate::file::closed;
 use crate::process::{Node, Pid, Process, State, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED, Waited, Which};
 use crate::signal::{SIGCHLD, SigInfo};
-use crate::wait::{Waiter, lock};
+use crate::thread::{Leave, Thread};
+use crate::wait::lock;
 use megalith_abi::Gpr;
 use megalith_vfs::WalkFlags;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ const CLONE_VM: u64 = 0x100;
 const CLONE_FS: u64 = 0x200;
 const CLONE_FILES: u64 = 0x400;
 const CLONE_SIGHAND: u64 = 0x800;
+const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_THREAD: u64 = 0x10000;
@@ -29,6 +31,9 @@ const NAMESPACES: u64 = 0x7e02_0080;
 
 pub(super) fn getpid(c: &mut Ctx<'_>) -> Result<i64> {
     Ok(c.task.process.pid.into())
+}
+pub(super) fn gettid(c: &mut Ctx<'_>) -> Result<i64> {
+    Ok(c.task.thread.tid.into())
 }
 pub(super) fn getppid(c: &mut Ctx<'_>) -> Result<i64> {
     Ok(lock(&c.task.kernel.tree).nodes.get(&c.task.process.pid).map_or(0, |n| n.ppid.into()))
@@ -73,11 +78,16 @@ pub(super) fn clone3(c: &mut Ctx<'_>) -> Result<i64> {
     make_process(c, &CloneArgs { flags, exit_signal: w(4) as i32, stack, parent_tid: w(3), child_tid: w(2), tls: w(7) })
 }
 
+impl CloneArgs {
+    fn leave(&self) -> Leave {
+        Leave { clear_tid: if self.flags & CLONE_CHILD_CLEARTID != 0 { self.child_tid } else { 0 }, robust_list: 0 }
+    }
+}
+
 fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     let flags = q.flags;
     if flags & CLONE_THREAD != 0 {
-        // Threads are not there yet.
-        return Err(Errno::ENOSYS);
+        return make_thread(c, q);
     }
     if flags & NAMESPACES != 0 {
         return Err(Errno::EPERM);
@@ -91,42 +101,33 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     }
     let parent = Arc::clone(&c.task.process);
     c.task.kernel.committed_more();
-    // RLIMIT_NPROC and the container's own limit.
-    {
-        let tree = lock(&c.task.kernel.tree);
-        if tree.nodes.len() >= c.task.kernel.config.limits.processes {
-            return Err(Errno::EAGAIN);
-        }
-        let limit = lock(&parent.rlimits)[6].0;
-        let uid = lock(&parent.ids).ruid;
-        if uid != 0 && tree.nodes.values().filter(|n| lock(&n.process.ids).ruid == uid).count() as u64 >= limit {
-            return Err(Errno::EAGAIN);
-        }
-    }
+    room_for_one(c)?;
     let space = if vm {
         None
     } else {
         let space = c.space().fork(&c.task.kernel.slots, c.task.base(), c.task.program());
         Some(space.map_err(|e| if e == Errno::EAGAIN { e } else { Errno::ENOMEM })?)
     };
-    let mut signals = lock(&parent.signals).for_fork();
-    if flags & CLONE_CLEAR_SIGHAND != 0 {
-        signals.reset_for_exec();
-    }
-    if vm {
-        signals.altstack = crate::signal::AltStack::NONE;
-    }
     let kernel = Arc::clone(&c.task.kernel);
     let child = {
         let mut tree = lock(&kernel.tree);
         let pid = tree.new_pid();
+        let main = Thread::new(pid);
+        let mut signals = lock(&parent.signals).for_fork(c.task.thread.tid, Arc::clone(&main));
+        if flags & CLONE_CLEAR_SIGHAND != 0 {
+            signals.reset_for_exec();
+        }
+        if vm {
+            signals.main.altstack = crate::signal::AltStack::NONE;
+        }
         let (ppid, pgid, sid) = tree.nodes.get(&parent.pid).map_or((parent.pid, pid, pid), |n| {
             (if flags & CLONE_PARENT != 0 { n.ppid } else { parent.pid }, n.pgid, n.sid)
         });
         let child = Arc::new(Process {
             pid,
-            attention: AtomicBool::new(false),
-            waiter: Waiter::new(),
+            main,
+            threaded: AtomicBool::new(false),
+            one_left: AtomicBool::new(false),
             signals: Mutex::new(signals),
             fds: Mutex::new(lock(&parent.fds).clone()),
             fs: Mutex::new(lock(&parent.fs).clone()),
@@ -138,6 +139,8 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
             started: Instant::now(),
             cpu_ns: AtomicU64::new(0),
             children_cpu_ns: AtomicU64::new(0),
+            max_rss: AtomicU64::new(0),
+            children_max_rss: AtomicU64::new(0),
             nice: AtomicI32::new(parent.nice.load(Ordering::Relaxed)),
             dumpable: AtomicU32::new(parent.dumpable.load(Ordering::Relaxed)),
             death_signal: AtomicI32::new(0),
@@ -164,7 +167,7 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     if flags & CLONE_PARENT_SETTID != 0 {
         let _ = c.put_u32(q.parent_tid, pid as u32);
     }
-    let _ = flags & CLONE_CHILD_CLEARTID;
+    let leave = q.leave();
     match space {
         Some(space) => {
             if flags & CLONE_CHILD_SETTID != 0 {
@@ -178,7 +181,7 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
             if flags & CLONE_SETTLS != 0 {
                 regs.fs_base = q.tls;
             }
-            c.task.launch_fork(child, space, regs);
+            c.task.launch_fork(child, space, regs, leave);
             if flags & CLONE_VFORK != 0 {
                 // The parent waits for exec or exit although nothing is shared.
                 let kernel = Arc::clone(&c.task.kernel);
@@ -194,10 +197,56 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
             if flags & CLONE_CHILD_SETTID != 0 {
                 let _ = c.put_u32(q.child_tid, pid as u32);
             }
-            c.task.enter_vfork(c.m, child, (q.stack != 0).then_some(q.stack));
+            c.task.enter_vfork(c.m, child, (q.stack != 0).then_some(q.stack), leave);
             Ok(0)
         }
     }
+}
+
+/// RLIMIT_NPROC and the container's own limit, which count threads.
+fn room_for_one(c: &Ctx<'_>) -> Result<()> {
+    let process = &c.task.process;
+    let tree = lock(&c.task.kernel.tree);
+    if tree.nodes.len() + tree.threads.len() >= c.task.kernel.config.limits.processes {
+        return Err(Errno::EAGAIN);
+    }
+    let limit = lock(&process.rlimits)[6].0;
+    let uid = lock(&process.ids).ruid;
+    if uid != 0 {
+        let all = tree.nodes.values().map(|n| &n.process).chain(tree.threads.values());
+        if all.filter(|p| lock(&p.ids).ruid == uid).count() as u64 >= limit {
+            return Err(Errno::EAGAIN);
+        }
+    }
+    Ok(())
+}
+
+/// A thread: what is not shared then cannot be told apart here.
+fn make_thread(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
+    let flags = q.flags;
+    if flags & CLONE_SIGHAND == 0 || flags & CLONE_VM == 0 || flags & (NAMESPACES | CLONE_PIDFD) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if flags & (CLONE_FS | CLONE_FILES) != CLONE_FS | CLONE_FILES || flags & CLONE_VFORK != 0 {
+        return Err(Errno::ENOSYS);
+    }
+    room_for_one(c)?;
+    let mut regs = c.m.load();
+    regs.set(Gpr::Rax, 0);
+    if q.stack != 0 {
+        regs.set(Gpr::Rsp, q.stack);
+    }
+    if flags & CLONE_SETTLS != 0 {
+        regs.fs_base = q.tls;
+    }
+    let tid = c.task.launch_thread(regs, q.leave(), |tid, space| {
+        for (flag, addr) in [(CLONE_PARENT_SETTID, q.parent_tid), (CLONE_CHILD_SETTID, q.child_tid)] {
+            if flags & flag != 0 {
+                let _ = space.write(addr, &tid.to_le_bytes());
+            }
+        }
+    })?;
+    Ok(tid.into())
 }
 
 pub(super) fn execve(c: &mut Ctx<'_>) -> Result<i64> {
@@ -250,11 +299,12 @@ fn do_exec(
     let ids = lock(&process.ids).clone();
     let request = ExecRequest { path, base, location, expect: None, argv, envp };
     let loaded = exec::load(&c.task.kernel, &fs, &ids, &limits, &request)?;
+    c.task.end_others()?;
     replace(c, loaded);
     Ok(0)
 }
 
-/// The process becomes what was loaded. Nothing fails here.
+/// The process, which has one thread now, becomes what was loaded. Nothing fails here.
 pub(super) fn replace(c: &mut Ctx<'_>, loaded: exec::Loaded) {
     let process = Arc::clone(&c.task.process);
     let closing = lock(&process.fds).take_cloexec();
@@ -282,6 +332,12 @@ pub(super) fn replace(c: &mut Ctx<'_>, loaded: exec::Loaded) {
 
 pub(super) fn exit(c: &mut Ctx<'_>) -> Result<i64> {
     let status = (c.int(0) & 0xff) << 8;
+    c.task.exit_thread(c.m, status);
+    c.task.unwind = true;
+    Ok(0)
+}
+pub(super) fn exit_group(c: &mut Ctx<'_>) -> Result<i64> {
+    let status = (c.int(0) & 0xff) << 8;
     c.task.exit_or_resume(c.m, status);
     c.task.unwind = true;
     Ok(0)
@@ -293,7 +349,7 @@ fn wait_for(c: &mut Ctx<'_>, which: Which, options: u32) -> Result<Option<Waited
     let process = Arc::clone(&c.task.process);
     let kernel = Arc::clone(&c.task.kernel);
     if kernel.config.launcher.has_deferred() && kernel.config.strace.is_none() {
-        process.waiter.clear();
+        c.task.waiter().clear();
         if let Some(w) = kernel.try_wait(&process, which, options)? {
             return Ok(Some(w));
         }
@@ -316,8 +372,10 @@ fn wait_for(c: &mut Ctx<'_>, which: Which, options: u32) -> Result<Option<Waited
     })
 }
 
-fn rusage(cpu_ns: u64) -> [u8; 144] {
+/// `struct rusage`; `max_rss` in bytes.
+fn rusage(cpu_ns: u64, max_rss: u64) -> [u8; 144] {
     let mut b = [0u8; 144];
+    b[32..40].copy_from_slice(&(max_rss / 1024).to_le_bytes());
     b[..8].copy_from_slice(&(cpu_ns / 1_000_000_000).to_le_bytes());
     b[8..16].copy_from_slice(&(cpu_ns / 1000 % 1_000_000).to_le_bytes());
     b
@@ -339,7 +397,7 @@ pub(super) fn wait4(c: &mut Ctx<'_>) -> Result<i64> {
         c.put_u32(c.a[1], w.status as u32)?;
     }
     if c.a[3] != 0 {
-        c.put(c.a[3], &rusage(w.cpu_ns))?;
+        c.put(c.a[3], &rusage(w.cpu_ns, w.max_rss))?;
     }
     Ok(w.pid.into())
 }
@@ -376,7 +434,7 @@ pub(super) fn waitid(c: &mut Ctx<'_>) -> Result<i64> {
     if let Some(w) = w
         && c.a[4] != 0
     {
-        c.put(c.a[4], &rusage(w.cpu_ns))?;
+        c.put(c.a[4], &rusage(w.cpu_ns, w.max_rss))?;
     }
     Ok(0)
 }
@@ -659,11 +717,15 @@ pub(super) fn prctl(c: &mut Ctx<'_>) -> Result<i64> {
                 r => r?,
             };
             name.truncate(15);
-            lock(&p.image).comm = name;
+            if c.task.thread.tid == p.pid {
+                lock(&p.image).comm = name;
+            } else {
+                *lock(&c.task.thread.comm) = name;
+            }
             Ok(0)
         }
         16 => {
-            let mut b = lock(&p.image).comm.clone();
+            let mut b = p.thread_name(&c.task.thread);
             b.resize(16, 0);
             c.put(c.a[1], &b).map(|()| 0)
         }
@@ -766,12 +828,13 @@ pub(super) fn setrlimit(c: &mut Ctx<'_>) -> Result<i64> {
 pub(super) fn getrusage(c: &mut Ctx<'_>) -> Result<i64> {
     c.task.account();
     let p = &c.task.process;
-    let ns = match c.int(0) {
-        0 | 1 => p.cpu_ns.load(Ordering::Relaxed),
-        -1 => p.children_cpu_ns.load(Ordering::Relaxed),
+    let (ns, max_rss) = match c.int(0) {
+        0 => (p.cpu_ns.load(Ordering::Relaxed), p.max_rss()),
+        1 => (c.task.thread.cpu_ns.load(Ordering::Relaxed), p.max_rss()),
+        -1 => (p.children_cpu_ns.load(Ordering::Relaxed), p.children_max_rss.load(Ordering::Relaxed)),
         _ => return Err(Errno::EINVAL),
     };
-    c.put(c.a[1], &rusage(ns)).map(|()| 0)
+    c.put(c.a[1], &rusage(ns, max_rss)).map(|()| 0)
 }
 
 pub(super) fn getpriority(c: &mut Ctx<'_>) -> Result<i64> {
@@ -814,7 +877,7 @@ fn known(c: &Ctx<'_>, pid: i32) -> Result<()> {
     if pid < 0 {
         return Err(Errno::EINVAL);
     }
-    if pid == 0 || c.task.kernel.process(pid).is_some() { Ok(()) } else { Err(Errno::ESRCH) }
+    if pid == 0 || c.task.kernel.thread_group(pid).is_some() { Ok(()) } else { Err(Errno::ESRCH) }
 }
 pub(crate) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
     c.task.kernel.config.launcher.start_deferred();
@@ -952,7 +1015,11 @@ pub(super) fn setdomainname(c: &mut Ctx<'_>) -> Result<i64> {
 }
 pub(super) fn sysinfo(c: &mut Ctx<'_>) -> Result<i64> {
     let m = crate::procfs::memory(&c.task.kernel);
-    let procs = lock(&c.task.kernel.tree).nodes.len().min(65535) as u16;
+    let procs = {
+        let tree = lock(&c.task.kernel.tree);
+        tree.nodes.len() + tree.threads.len()
+    }
+    .min(65535) as u16;
     let mut b = [0u8; 112];
     let mut put = |at: usize, v: u64| b[at..at + 8].copy_from_slice(&v.to_le_bytes());
     put(0, c.task.kernel.started.elapsed().as_secs());
@@ -997,11 +1064,25 @@ pub(super) fn syslog(c: &mut Ctx<'_>) -> Result<i64> {
     }
 }
 pub(super) fn set_tid_address(c: &mut Ctx<'_>) -> Result<i64> {
-    c.task.tid_address = c.a[0];
-    Ok(c.task.process.pid.into())
+    c.task.leave.clear_tid = c.a[0];
+    Ok(c.task.thread.tid.into())
 }
 pub(super) fn set_robust_list(c: &mut Ctx<'_>) -> Result<i64> {
-    if c.a[1] == 24 { Ok(0) } else { Err(Errno::EINVAL) }
+    if c.a[1] != 24 {
+        return Err(Errno::EINVAL);
+    }
+    c.task.leave.robust_list = c.a[0];
+    Ok(0)
+}
+pub(super) fn get_robust_list(c: &mut Ctx<'_>) -> Result<i64> {
+    let tid = c.int(0);
+    if tid != 0 && tid != c.task.thread.tid {
+        // Where another thread keeps its list only that thread knows.
+        return Err(if c.task.kernel.thread_group(tid).is_some() { Errno::EPERM } else { Errno::ESRCH });
+    }
+    let head = c.task.leave.robust_list;
+    c.put_u64(c.a[1], head)?;
+    c.put_u64(c.a[2], 24).map(|()| 0)
 }
 /// Succeeds without doing anything.
 pub(super) fn nothing(_: &mut Ctx<'_>) -> Result<i64> {

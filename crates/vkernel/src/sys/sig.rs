@@ -56,7 +56,7 @@ pub(super) fn rt_sigprocmask(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let set = if c.a[1] == 0 { None } else { Some(c.get_u64(c.a[1])?) };
-    let old = lock(&c.task.process.signals).mask;
+    let old = c.task.mask();
     if let Some(set) = set {
         c.task.set_mask(match c.int(0) {
             0 => old | set,
@@ -81,7 +81,8 @@ pub(super) fn rt_sigpending(c: &mut Ctx<'_>) -> Result<i64> {
     }
     let p = {
         let s = lock(&c.task.process.signals);
-        s.pending & s.mask
+        let tid = c.task.thread.tid;
+        s.pending(tid) & s.own(tid).mask
     };
     let b = p.to_le_bytes();
     c.put(c.a[0], b.get(..c.a[1] as usize).unwrap_or(&b)).map(|()| 0)
@@ -103,12 +104,16 @@ pub(super) fn rt_sigtimedwait(c: &mut Ctx<'_>) -> Result<i64> {
     let timeout = if c.a[2] == 0 { None } else { Some(c.timespec(c.a[2])?) };
     let deadline = c.deadline(timeout);
     let process = Arc::clone(&c.task.process);
+    let tid = c.task.thread.tid;
+    lock(&process.signals).own_mut(tid).wanted = set;
     let info = c.task.block(&[], &[], deadline, Errno::EINTR, |timed_out| {
-        if let Some(i) = lock(&process.signals).take(set) {
+        if let Some(i) = lock(&process.signals).take(tid, set) {
             return Ok(Some(i));
         }
         if timed_out { Err(Errno::EAGAIN) } else { Ok(None) }
-    })?;
+    });
+    lock(&process.signals).own_mut(tid).wanted = 0;
+    let info = info?;
     if c.a[1] != 0 {
         c.put(c.a[1], &info.0)?;
     }
@@ -117,7 +122,7 @@ pub(super) fn rt_sigtimedwait(c: &mut Ctx<'_>) -> Result<i64> {
 
 pub(super) fn sigaltstack(c: &mut Ctx<'_>) -> Result<i64> {
     let rsp = c.m.gpr(Gpr::Rsp);
-    let old = lock(&c.task.process.signals).altstack;
+    let old = lock(&c.task.process.signals).own(c.task.thread.tid).altstack;
     if c.a[0] != 0 {
         let b: [u8; 24] = c.get(c.a[0])?;
         let w = |i: usize| u64::from_le_bytes(b[i * 8..i * 8 + 8].try_into().unwrap_or_default());
@@ -131,7 +136,7 @@ pub(super) fn sigaltstack(c: &mut Ctx<'_>) -> Result<i64> {
             0 | 1 => AltStack { sp: w(0), size: w(2), flags: flags & (1 << 31) },
             _ => return Err(Errno::EINVAL),
         };
-        lock(&c.task.process.signals).altstack = new;
+        lock(&c.task.process.signals).own_mut(c.task.thread.tid).altstack = new;
     }
     if c.a[1] != 0 {
         let flags = if old.size == 0 { 2 } else { old.flags | u32::from(old.contains(rsp)) };
@@ -180,7 +185,11 @@ pub(super) fn kill(c: &mut Ctx<'_>) -> Result<i64> {
         let tree = lock(&c.task.kernel.tree);
         let own = tree.nodes.get(&c.task.process.pid).map_or(0, |n| n.pgid);
         match pid {
-            1.. => tree.nodes.get(&pid).map(|n| Arc::clone(&n.process)).into_iter().collect(),
+            // The ID of a thread stands for its process.
+            1.. => {
+                let process = tree.nodes.get(&pid).map(|n| &n.process).or_else(|| tree.threads.get(&pid));
+                process.map(Arc::clone).into_iter().collect()
+            }
             -1 => tree
                 .nodes
                 .values()
@@ -211,11 +220,13 @@ fn thread_kill(c: &mut Ctx<'_>, tgid: Option<i32>, tid: i32, sig: i32) -> Result
         return Err(Errno::EINVAL);
     }
     let i = info(c, sig, SI_TKILL)?;
-    let t = c.task.kernel.process(tid).filter(|_| tgid.is_none_or(|t| t == tid)).ok_or(Errno::ESRCH)?;
+    let t = c.task.kernel.thread_group(tid).filter(|p| tgid.is_none_or(|t| t == p.pid)).ok_or(Errno::ESRCH)?;
     if !allowed(c, &t, sig) {
         return Err(Errno::EPERM);
     }
-    send(c, &t, i);
+    if let Some(i) = i {
+        t.post_to(&c.task.kernel, tid, i);
+    }
     Ok(0)
 }
 pub(super) fn tkill(c: &mut Ctx<'_>) -> Result<i64> {
@@ -225,32 +236,36 @@ pub(super) fn tgkill(c: &mut Ctx<'_>) -> Result<i64> {
     thread_kill(c, Some(c.int(0)), c.int(1), c.int(2))
 }
 
-fn queue_info(c: &mut Ctx<'_>, pid: i32, sig: i32, addr: u64) -> Result<i64> {
+/// `tgid`: to this thread of the process of that number, and not to the process.
+fn queue_info(c: &mut Ctx<'_>, tgid: Option<i32>, id: i32, sig: i32, addr: u64) -> Result<i64> {
     let mut i = SigInfo(c.get(addr)?);
     i.0[..4].copy_from_slice(&valid(sig)?.to_le_bytes());
-    let t = c.task.kernel.process(pid).ok_or(Errno::ESRCH)?;
-    if (i.code() >= 0 || i.code() == SI_TKILL) && pid != c.task.process.pid {
+    let t = c.task.kernel.thread_group(id).filter(|p| tgid.is_none_or(|t| t == p.pid)).ok_or(Errno::ESRCH)?;
+    if (i.code() >= 0 || i.code() == SI_TKILL) && t.pid != c.task.process.pid {
         return Err(Errno::EPERM);
     }
     if !allowed(c, &t, sig) {
         return Err(Errno::EPERM);
     }
-    send(c, &t, Some(i));
+    match tgid {
+        Some(_) => t.post_to(&c.task.kernel, id, i),
+        None => t.post(&c.task.kernel, i),
+    }
     Ok(0)
 }
 pub(super) fn rt_sigqueueinfo(c: &mut Ctx<'_>) -> Result<i64> {
-    queue_info(c, c.int(0), c.int(1), c.a[2])
+    queue_info(c, None, c.int(0), c.int(1), c.a[2])
 }
 pub(super) fn rt_tgsigqueueinfo(c: &mut Ctx<'_>) -> Result<i64> {
-    if c.int(0) != c.int(1) {
-        return Err(Errno::ESRCH);
+    if c.int(0) <= 0 || c.int(1) <= 0 {
+        return Err(Errno::EINVAL);
     }
-    queue_info(c, c.int(1), c.int(2), c.a[3])
+    queue_info(c, Some(c.int(0)), c.int(1), c.int(2), c.a[3])
 }
 
-/// Whether SIGTTIN/SIGTTOU would reach the process: used by terminals.
-pub(crate) fn blocked_or_ignored(p: &crate::process::Process, sig: i32) -> bool {
+/// Whether SIGTTIN/SIGTTOU would not reach a thread: used by terminals.
+pub(crate) fn blocked_or_ignored(p: &crate::process::Process, tid: Pid, sig: i32) -> bool {
     let s = lock(&p.signals);
     let h = s.action(sig).handler;
-    s.mask & bit(sig) != 0 || h == SIG_IGN && h != SIG_DFL
+    s.own(tid).mask & bit(sig) != 0 || h == SIG_IGN && h != SIG_DFL
 }

@@ -105,7 +105,7 @@ table! {
     53 socketpair("family:int type:hex protocol:int fds:ptr") Partial io::socketpair, "AF_UNIX, SOCK_STREAM, without passing descriptors";
     54 setsockopt("fd:fd level:int name:int value:ptr len:uint") Stub io::not_socket, "EOPNOTSUPP";
     55 getsockopt("fd:fd level:int name:int value:ptr len:ptr") Stub io::not_socket, "EOPNOTSUPP";
-    56 clone("flags:hex stack:ptr parent_tid:ptr child_tid:ptr tls:ptr") Partial proc::clone, "processes and vfork-like children; CLONE_THREAD gives ENOSYS, namespaces EPERM";
+    56 clone("flags:hex stack:ptr parent_tid:ptr child_tid:ptr tls:ptr") Partial proc::clone, "processes, vfork-like children, and threads that share files and directories, too; namespaces EPERM";
     57 fork("") Full proc::fork;
     58 vfork("") Full proc::vfork;
     59 execve("path:str argv:strv envp:ptr") Full proc::execve, "every start passes the gate: EACCES for what the manifest does not name";
@@ -139,7 +139,7 @@ table! {
     95 umask("mask:oct") Full fs::umask_call;
     96 gettimeofday("tv:ptr tz:ptr") Full time::gettimeofday;
     97 getrlimit("resource:int limit:ptr") Full proc::getrlimit;
-    98 getrusage("who:int usage:ptr") Partial proc::getrusage, "user time only";
+    98 getrusage("who:int usage:ptr") Partial proc::getrusage, "user time only; ru_maxrss is the most that was there at calls that looked";
     99 sysinfo("info:ptr") Full proc::sysinfo;
     100 times("buf:ptr") Partial time::times, "user time only";
     101 ptrace("request:int pid:int addr:ptr data:ptr") Stub proc::eperm, "EPERM";
@@ -211,7 +211,7 @@ table! {
     173 ioperm("from:hex num:hex on:int") Stub proc::eperm, "EPERM";
     175 init_module("image:ptr len:uint args:str") Stub proc::eperm, "EPERM";
     176 delete_module("name:str flags:hex") Stub proc::eperm, "EPERM";
-    186 gettid("") Full proc::getpid;
+    186 gettid("") Full proc::gettid;
     187 readahead("fd:fd offset:int count:uint") Full fs::readahead;
     188 setxattr("path:str name:str value:ptr size:uint flags:hex") Partial fs::setxattr, "what the file system keeps";
     189 lsetxattr("path:str name:str value:ptr size:uint flags:hex") Partial fs::lsetxattr, "what the file system keeps";
@@ -227,14 +227,14 @@ table! {
     199 fremovexattr("fd:fd name:str") Partial fs::fremovexattr, "what the file system keeps";
     200 tkill("tid:int sig:sig") Full sig::tkill;
     201 time("t:ptr") Full time::time;
-    202 futex("addr:ptr op:hex value:int timeout:ptr addr2:ptr value3:int") Partial mem::futex, "WAIT, WAKE, their bit set forms, REQUEUE as a wake; no priority inheritance";
+    202 futex("addr:ptr op:hex value:int timeout:ptr addr2:ptr value3:int") Partial mem::futex, "all but priority inheritance (ENOSYS)";
     203 sched_setaffinity("pid:int len:uint mask:ptr") Stub proc::sched_setaffinity, "checked, without effect";
     204 sched_getaffinity("pid:int len:uint mask:ptr") Full proc::sched_getaffinity;
     213 epoll_create("size:int") Full event::epoll_create;
     217 getdents64("fd:fd buf:ptr count:uint") Full fs::getdents64;
-    218 set_tid_address("addr:ptr") Stub proc::set_tid_address, "the word is not cleared at exit";
+    218 set_tid_address("addr:ptr") Full proc::set_tid_address;
     221 fadvise64("fd:fd offset:int len:int advice:int") Stub fs::fadvise64, "no effect";
-    222 timer_create("clock:int event:ptr id:ptr") Partial time::timer_create, "no CPU clocks, no SIGEV_THREAD";
+    222 timer_create("clock:int event:ptr id:ptr") Partial time::timer_create, "no CPU clocks";
     223 timer_settime("id:int flags:hex new:ptr old:ptr") Full time::timer_settime;
     224 timer_gettime("id:int value:ptr") Full time::timer_gettime;
     225 timer_getoverrun("id:int") Full time::timer_getoverrun;
@@ -243,7 +243,7 @@ table! {
     228 clock_gettime("clock:int time:ptr") Full time::clock_gettime;
     229 clock_getres("clock:int res:ptr") Full time::clock_getres;
     230 clock_nanosleep("clock:int flags:hex time:ptr left:ptr") Full time::clock_nanosleep;
-    231 exit_group("status:int") Full proc::exit;
+    231 exit_group("status:int") Full proc::exit_group;
     232 epoll_wait("epfd:fd events:ptr max:int timeout:int") Full event::epoll_wait;
     233 epoll_ctl("epfd:fd op:int fd:fd event:ptr") Partial event::epoll_ctl, "no nesting";
     234 tgkill("tgid:int tid:int sig:sig") Full sig::tgkill;
@@ -270,7 +270,8 @@ table! {
     270 pselect6("n:int read:ptr write:ptr except:ptr timeout:ptr mask:ptr") Partial io::pselect6, "does not write the time left back";
     271 ppoll("fds:ptr nfds:uint timeout:ptr mask:ptr size:uint") Partial io::ppoll, "does not write the time left back";
     272 unshare("flags:hex") Stub proc::eperm, "EPERM";
-    273 set_robust_list("head:ptr len:uint") Stub proc::set_robust_list, "the list is not walked at exit";
+    273 set_robust_list("head:ptr len:uint") Full proc::set_robust_list;
+    274 get_robust_list("tid:int head:ptr len:ptr") Partial proc::get_robust_list, "the caller's own; EPERM for others";
     275 splice("in:fd in_off:ptr out:fd out_off:ptr len:uint flags:hex") Full io::splice;
     276 tee("in:fd out:fd len:uint flags:hex") Stub fs::tee, "EINVAL";
     277 sync_file_range("fd:fd offset:int count:int flags:hex") Full fs::fdatasync;

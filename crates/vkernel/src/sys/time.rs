@@ -42,19 +42,25 @@ pub(crate) fn clock_value(c: &mut Ctx<'_>, clock: u32) -> Result<Duration> {
         return Ok(t);
     }
     // CLOCK_PROCESS_CPUTIME_ID, CLOCK_THREAD_CPUTIME_ID, and the dynamic clock of a process.
-    let own = clock == 2 || clock == 3;
-    if own {
+    let ns = |n: &std::sync::atomic::AtomicU64| Ok(Duration::from_nanos(n.load(Ordering::Relaxed)));
+    if clock == 2 || clock == 3 {
         c.task.account();
-        return Ok(Duration::from_nanos(c.task.process.cpu_ns.load(Ordering::Relaxed)));
+        return if clock == 2 { ns(&c.task.process.cpu_ns) } else { ns(&c.task.thread.cpu_ns) };
     }
-    if clock as i32 & 7 == 2 && (clock as i32) < 0 {
-        let pid = !(clock as i32 >> 3);
-        if pid == 0 || pid == c.task.process.pid {
-            c.task.account();
-            return Ok(Duration::from_nanos(c.task.process.cpu_ns.load(Ordering::Relaxed)));
+    // Bit 2: of one thread. 2: the scheduler's clock.
+    if clock as i32 & 3 == 2 && (clock as i32) < 0 {
+        let (id, thread) = (!(clock as i32 >> 3), clock & 4 != 0);
+        c.task.account();
+        if thread {
+            let id = if id == 0 { c.task.thread.tid } else { id };
+            let s = lock(&c.task.process.signals);
+            let own = Some(s.own(id)).filter(|o| o.thread.tid == id).ok_or(Errno::EINVAL)?;
+            return ns(&own.thread.cpu_ns);
         }
-        let p = c.task.kernel.process(pid).ok_or(Errno::EINVAL)?;
-        return Ok(Duration::from_nanos(p.cpu_ns.load(Ordering::Relaxed)));
+        if id == 0 {
+            return ns(&c.task.process.cpu_ns);
+        }
+        return ns(&c.task.kernel.process(id).ok_or(Errno::EINVAL)?.cpu_ns);
     }
     Err(Errno::EINVAL)
 }
@@ -215,15 +221,19 @@ pub(super) fn getitimer(c: &mut Ctx<'_>) -> Result<i64> {
 pub(super) fn timer_create(c: &mut Ctx<'_>) -> Result<i64> {
     let clock = c.uint(0);
     now(clock).ok_or(Errno::EINVAL)?;
-    let (value, sig, notify) = if c.a[1] == 0 {
-        (None, SIGALRM, 0)
+    let (value, sig, notify, tid) = if c.a[1] == 0 {
+        (None, SIGALRM, 0, 0)
     } else {
         let b: [u8; 24] = c.get(c.a[1])?;
         let word = |i: usize| i32::from_le_bytes(b[i..i + 4].try_into().unwrap_or_default());
-        (Some(u64::from_le_bytes(b[..8].try_into().unwrap_or_default())), word(8), word(12))
+        (Some(u64::from_le_bytes(b[..8].try_into().unwrap_or_default())), word(8), word(12), word(16))
     };
     match notify {
-        0 | 4 if (1..=64).contains(&sig) => {}
+        0 if (1..=64).contains(&sig) => {}
+        // SIGEV_THREAD_ID, which is what becomes of SIGEV_THREAD.
+        4 if (1..=64).contains(&sig) => {
+            c.task.kernel.thread_group(tid).filter(|p| Arc::ptr_eq(p, &c.task.process)).ok_or(Errno::EINVAL)?;
+        }
         1 => {}
         _ => return Err(Errno::EINVAL),
     }
@@ -240,7 +250,8 @@ pub(super) fn timer_create(c: &mut Ctx<'_>) -> Result<i64> {
             if notify != 1
                 && let (Some(p), Some(k)) = (process.upgrade(), kernel.upgrade())
             {
-                p.post(&k, SigInfo::timer(sig, id, value.unwrap_or(id as u64)));
+                let info = SigInfo::timer(sig, id, value.unwrap_or(id as u64));
+                if notify == 4 { p.post_to(&k, tid, info) } else { p.post(&k, info) }
             }
         }),
     );

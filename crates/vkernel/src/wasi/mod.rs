@@ -174,7 +174,7 @@ impl Task {
     /// A call that a signal interrupts is restarted unless the signal ends the process.
     pub fn wasi_call(&mut self, index: usize, args: [u64; WASI_MAX_ARGS]) -> Option<u16> {
         self.enter();
-        crate::procfs::set_current(self.process.pid);
+        crate::procfs::set_current(self.process.pid, self.thread.tid);
         let entry = table::table().get(index)?;
         loop {
             let r = table::perform(self, entry, args);
@@ -188,7 +188,7 @@ impl Task {
                 continue;
             }
             self.restart_deadline = None;
-            if self.process.attention.load(Ordering::Acquire) && !self.wasi_poll() {
+            if self.thread.attention.load(Ordering::Acquire) && !self.wasi_poll() {
                 return None;
             }
             return Some(r.map_or_else(errno::number, |()| 0));
@@ -202,7 +202,7 @@ impl Task {
                 return false;
             }
             self.slot().poll_word().store(0, Ordering::SeqCst);
-            if !self.process.attention.load(Ordering::SeqCst) {
+            if !self.thread.attention.load(Ordering::SeqCst) {
                 return true;
             }
             self.deliver(&mut NoRegisters);
