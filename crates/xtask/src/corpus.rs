@@ -57,6 +57,7 @@ const BUILT: &[(&str, &[&str], &[&str])] = &[
         &["-static", "-no-pie", "-lm"],
     ),
     ("spawn", &["spawn.c"], &["-static", "-no-pie"]),
+    ("threads", &["threads.c"], &["-static", "-no-pie", "-pthread"]),
     ("true", &["true.c"], &["-static", "-no-pie"]),
     ("exec_b", &["exec_b.c"], &["-static", "-no-pie"]),
     ("pie", &["pie.c"], &["-static-pie", "-fPIE"]),
