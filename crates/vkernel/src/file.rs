@@ -9,6 +9,7 @@ use std::any::Any;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Readiness bits of poll(2).
 pub const POLLIN: u32 = 0x1;
@@ -19,6 +20,7 @@ pub const POLLHUP: u32 = 0x10;
 pub const POLLNVAL: u32 = 0x20;
 pub const POLLRDNORM: u32 = 0x40;
 pub const POLLWRNORM: u32 = 0x100;
+pub const POLLWRBAND: u32 = 0x200;
 pub const POLLRDHUP: u32 = 0x2000;
 
 /// Who performs an operation.
@@ -51,6 +53,10 @@ pub trait Stream: Any + Send + Sync {
     }
     /// A host descriptor whose readiness matters instead.
     fn host(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// How long reading, or writing, may wait (SO_RCVTIMEO, SO_SNDTIMEO); `None`: as long as it takes.
+    fn timeout(&self, _write: bool) -> Option<Duration> {
         None
     }
     /// ioctl(2) with a plain argument; those with memory go through `ioctl_mem`.

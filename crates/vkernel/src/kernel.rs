@@ -228,8 +228,10 @@ pub struct Kernel {
     pub(crate) looking: Mutex<()>,
     /// The host's numbers, with `--memory`.
     pub(crate) host: Option<limits::Host>,
-    /// Memory that no process has to itself: memfds, shared anonymous mappings, pipes.
+    /// Memory that no process has to itself: memfds, shared anonymous mappings, pipes, sockets.
     pub(crate) shared: Arc<megalith_vfs::Budget>,
+    /// Sockets, and what is in flight between them.
+    pub(crate) net: Arc<crate::socket::net::Net>,
     pub(crate) locks: Locks,
     pub(crate) timers: Arc<TimerThread>,
     /// Buffers of named fifos in use.
@@ -266,6 +268,7 @@ impl Kernel {
     pub fn new(config: KernelConfig) -> Result<Arc<Kernel>, Errno> {
         crate::mm::prepare()?;
         let vfs = Arc::clone(&config.vfs);
+        let shared = megalith_vfs::Budget::new(config.limits.memory.unwrap_or(u64::MAX));
         let kernel = Arc::new_cyclic(|me: &Weak<Kernel>| Kernel {
             gate: Gate::default(),
             tree: Mutex::new(Tree::default()),
@@ -274,7 +277,8 @@ impl Kernel {
             budget: Budget::new(config.limits.memory, config.limits.memory.map_or(0, |_| limits::slack())),
             looking: Mutex::new(()),
             host: config.limits.memory.and_then(|_| limits::Host::new()),
-            shared: megalith_vfs::Budget::new(config.limits.memory.unwrap_or(u64::MAX)),
+            net: crate::socket::net::Net::new(&shared),
+            shared,
             locks: Locks::default(),
             timers: TimerThread::new(),
             fifos: Mutex::default(),

@@ -25,6 +25,7 @@ mod program;
 pub mod regs;
 mod signal;
 mod snapshot;
+mod socket;
 mod sys;
 mod task;
 mod thread;

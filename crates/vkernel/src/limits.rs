@@ -1,6 +1,6 @@
 //! `--timeout` and `--memory`: a thread that looks now and then.
 //!
-//! Memory that the kernel hands out itself (files of the upper layers, memfds, shared anonymous mappings, pipes) is charged before it is there, and
+//! Memory that the kernel hands out itself (files of the upper layers, memfds, shared anonymous mappings, pipes, sockets) is charged before it is there, and
 //! refused at the limit. Private memory is only reserved by mmap(2), fork(2) and their kind, and comes into being when it is touched; the
 //! thread looks how much of it there is, more often the closer the limit is, and so do those who reserve more. Past the limit the largest process gets SIGKILL and loses its
 //! memory at once, as from Linux's OOM killer and reaper. What can be touched between two looks is bounded by what may be committed

@@ -1,4 +1,4 @@
-//! Pipes, fifos and socket pairs.
+//! Pipes and fifos.
 
 use crate::errno::{Errno, Result};
 use crate::file::{Caller, IoctlMemory, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM, Stream};
@@ -119,10 +119,6 @@ impl Pipe {
     pub fn len(&self) -> usize {
         lock(&self.state).len
     }
-    /// Whether nothing waits to be read.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 
     /// Reads; 0 at the end, `EAGAIN` when empty with writers.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
@@ -137,7 +133,7 @@ impl Pipe {
             s.start = 0;
         }
         drop(s);
-        self.queue.wake();
+        self.queue.wake_for(POLLOUT);
         Ok(n)
     }
 
@@ -157,7 +153,7 @@ impl Pipe {
         let n = room.min(data.len());
         s.push(data.get(..n).unwrap_or_default());
         drop(s);
-        self.queue.wake();
+        self.queue.wake_for(POLLIN);
         Ok(n)
     }
 }
@@ -292,108 +288,5 @@ impl Stream for PipeEnd {
     }
     fn type_name(&self) -> &'static str {
         "pipe"
-    }
-}
-
-/// One end of a socketpair(2): two pipes, crossed.
-pub struct PairEnd {
-    input: Mutex<Option<Arc<PipeEnd>>>,
-    output: Mutex<Option<Arc<PipeEnd>>>,
-    in_pipe: Arc<Pipe>,
-    out_pipe: Arc<Pipe>,
-    ino: u64,
-}
-
-impl PairEnd {
-    /// Two connected stream sockets.
-    pub fn pair(budget: &Arc<Budget>) -> (Arc<PairEnd>, Arc<PairEnd>) {
-        let (a, b) = (Pipe::new(budget), Pipe::new(budget));
-        let end = |i: &Arc<Pipe>, o: &Arc<Pipe>| {
-            Arc::new(PairEnd {
-                input: Mutex::new(Some(i.end(true, false))),
-                output: Mutex::new(Some(o.end(false, true))),
-                in_pipe: Arc::clone(i),
-                out_pipe: Arc::clone(o),
-                ino: anonymous_ino(),
-            })
-        };
-        (end(&a, &b), end(&b, &a))
-    }
-
-    /// shutdown(2): 0 reading, 1 writing, 2 both.
-    pub fn shutdown(&self, how: u32) -> Result<()> {
-        if how > 2 {
-            return Err(Errno::EINVAL);
-        }
-        if how != 1 {
-            *lock(&self.input) = None;
-        }
-        if how != 0 {
-            *lock(&self.output) = None;
-        }
-        Ok(())
-    }
-}
-
-impl Stream for PairEnd {
-    fn read(&self, _: &Caller<'_>, buf: &mut [u8]) -> Result<usize> {
-        if lock(&self.input).is_none() {
-            return Ok(0);
-        }
-        self.in_pipe.read(buf)
-    }
-    fn write(&self, c: &Caller<'_>, data: &[u8]) -> Result<usize> {
-        let r = if lock(&self.output).is_none() { Err(Errno::EPIPE) } else { self.out_pipe.write(data) };
-        r.inspect_err(|e| {
-            if *e == Errno::EPIPE {
-                broken(c);
-            }
-        })
-    }
-    fn poll(&self) -> u32 {
-        let mut p = 0;
-        let (_, writers) = self.in_pipe.ends();
-        if !self.in_pipe.is_empty() || writers == 0 {
-            p |= POLLIN | POLLRDNORM;
-        }
-        if writers == 0 {
-            p |= crate::file::POLLRDHUP;
-        }
-        let (readers, _) = self.out_pipe.ends();
-        if readers == 0 {
-            p |= POLLHUP | POLLOUT;
-        } else if self.out_pipe.capacity() - self.out_pipe.len() >= PIPE_BUF {
-            p |= POLLOUT | POLLWRNORM;
-        }
-        p
-    }
-    fn queue(&self) -> Option<&WaitQueue> {
-        Some(&self.in_pipe.queue)
-    }
-    fn second_queue(&self) -> Option<&WaitQueue> {
-        Some(&self.out_pipe.queue)
-    }
-    fn ioctl(&self, _: &Caller<'_>, request: u32, arg: u64, mem: &mut dyn IoctlMemory) -> Result<i64> {
-        if request == libc::FIONREAD as u32 {
-            mem.put(arg, &(self.in_pipe.len() as i32).to_le_bytes())?;
-            return Ok(0);
-        }
-        Err(Errno::ENOTTY)
-    }
-    fn stat(&self) -> Result<Stat> {
-        Ok(Stat {
-            dev: 8,
-            ino: self.ino,
-            mode: FileType::Socket.mode_bits() | 0o777,
-            nlink: 1,
-            blksize: 4096,
-            ..Stat::default()
-        })
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn type_name(&self) -> &'static str {
-        "socket"
     }
 }

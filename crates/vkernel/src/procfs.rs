@@ -54,6 +54,11 @@ enum Kind {
     SelfLink(bool),
     /// /proc/mounts
     MountsLink,
+    /// /proc/net
+    NetLink,
+    NetDir(Pid),
+    /// /proc/PID/net/NAME: index into NET
+    NetFile(Pid, usize),
     /// /proc/NAME: index into FILES
     File(usize),
     /// /proc/sys and below: index into SYS
@@ -99,6 +104,7 @@ const PROCESS_FILES: &[&str] = &[
     "statm",
     "status",
 ];
+const NET: &[&str] = crate::socket::PROC_NET;
 const LINKS: &[&str] = &["cwd", "exe", "root"];
 
 /// /proc/sys: path, and for files the number of their text; directories are listed by prefix.
@@ -152,6 +158,9 @@ impl Node {
             Kind::Root => 1,
             Kind::SelfLink(t) => 2 + u64::from(t),
             Kind::MountsLink => 4,
+            Kind::NetLink => 5,
+            Kind::NetDir(pid) => p(pid, 5),
+            Kind::NetFile(pid, i) => p(pid, 300 + i as u64),
             Kind::File(i) => 100 + i as u64,
             Kind::Sys(i) => 200 + i as u64,
             Kind::Process(pid) => p(pid, 1),
@@ -169,6 +178,8 @@ impl Node {
             Kind::Process(p)
             | Kind::FdDir(p)
             | Kind::TaskDir(p)
+            | Kind::NetDir(p)
+            | Kind::NetFile(p, _)
             | Kind::FdInfoDir(p)
             | Kind::ProcessFile(p, _)
             | Kind::ProcessLink(p, _)
@@ -182,6 +193,7 @@ impl Node {
         match self.kind {
             Kind::File(i) => Ok(system_file(&k, FILES.get(i).copied().unwrap_or(""))),
             Kind::Sys(i) => Ok(sys_file(&k, SYS.get(i).map_or("", |s| s.0))),
+            Kind::NetFile(_, i) => Ok(crate::socket::proc_net(&k.net, NET.get(i).copied().unwrap_or(""))),
             Kind::ProcessFile(pid, i) => {
                 process_file(&k, &*self.process(pid)?, pid, PROCESS_FILES.get(i).copied().unwrap_or(""))
             }
@@ -203,12 +215,19 @@ impl Inode for Node {
     }
     fn file_type(&self) -> FileType {
         match self.kind {
-            Kind::Root | Kind::Process(_) | Kind::FdDir(_) | Kind::TaskDir(_) | Kind::FdInfoDir(_) => {
-                FileType::Directory
-            }
+            Kind::Root
+            | Kind::Process(_)
+            | Kind::FdDir(_)
+            | Kind::TaskDir(_)
+            | Kind::FdInfoDir(_)
+            | Kind::NetDir(_) => FileType::Directory,
             Kind::Sys(i) if SYS.get(i).is_some_and(|s| s.1) => FileType::Directory,
-            Kind::SelfLink(_) | Kind::MountsLink | Kind::ProcessLink(..) | Kind::Fd(..) => FileType::Symlink,
-            Kind::File(_) | Kind::Sys(_) | Kind::ProcessFile(..) | Kind::FdInfo(..) => FileType::Regular,
+            Kind::SelfLink(_) | Kind::MountsLink | Kind::NetLink | Kind::ProcessLink(..) | Kind::Fd(..) => {
+                FileType::Symlink
+            }
+            Kind::File(_) | Kind::Sys(_) | Kind::ProcessFile(..) | Kind::FdInfo(..) | Kind::NetFile(..) => {
+                FileType::Regular
+            }
         }
     }
     fn stat(&self) -> Result<Stat> {
@@ -259,6 +278,7 @@ impl Inode for Node {
                 b"self" => Kind::SelfLink(false),
                 b"thread-self" => Kind::SelfLink(true),
                 b"mounts" => Kind::MountsLink,
+                b"net" => Kind::NetLink,
                 b"sys" => Kind::Sys(0),
                 _ => match (position(FILES, name), number(name)) {
                     (Some(i), _) => Kind::File(i),
@@ -274,6 +294,7 @@ impl Inode for Node {
                 match name {
                     b"fd" => Kind::FdDir(pid),
                     b"fdinfo" => Kind::FdInfoDir(pid),
+                    b"net" => Kind::NetDir(pid),
                     b"task" => Kind::TaskDir(pid),
                     _ => match (position(PROCESS_FILES, name), position(LINKS, name)) {
                         (Some(i), _) => Kind::ProcessFile(pid, i),
@@ -290,6 +311,7 @@ impl Inode for Node {
                 }
                 Kind::Process(tid)
             }
+            Kind::NetDir(pid) => Kind::NetFile(pid, position(NET, name).ok_or(none)?),
             Kind::FdDir(pid) | Kind::FdInfoDir(pid) => {
                 let fd = number(name).ok_or(none)?;
                 let p = self.process(pid).map_err(|_| none)?;
@@ -315,6 +337,7 @@ impl Inode for Node {
             Kind::Root => {
                 names.extend(FILES.iter().enumerate().map(|(i, n)| ((*n).to_owned(), Kind::File(i))));
                 names.push(("mounts".into(), Kind::MountsLink));
+                names.push(("net".into(), Kind::NetLink));
                 names.push(("self".into(), Kind::SelfLink(false)));
                 names.push(("sys".into(), Kind::Sys(0)));
                 names.push(("thread-self".into(), Kind::SelfLink(true)));
@@ -323,6 +346,7 @@ impl Inode for Node {
             Kind::Process(p) => {
                 names.push(("fd".into(), Kind::FdDir(p)));
                 names.push(("fdinfo".into(), Kind::FdInfoDir(p)));
+                names.push(("net".into(), Kind::NetDir(p)));
                 names.push(("task".into(), Kind::TaskDir(p)));
                 names.extend(PROCESS_FILES.iter().enumerate().map(|(i, n)| ((*n).to_owned(), Kind::ProcessFile(p, i))));
                 names.extend(LINKS.iter().enumerate().map(|(i, n)| ((*n).to_owned(), Kind::ProcessLink(p, i))));
@@ -332,6 +356,9 @@ impl Inode for Node {
                 let others: Vec<Pid> = lock(&process.signals).others.keys().copied().collect();
                 let all = std::iter::once(process.pid).chain(others);
                 names.extend(all.map(|t| (t.to_string(), Kind::Process(t))));
+            }
+            Kind::NetDir(p) => {
+                names.extend(NET.iter().enumerate().map(|(i, n)| ((*n).to_owned(), Kind::NetFile(p, i))))
             }
             Kind::FdDir(p) | Kind::FdInfoDir(p) => {
                 let process = self.process(p)?;
@@ -365,6 +392,7 @@ impl Inode for Node {
                 (p, _) => Ok(p.to_string().into_bytes()),
             },
             Kind::MountsLink => Ok(b"self/mounts".to_vec()),
+            Kind::NetLink => Ok(b"self/net".to_vec()),
             Kind::ProcessLink(pid, _) => {
                 let l = self.follow()?.ok_or(Errno::ENOENT)?;
                 let root = self.caller_root(pid);

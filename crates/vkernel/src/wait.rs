@@ -1,8 +1,9 @@
 //! Blocking: one [`Waiter`] a process, [`WaitQueue`]s on what it can wait for.
 
+use crate::file::{POLLIN, POLLOUT};
 use megalith_vfs::Result;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -136,16 +137,35 @@ impl Waiter {
 pub struct WaitQueue {
     waiters: Mutex<Vec<Arc<Waiter>>>,
     count: AtomicUsize,
+    /// Wake-ups so far for input, and for output.
+    inputs: AtomicU64,
+    outputs: AtomicU64,
 }
 
 impl WaitQueue {
-    /// Wakes all.
+    /// Wakes all: anything may have changed.
     pub fn wake(&self) {
+        self.wake_for(POLLIN | POLLOUT);
+    }
+
+    /// Wakes all, because of input (`POLLIN`), output (`POLLOUT`) or both. Edge-triggered epoll looks at which.
+    pub fn wake_for(&self, events: u32) {
+        if events & POLLIN != 0 {
+            self.inputs.fetch_add(1, Ordering::SeqCst);
+        }
+        if events & POLLOUT != 0 {
+            self.outputs.fetch_add(1, Ordering::SeqCst);
+        }
         if self.count.load(Ordering::SeqCst) != 0 {
             for w in lock(&self.waiters).iter() {
                 w.wake();
             }
         }
+    }
+
+    /// Wake-ups so far for input and for output.
+    pub fn wakes(&self) -> (u64, u64) {
+        (self.inputs.load(Ordering::SeqCst), self.outputs.load(Ordering::SeqCst))
     }
 
     /// Has `w` woken by each [`Self::wake`] until the guard is dropped.

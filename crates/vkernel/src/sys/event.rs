@@ -10,6 +10,8 @@ use crate::wait::{WaitQueue, lock};
 use megalith_vfs::{OpenFlags, Stat};
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -160,49 +162,133 @@ pub(super) fn timerfd_gettime(c: &mut Ctx<'_>) -> Result<i64> {
 const EPOLLONESHOT: u32 = 1 << 30;
 const EPOLLET: u32 = 1 << 31;
 
+/// Epolls that may watch each other (`EP_MAX_NESTS`).
+const MAX_NESTING: u32 = 5;
+/// Bits of epoll_ctl(2) that are no readiness.
+const EPOLLEXCLUSIVE: u32 = 1 << 28;
+const EPOLLWAKEUP: u32 = 1 << 29;
+
 struct Interest {
     file: Weak<OpenFile>,
     events: u32,
     data: u64,
     /// Disarmed by EPOLLONESHOT.
     off: bool,
-    /// Readiness last reported, for EPOLLET.
-    last: u32,
+    /// What was there at the last report, for EPOLLET: readiness, and the wake-ups so far. `None`: not reported yet.
+    last: Option<(u32, (u64, u64))>,
+}
+
+impl Interest {
+    /// Whether an edge has come since the last report, now that `now` is ready.
+    fn fresh(&self, f: &Arc<OpenFile>, now: u32, wakes: (u64, u64)) -> bool {
+        let Some((ready, (inputs, outputs))) = self.last else { return true };
+        if f.as_stream().is_some_and(|s| s.host().is_some()) {
+            // The host tells of readiness, not of its changes.
+            return now & !ready != 0;
+        }
+        now & !ready != 0
+            || now & !POLLOUT != 0 && inputs != wakes.0
+            || self.events & POLLOUT != 0 && outputs != wakes.1
+    }
+}
+
+#[derive(Default)]
+struct Interests {
+    map: BTreeMap<(i32, usize), Interest>,
+    /// Where the last look for ready ones ended: the next begins behind it, so that all get their turn.
+    next: (i32, usize),
 }
 
 struct Epoll {
-    interest: Mutex<BTreeMap<(i32, usize), Interest>>,
+    interest: Mutex<Interests>,
+    /// Counts changes by epoll_ctl(2).
+    changes: AtomicU64,
     queue: WaitQueue,
     ino: u64,
 }
 
+fn epoll_of(f: &OpenFile) -> Option<&Epoll> {
+    f.as_stream().and_then(|s| s.as_any().downcast_ref::<Epoll>())
+}
+
+/// Wake-ups so far of what `f` is woken by.
+fn wakes(f: &Arc<OpenFile>, depth: u32) -> (u64, u64) {
+    let Some(s) = f.as_stream() else { return (0, 0) };
+    let own = s.queue().into_iter().chain(s.second_queue()).map(WaitQueue::wakes);
+    let inner = epoll_of(f).filter(|_| depth < MAX_NESTING).map(Epoll::files).unwrap_or_default();
+    let inner = inner.iter().map(|f| wakes(f, depth + 1));
+    own.chain(inner).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+}
+
+/// `f`, and what it watches when it is an epoll: all whose queues wake who waits for `f`.
+pub(super) fn sources(f: &Arc<OpenFile>, out: &mut Vec<Arc<OpenFile>>) {
+    fn collect(f: &Arc<OpenFile>, depth: u32, out: &mut Vec<Arc<OpenFile>>) {
+        out.push(Arc::clone(f));
+        if depth < MAX_NESTING
+            && let Some(e) = epoll_of(f)
+        {
+            e.files().iter().for_each(|f| collect(f, depth + 1, out));
+        }
+    }
+    collect(f, 0, out);
+}
+
+/// Levels of epolls below and with `f`; `ELOOP` when `forbidden` is among them or there are too many.
+fn depth_below(f: &Arc<OpenFile>, forbidden: &Epoll, depth: u32) -> Result<u32> {
+    let Some(e) = epoll_of(f) else { return Ok(0) };
+    if std::ptr::eq(e, forbidden) || depth >= MAX_NESTING {
+        return Err(Errno::ELOOP);
+    }
+    let mut most = 0;
+    for f in e.files() {
+        most = most.max(depth_below(&f, forbidden, depth + 1)?);
+    }
+    Ok(most + 1)
+}
+
 impl Epoll {
+    /// What is watched and still open.
+    fn files(&self) -> Vec<Arc<OpenFile>> {
+        lock(&self.interest).map.values().filter_map(|i| i.file.upgrade()).collect()
+    }
+
     /// Ready entries (events, data), at most `max`; `report`: marks them as reported.
     fn ready(&self, max: usize, report: bool) -> Vec<(u32, u64)> {
-        let mut interest = lock(&self.interest);
-        interest.retain(|_, i| i.file.strong_count() > 0);
         let mut out = Vec::new();
-        for i in interest.values_mut() {
+        // Dropped last: closing a file takes other locks.
+        let mut files = Vec::new();
+        let mut guard = lock(&self.interest);
+        let Interests { map, next } = &mut *guard;
+        map.retain(|_, i| i.file.strong_count() > 0);
+        let keys: Vec<_> =
+            map.range((Bound::Excluded(*next), Bound::Unbounded)).chain(map.range(..=*next)).map(|(k, _)| *k).collect();
+        for key in keys {
             if out.len() >= max {
                 break;
             }
+            let Some(i) = map.get_mut(&key) else { continue };
             let Some(f) = i.file.upgrade() else { continue };
             if i.off {
+                files.push(f);
                 continue;
             }
+            let wakes = wakes(&f, 0);
             let now = f.poll() & (i.events & 0xffff | POLLERR | POLLHUP);
-            let fresh = if i.events & EPOLLET != 0 { now & !i.last } else { now };
+            let fresh = now != 0 && (i.events & EPOLLET == 0 || i.fresh(&f, now, wakes));
+            files.push(f);
             if report && i.events & EPOLLET != 0 {
-                i.last = now;
+                i.last = Some(if fresh { (now, wakes) } else { (now, i.last.map_or(wakes, |l| l.1)) });
             }
-            if now == 0 || fresh == 0 {
+            if !fresh {
                 continue;
             }
-            if report && i.events & EPOLLONESHOT != 0 {
-                i.off = true;
+            if report {
+                *next = key;
+                i.off = i.events & EPOLLONESHOT != 0;
             }
             out.push((now, i.data));
         }
+        drop(guard);
         out
     }
 }
@@ -239,13 +325,21 @@ pub(super) fn epoll_create1(c: &mut Ctx<'_>) -> Result<i64> {
     make_epoll(c, cloexec)
 }
 fn make_epoll(c: &mut Ctx<'_>, cloexec: bool) -> Result<i64> {
-    let e = Arc::new(Epoll { interest: Mutex::default(), queue: WaitQueue::default(), ino: anonymous_ino() });
+    let e = Arc::new(Epoll {
+        interest: Mutex::default(),
+        changes: AtomicU64::new(0),
+        queue: WaitQueue::default(),
+        ino: anonymous_ino(),
+    });
     c.add_fd(OpenFile::stream(e, 2), cloexec)
 }
 fn with_epoll<R>(c: &Ctx<'_>, f: impl FnOnce(&Epoll) -> Result<R>) -> Result<R> {
     let file = c.real_file(0)?;
     f(file.as_stream().and_then(|s| s.as_any().downcast_ref::<Epoll>()).ok_or(Errno::EINVAL)?)
 }
+/// Keeps two epolls from being put into each other at the same time.
+static NESTING: Mutex<()> = Mutex::new(());
+
 pub(super) fn epoll_ctl(c: &mut Ctx<'_>) -> Result<i64> {
     let (op, fd) = (c.int(1), c.int(2));
     let target = lock(&c.task.process.fds).get(fd).map(Arc::clone)?;
@@ -253,59 +347,86 @@ pub(super) fn epoll_ctl(c: &mut Ctx<'_>) -> Result<i64> {
         None
     } else {
         let b: [u8; 12] = c.get(c.a[3])?;
-        Some((u32::from_le_bytes([b[0], b[1], b[2], b[3]]), u64::from_le_bytes(b[4..].try_into().unwrap_or_default())))
+        let events = u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & !EPOLLWAKEUP;
+        Some((events, u64::from_le_bytes(b[4..].try_into().unwrap_or_default())))
     };
-    // Nesting would need cycle checks; regular files are always ready and refused, as Linux does.
-    match target.as_stream() {
-        None => return Err(Errno::EPERM),
-        Some(s) if s.as_any().is::<Epoll>() => return Err(Errno::EINVAL),
-        Some(_) => {}
+    // Regular files are always ready, and refused.
+    if target.as_stream().is_none() {
+        return Err(Errno::EPERM);
     }
+    let nested = epoll_of(&target).is_some();
     with_epoll(c, |e| {
+        if epoll_of(&target).is_some_and(|t| std::ptr::eq(t, e)) {
+            return Err(Errno::EINVAL);
+        }
+        let _order = (op == 1 && nested).then(|| lock(&NESTING));
+        if op == 1 && nested {
+            depth_below(&target, e, 1)?;
+        }
         let key = (fd, Arc::as_ptr(&target) as usize);
+        let new = |(events, data)| Interest { file: Arc::downgrade(&target), events, data, off: false, last: None };
         let mut interest = lock(&e.interest);
         match (op, event) {
             (1, Some((events, data))) => {
-                if interest.contains_key(&key) {
+                // (EPOLLEXCLUSIVE wakes all here: at least one is what it promises.)
+                let with = EPOLLEXCLUSIVE | EPOLLET | POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDNORM | POLLWRNORM;
+                if events & EPOLLEXCLUSIVE != 0 && (nested || events & !with != 0) {
+                    return Err(Errno::EINVAL);
+                }
+                if interest.map.contains_key(&key) {
                     return Err(Errno::EEXIST);
                 }
-                interest.insert(key, Interest { file: Arc::downgrade(&target), events, data, off: false, last: 0 });
+                interest.map.insert(key, new((events, data)));
             }
             (2, _) => {
-                interest.remove(&key).ok_or(Errno::ENOENT)?;
+                interest.map.remove(&key).ok_or(Errno::ENOENT)?;
             }
-            (3, Some((events, data))) => {
-                let i = interest.get_mut(&key).ok_or(Errno::ENOENT)?;
-                *i = Interest { file: Arc::downgrade(&target), events, data, off: false, last: 0 };
+            (3, Some(event)) => {
+                let i = interest.map.get_mut(&key).ok_or(Errno::ENOENT)?;
+                if (event.0 | i.events) & EPOLLEXCLUSIVE != 0 {
+                    return Err(Errno::EINVAL);
+                }
+                *i = new(event);
             }
             _ => return Err(Errno::EINVAL),
         }
         drop(interest);
+        e.changes.fetch_add(1, Ordering::SeqCst);
         e.queue.wake();
         Ok(0)
     })
 }
 fn wait(c: &mut Ctx<'_>, timeout: Option<Duration>) -> Result<i64> {
     let max = c.int(2);
-    if max <= 0 || max > 1 << 20 {
+    if max <= 0 || max as usize > i32::MAX as usize / 12 {
         return Err(Errno::EINVAL);
     }
     let deadline = c.deadline(timeout);
     let file = c.real_file(0)?;
-    let e = file.as_stream().and_then(|s| s.as_any().downcast_ref::<Epoll>()).ok_or(Errno::EINVAL)?;
-    let files: Vec<Arc<OpenFile>> = lock(&e.interest).values().filter_map(|i| i.file.upgrade()).collect();
-    let mut queues = vec![&e.queue];
-    let mut host = Vec::new();
-    for f in &files {
-        if let Some(s) = f.as_stream() {
+    let e = epoll_of(&file).ok_or(Errno::EINVAL)?;
+    let ready = loop {
+        let changes = e.changes.load(Ordering::SeqCst);
+        let mut files = Vec::new();
+        sources(&file, &mut files);
+        let mut queues = Vec::new();
+        let mut host = Vec::new();
+        for s in files.iter().filter_map(|f| f.as_stream()) {
             queues.extend(s.queue().into_iter().chain(s.second_queue()));
             host.extend(s.host().map(|fd| (fd, libc::POLLIN)));
         }
-    }
-    let ready = c.task.block(&queues, &host, deadline, ERESTARTNOHAND, |timed_out| {
-        let r = e.ready(max as usize, true);
-        Ok((!r.is_empty() || timed_out).then_some(r))
-    })?;
+        let r = c.task.block(&queues, &host, deadline, ERESTARTNOHAND, |timed_out| {
+            let r = e.ready(max as usize, true);
+            if !r.is_empty() || timed_out {
+                return Ok(Some(Some(r)));
+            }
+            // Something else is to be waited for now.
+            Ok((e.changes.load(Ordering::SeqCst) != changes).then_some(None))
+        })?;
+        if let Some(r) = r {
+            break r;
+        }
+    };
+    c.task.restart_deadline = None;
     let bytes: Vec<u8> =
         ready.iter().flat_map(|(ev, data)| ev.to_le_bytes().into_iter().chain(data.to_le_bytes())).collect();
     c.put(c.a[1], &bytes)?;

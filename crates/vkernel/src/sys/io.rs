@@ -1,12 +1,13 @@
 //! Reading, writing, descriptors, pipes, polling.
 
-use super::{Ctx, IOV_MAX, MAX_RW, retry};
+use super::{Ctx, IOV_MAX, MAX_RW, net, retry};
 use crate::devfs;
 use crate::errno::{ERESTARTNOHAND, Errno, Result};
 use crate::file::{FdEntry, Object, OpenFile, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, POLLPRI, closed, position};
 use crate::mm::Prot;
-use crate::pipe::{PairEnd, Pipe, PipeEnd};
+use crate::pipe::{Pipe, PipeEnd};
 use crate::signal::{SI_USER, SIGXFSZ, SigInfo};
+use crate::socket;
 use crate::task::Task;
 use crate::wait::lock;
 use megalith_vfs::{FileType, Inode, OpenFlags, remove_privileges};
@@ -43,6 +44,9 @@ fn read_to(task: &Task, f: &Arc<OpenFile>, addr: u64, len: usize, at: Option<u64
         Object::Stream(s) => {
             if at.is_some() {
                 return Err(Errno::ESPIPE);
+            }
+            if let Some(s) = socket::of(f) {
+                return if len == 0 { Ok(0) } else { net::receive(task, f, s, &[(addr, room)], 0).map(|r| r.result) };
             }
             let mut small = [0u8; 4096];
             let mut big = Vec::new();
@@ -158,6 +162,9 @@ fn write_from(task: &Task, f: &Arc<OpenFile>, addr: u64, len: usize, at: Option<
             if at.is_some() {
                 return Err(Errno::ESPIPE);
             }
+            if let Some(s) = socket::of(f) {
+                return net::transmit(task, f, s, &[(addr, have)], 0, &mut socket::Outgoing::default());
+            }
             let mut done = 0;
             loop {
                 let want = (have - done).min(CHUNK);
@@ -241,7 +248,7 @@ pub(super) fn pwrite64(c: &mut Ctx<'_>) -> Result<i64> {
 }
 
 /// The vectors of readv(2) and writev(2).
-fn iovec(c: &Ctx<'_>, addr: u64, count: u64) -> Result<Vec<(u64, usize)>> {
+pub(super) fn iovec(c: &Ctx<'_>, addr: u64, count: u64) -> Result<Vec<(u64, usize)>> {
     if count > IOV_MAX as u64 {
         return Err(Errno::EINVAL);
     }
@@ -274,6 +281,13 @@ pub(crate) fn transfer(
     at: Option<u64>,
     write: bool,
 ) -> Result<usize> {
+    if let Some(s) = socket::of(f) {
+        return match write {
+            true => net::transmit(c.task, f, s, &vecs, 0, &mut socket::Outgoing::default()),
+            false if vecs.iter().all(|v| v.1 == 0) => Ok(0),
+            false => net::receive(c.task, f, s, &vecs, 0).map(|r| r.result),
+        };
+    }
     if write && f.as_stream().is_some() && vecs.iter().map(|v| v.1).sum::<usize>() <= CHUNK {
         return gather_write(c, f, &vecs);
     }
@@ -462,58 +476,6 @@ pub(super) fn pipe2(c: &mut Ctx<'_>) -> Result<i64> {
     make_pipe(c, flags)
 }
 
-pub(super) fn socket(c: &mut Ctx<'_>) -> Result<i64> {
-    let _ = c;
-    Err(Errno::EAFNOSUPPORT)
-}
-pub(super) fn socketpair(c: &mut Ctx<'_>) -> Result<i64> {
-    const SOCK_NONBLOCK: u32 = 0o4000;
-    const SOCK_CLOEXEC: u32 = 0o2_000_000;
-    let (family, kind) = (c.int(0), c.uint(1));
-    if family != 1 {
-        return Err(Errno::EAFNOSUPPORT);
-    }
-    if kind & 0xff != 1 {
-        return Err(Errno::ESOCKTNOSUPPORT);
-    }
-    if c.space().accessible(c.a[3], 8, Prot::WRITE) < 8 {
-        return Err(Errno::EFAULT);
-    }
-    let (a, b) = PairEnd::pair(&c.task.kernel.shared);
-    let flags = 2 | if kind & SOCK_NONBLOCK != 0 { OpenFlags::O_NONBLOCK } else { 0 };
-    let cloexec = kind & SOCK_CLOEXEC != 0;
-    let x = c.add_fd(OpenFile::stream(a, flags), cloexec)?;
-    let y = c.add_fd(OpenFile::stream(b, flags), cloexec)?;
-    c.put_u32(c.a[3], x as u32)?;
-    c.put_u32(c.a[3] + 4, y as u32)?;
-    Ok(0)
-}
-pub(crate) fn pair_end<R>(c: &Ctx<'_>, f: impl FnOnce(&PairEnd) -> Result<R>) -> Result<R> {
-    let file = c.real_file(0)?;
-    let s = file.as_stream().ok_or(Errno::ENOTSOCK)?;
-    f(s.as_any().downcast_ref::<PairEnd>().ok_or(Errno::ENOTSOCK)?)
-}
-pub(crate) fn shutdown(c: &mut Ctx<'_>) -> Result<i64> {
-    let how = c.uint(1);
-    pair_end(c, |p| p.shutdown(how)).map(|()| 0)
-}
-pub(super) fn sendto(c: &mut Ctx<'_>) -> Result<i64> {
-    pair_end(c, |_| Ok(()))?;
-    if c.a[4] != 0 {
-        return Err(Errno::EISCONN);
-    }
-    write(c)
-}
-pub(super) fn recvfrom(c: &mut Ctx<'_>) -> Result<i64> {
-    pair_end(c, |_| Ok(()))?;
-    read(c)
-}
-/// Socket calls on what is no socket, or on our only kind of socket.
-pub(crate) fn not_socket(c: &mut Ctx<'_>) -> Result<i64> {
-    pair_end(c, |_| Ok(()))?;
-    Err(Errno::EOPNOTSUPP)
-}
-
 pub(super) fn fcntl(c: &mut Ctx<'_>) -> Result<i64> {
     let (fd, cmd, arg) = (c.int(0), c.int(1), c.a[2]);
     let f = c.file(0)?;
@@ -610,8 +572,17 @@ pub(crate) fn wait_ready(c: &mut Ctx<'_>, fds: &[(i32, u32)], timeout: Option<Du
     let deadline = c.deadline(timeout);
     let mut queues = Vec::new();
     let mut host = Vec::new();
+    // What an epoll among them watches wakes, too.
+    let mut sources = Vec::new();
     for (f, (_, events)) in files.iter().zip(fds) {
-        if let Some(s) = f.as_ref().and_then(|f| f.as_stream()) {
+        let mut of = Vec::new();
+        if let Some(f) = f {
+            super::event::sources(f, &mut of);
+        }
+        sources.extend(of.into_iter().map(|f| (f, *events)));
+    }
+    for (f, events) in &sources {
+        if let Some(s) = f.as_stream() {
             queues.extend(s.queue().into_iter().chain(s.second_queue()));
             if let Some(fd) = s.host() {
                 host.push((fd, (*events & (POLLIN | POLLOUT | POLLPRI)) as i16));

@@ -5,6 +5,7 @@ pub(crate) mod fs;
 pub(crate) mod io;
 mod mem;
 mod polyfill;
+pub(crate) mod net;
 pub(crate) mod proc;
 mod sig;
 mod table;
@@ -213,18 +214,32 @@ fn timespec_bytes(sec: i64, nsec: i64) -> [u8; 16] {
 }
 
 /// Blocking point for a stream: waits until `op` gives something else than `EAGAIN`.
-fn retry<T>(task: &Task, f: &OpenFile, write: bool, mut op: impl FnMut() -> Result<T>) -> Result<T> {
+fn retry<T>(task: &Task, f: &OpenFile, write: bool, op: impl FnMut() -> Result<T>) -> Result<T> {
+    retry_waiting(task, f, f.nonblocking(), write, op)
+}
+
+/// The same, whatever the description says about blocking. `EAGAIN` also when the stream's own timeout is over.
+fn retry_waiting<T>(
+    task: &Task,
+    f: &OpenFile,
+    nonblocking: bool,
+    write: bool,
+    mut op: impl FnMut() -> Result<T>,
+) -> Result<T> {
     match op() {
-        Err(Errno::EAGAIN) if !f.nonblocking() => {}
+        Err(Errno::EAGAIN) if !nonblocking => {}
         r => return r,
     }
     let Some(s) = f.as_stream() else { return Err(Errno::EAGAIN) };
     let queues: Vec<_> = s.queue().into_iter().chain(s.second_queue()).collect();
     let events = if write { libc::POLLOUT } else { libc::POLLIN };
     let host: Vec<_> = s.host().map(|fd| (fd, events)).into_iter().collect();
-    task.block(&queues, &host, None, crate::errno::ERESTARTSYS, |_| match op() {
+    let deadline = s.timeout(write).map(|t| Instant::now() + t.min(Duration::from_secs(3_000_000_000)));
+    // A call with a timeout is not restarted (man 7 signal).
+    let interrupt = if deadline.is_some() { Errno::EINTR } else { crate::errno::ERESTARTSYS };
+    task.block(&queues, &host, deadline, interrupt, |timed_out| match op() {
         Ok(v) => Ok(Some(v)),
-        Err(Errno::EAGAIN) => Ok(None),
+        Err(Errno::EAGAIN) if !timed_out => Ok(None),
         Err(e) => Err(e),
     })
 }

@@ -1,6 +1,6 @@
 //! The table of system calls.
 
-use super::{Ctx, event, fs, io, mem, proc, sig, time};
+use super::{Ctx, event, fs, io, mem, net, proc, sig, time};
 use crate::errno::Result;
 
 /// How much of a call's Linux behaviour is there.
@@ -68,7 +68,7 @@ table! {
     13 rt_sigaction("sig:sig act:ptr old:ptr size:uint") Full sig::rt_sigaction;
     14 rt_sigprocmask("how:int set:ptr old:ptr size:uint") Full sig::rt_sigprocmask;
     15 rt_sigreturn("") Partial sig::rt_sigreturn, "returning from the handler of a memory fault kills the process";
-    16 ioctl("fd:fd request:hex arg:ptr") Partial io::ioctl, "terminals, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX; all others ENOTTY";
+    16 ioctl("fd:fd request:hex arg:ptr") Partial io::ioctl, "terminals, FIONREAD, FIONBIO, FIOCLEX, FIONCLEX, questions about network interfaces; all others ENOTTY";
     17 pread64("fd:fd buf:ptr count:uint offset:int") Full io::pread64;
     18 pwrite64("fd:fd buf:ptr count:uint offset:int") Full io::pwrite64;
     19 readv("fd:fd iov:ptr count:uint") Full io::readv;
@@ -90,21 +90,21 @@ table! {
     38 setitimer("which:int new:ptr old:ptr") Partial time::setitimer, "ITIMER_REAL only, EINVAL for others";
     39 getpid("") Full proc::getpid;
     40 sendfile("out:fd in:fd offset:ptr count:uint") Full io::sendfile;
-    41 socket("family:int type:hex protocol:int") Stub io::socket, "EAFNOSUPPORT: there is no network";
-    42 connect("fd:fd addr:ptr len:uint") Stub io::not_socket, "sockets come from socketpair only";
-    43 accept("fd:fd addr:ptr len:ptr") Stub io::not_socket, "as connect";
-    44 sendto("fd:fd buf:ptr len:uint flags:hex addr:ptr alen:uint") Partial io::sendto, "as write, flags ignored";
-    45 recvfrom("fd:fd buf:ptr len:uint flags:hex addr:ptr alen:ptr") Partial io::recvfrom, "as read, flags ignored";
-    46 sendmsg("fd:fd msg:ptr flags:hex") Stub io::not_socket, "EOPNOTSUPP";
-    47 recvmsg("fd:fd msg:ptr flags:hex") Stub io::not_socket, "EOPNOTSUPP";
-    48 shutdown("fd:fd how:int") Full io::shutdown;
-    49 bind("fd:fd addr:ptr len:uint") Stub io::not_socket, "as connect";
-    50 listen("fd:fd backlog:int") Stub io::not_socket, "as connect";
-    51 getsockname("fd:fd addr:ptr len:ptr") Stub io::not_socket, "EOPNOTSUPP";
-    52 getpeername("fd:fd addr:ptr len:ptr") Stub io::not_socket, "EOPNOTSUPP";
-    53 socketpair("family:int type:hex protocol:int fds:ptr") Partial io::socketpair, "AF_UNIX, SOCK_STREAM, without passing descriptors";
-    54 setsockopt("fd:fd level:int name:int value:ptr len:uint") Stub io::not_socket, "EOPNOTSUPP";
-    55 getsockopt("fd:fd level:int name:int value:ptr len:ptr") Stub io::not_socket, "EOPNOTSUPP";
+    41 socket("family:int type:hex protocol:int") Partial net::socket, "AF_INET and AF_INET6 (TCP and UDP, inside of the container), AF_UNIX, AF_NETLINK (interfaces); no raw sockets";
+    42 connect("fd:fd addr:ptr len:uint") Full net::connect, "ENETUNREACH outside of the container";
+    43 accept("fd:fd addr:ptr len:ptr") Full net::accept;
+    44 sendto("fd:fd buf:ptr len:uint flags:hex addr:ptr alen:uint") Partial net::sendto, "no urgent data";
+    45 recvfrom("fd:fd buf:ptr len:uint flags:hex addr:ptr alen:ptr") Partial net::recvfrom, "no urgent data, no error queue";
+    46 sendmsg("fd:fd msg:ptr flags:hex") Partial net::sendmsg, "as sendto; SCM_RIGHTS, SCM_CREDENTIALS";
+    47 recvmsg("fd:fd msg:ptr flags:hex") Partial net::recvmsg, "as recvfrom; SCM_RIGHTS, SCM_CREDENTIALS, packet information";
+    48 shutdown("fd:fd how:int") Full net::shutdown;
+    49 bind("fd:fd addr:ptr len:uint") Full net::bind, "loopback addresses";
+    50 listen("fd:fd backlog:int") Full net::listen;
+    51 getsockname("fd:fd addr:ptr len:ptr") Full net::getsockname;
+    52 getpeername("fd:fd addr:ptr len:ptr") Full net::getpeername;
+    53 socketpair("family:int type:hex protocol:int fds:ptr") Full net::socketpair;
+    54 setsockopt("fd:fd level:int name:int value:ptr len:uint") Partial net::setsockopt, "what needs a network is only kept to be read back; no filters, no multicast groups";
+    55 getsockopt("fd:fd level:int name:int value:ptr len:ptr") Partial net::getsockopt, "as setsockopt; TCP_INFO has the state only";
     56 clone("flags:hex stack:ptr parent_tid:ptr child_tid:ptr tls:ptr") Partial proc::clone, "processes, vfork-like children, and threads that share files and directories, too; namespaces EPERM";
     57 fork("") Full proc::fork;
     58 vfork("") Full proc::vfork;
@@ -282,7 +282,7 @@ table! {
     285 fallocate("fd:fd mode:hex offset:int len:int") Partial fs::fallocate, "mode 0, KEEP_SIZE, PUNCH_HOLE";
     286 timerfd_settime("fd:fd flags:hex new:ptr old:ptr") Partial event::timerfd_settime, "no TFD_TIMER_CANCEL_ON_SET";
     287 timerfd_gettime("fd:fd value:ptr") Full event::timerfd_gettime;
-    288 accept4("fd:fd addr:ptr len:ptr flags:hex") Stub io::not_socket, "as connect";
+    288 accept4("fd:fd addr:ptr len:ptr flags:hex") Full net::accept4;
     290 eventfd2("count:uint flags:hex") Full event::eventfd2;
     291 epoll_create1("flags:hex") Full event::epoll_create1;
     292 dup3("old:fd new:fd flags:hex") Full io::dup3;
@@ -291,8 +291,10 @@ table! {
     295 preadv("fd:fd iov:ptr count:uint offset:int") Full io::preadv;
     296 pwritev("fd:fd iov:ptr count:uint offset:int") Full io::pwritev;
     297 rt_tgsigqueueinfo("tgid:int tid:int sig:sig info:ptr") Full sig::rt_tgsigqueueinfo;
+    299 recvmmsg("fd:fd msgs:ptr count:uint flags:hex timeout:ptr") Partial net::recvmmsg, "as recvmsg";
     302 prlimit64("pid:int resource:int new:ptr old:ptr") Full proc::prlimit64;
     306 syncfs("fd:fd") Full fs::syncfs;
+    307 sendmmsg("fd:fd msgs:ptr count:uint flags:hex") Partial net::sendmmsg, "as sendmsg";
     308 setns("fd:fd type:hex") Stub proc::eperm, "EPERM";
     309 getcpu("cpu:ptr node:ptr cache:ptr") Stub proc::getcpu, "always 0";
     310 process_vm_readv("pid:int local:ptr n:uint remote:ptr m:uint flags:hex") Stub mem::process_vm, "EPERM";

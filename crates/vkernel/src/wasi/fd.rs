@@ -3,10 +3,9 @@
 use super::Call;
 use crate::errno::{Errno, Result};
 use crate::file::{Object, OpenFile, closed};
-use crate::sys::{fs, io};
+use crate::sys::{fs, io, net};
 use crate::wait::lock;
 use megalith_vfs::{FileType, OpenFlags, SetTime, Stat, Timespec};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// All 30 `rights` of preview 1.
@@ -304,15 +303,24 @@ pub(super) fn tell(c: &mut Call<'_, '_>) -> Result<()> {
     seek_to(c, 0, 1, result)
 }
 
-fn socket(c: &mut Call<'_, '_>) -> Result<Arc<OpenFile>> {
-    let f = c.file(0)?;
+fn socket(c: &mut Call<'_, '_>) -> Result<()> {
+    c.file(0)?;
     c.c.a = [int(c.fd(0)), 0, 0, 0, 0, 0];
-    io::pair_end(c.c, |_| Ok(()))?;
-    Ok(f)
+    net::socket_at(c.c, 0).map(drop)
 }
 pub(super) fn sock_accept(c: &mut Call<'_, '_>) -> Result<()> {
     socket(c)?;
-    Err(Errno::EOPNOTSUPP)
+    // FDFLAGS_NONBLOCK is the one flag there is.
+    let flags = match c.u32(1) {
+        0 => 0,
+        4 => OpenFlags::O_NONBLOCK,
+        _ => return Err(Errno::EINVAL),
+    };
+    let result = c.ptr(2);
+    c.room(result, 4)?;
+    let a = [int(c.fd(0)), 0, 0, flags.into(), 0, 0];
+    let fd = c.linux(net::accept4, a)?;
+    c.c.put_u32(result, fd as u32)
 }
 pub(super) fn sock_recv(c: &mut Call<'_, '_>) -> Result<()> {
     socket(c)?;
@@ -342,7 +350,7 @@ pub(super) fn sock_shutdown(c: &mut Call<'_, '_>) -> Result<()> {
         _ => return Err(Errno::EINVAL),
     };
     let a = [int(c.fd(0)), how, 0, 0, 0, 0];
-    c.linux(io::shutdown, a).map(drop)
+    c.linux(net::shutdown, a).map(drop)
 }
 
 #[cfg(test)]

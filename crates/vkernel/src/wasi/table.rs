@@ -73,8 +73,8 @@ table! {
     proc_raise("signal:int") Full misc::proc_raise;
     sched_yield("") Full misc::sched_yield;
     random_get("buf:ptr len:int") Full misc::random_get;
-    sock_accept("fd:fd flags:hex opened:ptr") Stub fd::sock_accept, "`notsock`, or `notsup` for an inherited end of a socketpair: there is no network";
-    sock_recv("fd:fd iovs:ptr count:int flags:hex nread:ptr oflags:ptr") Partial fd::sock_recv, "inherited ends of a socketpair; flags give `notsup`";
+    sock_accept("fd:fd flags:hex opened:ptr") Full fd::sock_accept, "of an inherited listening socket";
+    sock_recv("fd:fd iovs:ptr count:int flags:hex nread:ptr oflags:ptr") Partial fd::sock_recv, "inherited sockets; flags give `notsup`";
     sock_send("fd:fd iovs:ptr count:int flags:hex nwritten:ptr") Partial fd::sock_send, "as sock_recv";
     sock_shutdown("fd:fd how:int") Full fd::sock_shutdown;
 }
