@@ -1,21 +1,20 @@
-//! busybox's own test suite, run natively and under Megalith, case by case.
+//! What both sides are put to: busybox's own test suite, here, and [`crate::packages`] and [`crate::cpython`].
 //!
-//! The suite is that of the Debian source package which the busybox-static package was built from, with the configuration of
+//! busybox's suite is that of the Debian source package which the busybox-static package was built from, with the configuration of
 //! the static build. It is part of the image (its scripts are started by `exec`, so the gate must know them) and runs unchanged:
 //! `sh runtest APPLET`, one container for each applet, so that a hang costs one applet only.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::corpus::{self, Corpus};
 use crate::subject::{Job, Outcome, Subject};
-use crate::{debian, paths, setup, sh};
+use crate::{cpython, debian, packages, page, parallel, setup, sh, toolbox};
 
 /// Share of natively passing cases that must pass here.
 pub const REQUIRED: f64 = 0.98;
@@ -247,30 +246,13 @@ fn insert(verdicts: &mut Verdicts, name: String, verdict: Verdict) {
 /// # Errors
 /// The subject cannot be started.
 pub fn run_all(subject: &Subject, parts: &[Part], label: &str) -> Result<Vec<Verdicts>> {
-    let next = AtomicUsize::new(0);
-    let results: Mutex<Vec<Option<Result<Verdicts>>>> = Mutex::new(parts.iter().map(|_| None).collect());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                while let Some((i, part)) = {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    parts.get(i).map(|p| (i, p))
-                } {
-                    let result = run_part(subject, part).map(|(verdicts, outcome)| {
-                        if outcome.status == -1 {
-                            eprintln!("xtask: {label}: {} hangs", part.name);
-                        }
-                        verdicts
-                    });
-                    if let Some(slot) = results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_mut(i) {
-                        *slot = Some(result);
-                    }
-                }
-            });
+    parallel::map(parts, |part| {
+        let (verdicts, outcome) = run_part(subject, part)?;
+        if outcome.status == -1 {
+            eprintln!("xtask: {label}: {} hangs", part.name);
         }
-    });
-    let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.into_iter().map(|r| r.context("a part was not run")?).collect()
+        Ok(verdicts)
+    })
 }
 
 /// Natively passing cases that do not pass here: name and what it was instead.
@@ -286,35 +268,161 @@ pub fn regressions(native: &Verdicts, ours: &Verdicts) -> Vec<(String, &'static 
         .collect()
 }
 
+/// A suite that both sides are put to.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judge {
+    /// busybox's own test suite.
+    Busybox,
+    /// Python and Node packages, one real use each.
+    Packages,
+    /// CPython's Lib/test.
+    Cpython,
+}
+
 /// Options of `cargo xtask conformance`.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     /// Who is judged: `megalith`, or `native` to prove the judge.
     #[arg(long, default_value = "megalith")]
     subject: String,
-    /// Applets or directories of ash_test to run; without any, all of them run and docs/compatibility.md is written.
+    /// Suites to run; without any, all.
+    #[arg(long = "suite", value_enum)]
+    suites: Vec<Judge>,
+    /// A bundle to judge instead of the one that is built from the suite's image.
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    /// Runs Lib/test natively only, and writes the list of what passes.
+    #[arg(long)]
+    count: bool,
+    /// Runs only the sample of Lib/test that `cargo xtask test` runs.
+    #[arg(long)]
+    sample: bool,
+    /// Applets or directories of ash_test, packages (`python/requests`), or test files (`test_json`) to run; without any, all of
+    /// them run and docs/compatibility.md is written.
     parts: Vec<String>,
 }
 
-/// Runs the suite on both sides and reports.
+impl Options {
+    /// Both sides for a corpus: native, and who is judged.
+    fn sides(&self, corpus: &Corpus) -> Result<(Subject, Subject)> {
+        let native = Subject::native(&std::env::current_exe()?, &corpus.rootfs);
+        let subject = match (&self.bundle, self.subject.as_str()) {
+            (Some(bundle), _) => Subject::megalith(bundle),
+            (None, "native") => native.clone(),
+            (None, _) => Subject::megalith(&crate::subject::bundle(corpus)?),
+        };
+        Ok((native, subject))
+    }
+
+    /// Whether the results belong on the page.
+    fn is_full(&self) -> bool {
+        self.parts.is_empty() && self.bundle.is_none() && !self.sample && self.subject != "native"
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|p| p == name)
+    }
+}
+
+/// Runs the suites on both sides and reports.
+///
+/// # Errors
+/// A suite reaches less than it must.
+pub fn run(options: &Options) -> Result<()> {
+    setup::packages()?;
+    let all = [Judge::Busybox, Judge::Packages, Judge::Cpython];
+    let mut failed = Vec::new();
+    for judge in all.into_iter().filter(|j| options.suites.is_empty() || options.suites.contains(j)) {
+        let result = match judge {
+            Judge::Busybox => run_busybox(options),
+            Judge::Packages => run_packages(options),
+            Judge::Cpython => run_cpython(options),
+        };
+        if let Err(error) = result {
+            eprintln!("xtask: FAILED: {error:#}");
+            failed.push(format!("{judge:?}"));
+        }
+    }
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn run_packages(options: &Options) -> Result<()> {
+    let mut cases = packages::cases()?;
+    cases.retain(|c| options.wants(&c.name()));
+    let toolbox = toolbox::with_packages()?;
+    let (native, subject) = options.sides(&toolbox.corpus)?;
+    eprintln!("xtask: {} packages, natively and {}", cases.len(), options.subject);
+    let report = packages::compare(&native, &subject, &cases)?;
+    let text = report.text(&toolbox)?;
+    print!("{text}");
+    if options.is_full() {
+        let head = format!(
+            "Packages that agents' tools use (`tests/packages`: versions and hashes from lock files), each put to one real use, first natively by\n\
+             Debian's interpreters in a chroot, then under Megalith, on {}. Same means the same stdout and status.",
+            page::when()?
+        );
+        page::put("Python and Node packages", &format!("{head}\n\n{text}"))?;
+    }
+    let complaints = report.complaints(&cases)?;
+    if !complaints.is_empty() {
+        bail!("{}", complaints.join("\n  "));
+    }
+    Ok(())
+}
+
+fn run_cpython(options: &Options) -> Result<()> {
+    let toolbox = toolbox::with_test_suite()?;
+    if options.count {
+        let native = Subject::native(&std::env::current_exe()?, &toolbox.corpus.rootfs);
+        return cpython::count(&toolbox, &native);
+    }
+    let mut files = cpython::expected()?;
+    if options.sample {
+        files = cpython::sample(&files);
+    }
+    files.retain(|f| options.wants(&f.name));
+    let (_, subject) = options.sides(&toolbox.corpus)?;
+    eprintln!("xtask: {} files of Lib/test, {}", files.len(), options.subject);
+    let report = cpython::compare(&subject, &files)?;
+    let text = report.text(&toolbox);
+    print!("{text}");
+    if options.is_full() {
+        let head = format!(
+            "CPython's own tests, one process a test file (regrtest, default resources), on {}. What passes natively was counted once\n\
+             (`tests/cpython/native.txt`); a method of that list that fails, is skipped, is missing or hangs here counts as a failure. Left out are the\n\
+             files and methods of `tests/cpython/left-out.toml`. A hanging file ends after ten times its native time and a minute.",
+            page::when()?
+        );
+        page::put("CPython's Lib/test", &format!("{head}\n\n{text}"))?;
+    } else {
+        eprint!("{}", report.tails());
+    }
+    if report.share() < cpython::REQUIRED {
+        bail!(
+            "{:.2} % of Lib/test's natively passing methods pass ({} % are required)",
+            report.share() * 100.0,
+            cpython::REQUIRED * 100.0
+        );
+    }
+    Ok(())
+}
+
+/// Runs busybox's suite on both sides and reports.
 ///
 /// # Errors
 /// Fewer cases pass than [`REQUIRED`], or one fails in an applet that must be right.
-pub fn run(options: &Options) -> Result<()> {
-    setup::packages()?;
+fn run_busybox(options: &Options) -> Result<()> {
     let suite = suite()?;
-    let parts: Vec<Part> =
-        suite.parts.iter().filter(|p| options.parts.is_empty() || options.parts.contains(&p.name)).cloned().collect();
+    let parts: Vec<Part> = suite.parts.iter().filter(|p| options.wants(&p.name)).cloned().collect();
     if parts.is_empty() {
         bail!("the suite has none of: {}", options.parts.join(" "));
     }
-    let native_side = Subject::native(&std::env::current_exe()?, &suite.corpus.rootfs);
+    let (native_side, subject) = options.sides(&suite.corpus)?;
     eprintln!("xtask: busybox's test suite, natively");
     let native = run_all(&native_side, &parts, "native")?;
-    let subject = match options.subject.as_str() {
-        "native" => native_side,
-        _ => Subject::megalith(&crate::subject::bundle(&suite.corpus)?),
-    };
     eprintln!("xtask: busybox's test suite, {}", options.subject);
     let ours = run_all(&subject, &parts, &options.subject)?;
 
@@ -324,7 +432,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let text = report.text();
     print!("{text}");
-    if options.parts.is_empty() && options.subject != "native" {
+    if options.is_full() {
         write_page(&suite, &text)?;
     }
     let share = report.main.share();
@@ -411,24 +519,16 @@ impl Report {
 }
 
 fn write_page(suite: &Suite, text: &str) -> Result<()> {
-    let date = sh::text(&mut sh::command("date", ["-u", "+%Y-%m-%d"]))?;
-    let kernel = sh::text(&mut sh::command("uname", ["-sr"]))?;
-    let page = format!(
-        "# Compatibility\n\n\
-         Written by `cargo xtask conformance`; do not edit.\n\n\
-         busybox's own test suite (`testsuite/` and `shell/ash_test` of Debian's source package busybox {}, configuration of the static\n\
-         build) run on busybox-static {}, first natively in a chroot, then under Megalith, on {}, {}. A case that passes\n\
+    let head = format!(
+        "busybox's own test suite (`testsuite/` and `shell/ash_test` of Debian's source package busybox {}, configuration of the static\n\
+         build) run on busybox-static {}, first natively in a chroot, then under Megalith, on {}. A case that passes\n\
          natively and fails, is skipped, is missing or hangs here counts as a failure. Skipped and untested cases are those that the suite's\n\
-         own configuration checks leave out, and `SKIP_KNOWN_BUGS` and `SKIP_INTERNET_TESTS`, as in Debian's build.\n\n{text}",
+         own configuration checks leave out, and `SKIP_KNOWN_BUGS` and `SKIP_INTERNET_TESTS`, as in Debian's build.",
         suite.source,
         suite.corpus.busybox,
-        date.trim(),
-        kernel.trim()
+        page::when()?
     );
-    let path = paths::root().join("docs/compatibility.md");
-    fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
-    eprintln!("xtask: wrote {}", path.display());
-    Ok(())
+    page::put("busybox", &format!("{head}\n\n{text}"))
 }
 
 #[cfg(test)]

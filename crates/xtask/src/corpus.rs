@@ -159,8 +159,12 @@ pub fn build(name: &str, extra: &[Extra], programs: bool) -> Result<Corpus> {
         }
     }
     for (path, file, mode) in extra {
-        hasher
-            .update(format!("{path} {mode:o} {}", if file.is_dir() { String::new() } else { sh::sha256_file(file)? }));
+        let content = match mode & 0o170_000 {
+            0o120_000 => file.display().to_string(),
+            _ if file.is_dir() => String::new(),
+            _ => sh::sha256_file(file)?,
+        };
+        hasher.update(format!("{path} {mode:o} {content}"));
     }
     let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
     let dir = paths::cache(name)?.join(&key);
@@ -192,6 +196,10 @@ fn fill(root: &Path, busybox: &Path, extra: &[Extra]) -> Result<()> {
     let put = |path: &str, bytes: &[u8], mode: u32| -> Result<()> {
         let path = root.join(path);
         fs::create_dir_all(path.parent().context("a file has a parent")?)?;
+        // A link of the same name (an applet's) is replaced: never written through, which would end outside of the root.
+        if fs::symlink_metadata(&path).is_ok() {
+            fs::remove_file(&path)?;
+        }
         fs::write(&path, bytes)?;
         Ok(fs::set_permissions(&path, fs::Permissions::from_mode(mode))?)
     };
@@ -212,12 +220,16 @@ fn fill(root: &Path, busybox: &Path, extra: &[Extra]) -> Result<()> {
         put(path, text.as_bytes(), 0o755)?;
     }
     for (path, file, mode) in extra {
-        if file.is_dir() {
+        if *mode & 0o170_000 == 0o120_000 {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().context("a link has a parent")?)?;
+            if fs::symlink_metadata(&path).is_ok() {
+                fs::remove_file(&path)?;
+            }
+            symlink(file, &path)?;
+        } else if file.is_dir() {
             fs::create_dir_all(root.join(path))?;
             fs::set_permissions(root.join(path), fs::Permissions::from_mode(*mode))?;
-        } else if *mode & 0o170_000 == 0o120_000 {
-            fs::create_dir_all(root.join(path).parent().context("a link has a parent")?)?;
-            symlink(file, root.join(path))?;
         } else {
             put(path, &fs::read(file)?, *mode)?;
         }

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::{paths, sh};
 
@@ -74,6 +75,86 @@ pub fn binary_package(name: &str) -> Result<BinaryPackage> {
     };
     let archive = address.split("/pool/").next().unwrap_or_default().to_owned();
     Ok(BinaryPackage { files: dir.join("files"), version, source_version, hash, archive })
+}
+
+/// Packages with all that they depend on, whatever is installed on this machine.
+pub struct Closure {
+    /// `.deb` files, in the order in which dpkg would unpack them.
+    pub files: Vec<PathBuf>,
+    /// Changes with any of the packages, hex.
+    pub key: String,
+}
+
+impl Closure {
+    /// The version of a package in it.
+    pub fn version(&self, name: &str) -> Result<String> {
+        let prefix = format!("{name}_");
+        let file = self
+            .files
+            .iter()
+            .find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)))
+            .with_context(|| format!("{name} is not among the fetched packages"))?;
+        Ok(sh::text(sh::command("dpkg-deb", ["-f"]).arg(file).arg("Version"))?.trim().to_owned())
+    }
+}
+
+/// Fetches packages with their dependencies, without recommended ones. apt is told of a machine where nothing is installed.
+///
+/// # Errors
+/// apt does not know a package, or cannot fetch one.
+pub fn closure(names: &[&str]) -> Result<Closure> {
+    let empty = tempfile::NamedTempFile::new()?;
+    let options = [
+        format!("-oDir::State::status={}", empty.path().display()),
+        "-oAPT::Install-Recommends=false".to_owned(),
+        "-oAPT::Sandbox::User=root".to_owned(),
+        "-oDebug::NoLocking=1".to_owned(),
+    ];
+    let list = || -> Result<Vec<(String, String)>> {
+        let mut apt = sh::command("apt-get", &options);
+        let out = sh::text(apt.args(["--yes", "--print-uris", "install"]).args(names))?;
+        // 'http://...deb' name_version_arch.deb 123 SHA256:abc
+        let lines = out.lines().filter(|l| l.starts_with('\''));
+        Ok(lines
+            .filter_map(|l| {
+                let mut words = l.split_whitespace().skip(1);
+                Some((words.next()?.to_owned(), words.next()?.to_owned()))
+            })
+            .collect())
+    };
+    let mut packages = list();
+    if packages.is_err() {
+        eprintln!("xtask: refreshing apt's package lists");
+        sh::output(&mut sh::command("apt-get", ["update"]))?;
+        packages = list();
+    }
+    let packages = packages?;
+    let mut hasher = Sha256::new();
+    for (file, size) in &packages {
+        hasher.update(format!("{file} {size}\n"));
+    }
+    let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
+    let dir = paths::cache("debs")?.join(&key);
+    paths::make_once(&dir, |dir| {
+        eprintln!("xtask: fetching {} Debian packages: {} and what they need", packages.len(), names.join(" "));
+        fs::create_dir(dir.join("partial"))?;
+        let mut apt = sh::command("apt-get", &options);
+        apt.arg(format!("-oDir::Cache::archives={}", dir.display()));
+        // apt checks the hashes that its signed lists promise.
+        sh::output(apt.args(["--yes", "--download-only", "install"]).args(names)).map(drop)
+    })?;
+    // In the archive's directory a file's name may say its epoch otherwise than in the list: compare without it.
+    let plain = |name: &str| {
+        name.replace("%3a", ":")
+            .split_once('_')
+            .map(|(n, v)| (n.to_owned(), v.rsplit(':').next().unwrap_or(v).to_owned()))
+    };
+    let there: Vec<PathBuf> = fs::read_dir(&dir)?.filter_map(|e| Some(e.ok()?.path())).collect();
+    let find = |wanted: &str| {
+        there.iter().find(|p| p.file_name().is_some_and(|n| plain(&n.to_string_lossy()) == plain(wanted))).cloned()
+    };
+    let files = packages.iter().map(|(file, _)| find(file).with_context(|| format!("apt-get left no {file}")));
+    Ok(Closure { files: files.collect::<Result<_>>()?, key })
 }
 
 /// Fetches and unpacks (patches applied) the source package `name` that `binary` was built from. Returns the source tree.

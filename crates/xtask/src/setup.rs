@@ -20,6 +20,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("setsid", "util-linux"),
     ("npm", "npm"),
+    ("pip3", "python3-pip"),
 ];
 
 /// Packages without an executable: (file that shows it is there, package).
