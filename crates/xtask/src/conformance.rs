@@ -1,4 +1,5 @@
-//! What both sides are put to: busybox's own test suite, here, and [`crate::packages`] and [`crate::cpython`].
+//! What both sides are put to: busybox's own test suite, here, and [`crate::packages`], [`crate::cpython`] and
+//! [`crate::test262`].
 //!
 //! busybox's suite is that of the Debian source package which the busybox-static package was built from, with the configuration of
 //! the static build. It is part of the image (its scripts are started by `exec`, so the gate must know them) and runs unchanged:
@@ -14,7 +15,7 @@ use anyhow::{Result, bail};
 
 use crate::corpus::{self, Corpus};
 use crate::subject::{Job, Outcome, Subject};
-use crate::{cpython, debian, packages, page, parallel, setup, sh, toolbox};
+use crate::{cpython, debian, packages, page, parallel, setup, sh, test262, toolbox};
 
 /// Share of natively passing cases that must pass here.
 pub const REQUIRED: f64 = 0.98;
@@ -277,6 +278,8 @@ pub enum Judge {
     Packages,
     /// CPython's Lib/test.
     Cpython,
+    /// test262 and QuickJS-ng's own tests.
+    Test262,
 }
 
 /// Options of `cargo xtask conformance`.
@@ -297,7 +300,7 @@ pub struct Options {
     /// Runs only the sample of Lib/test that `cargo xtask test` runs.
     #[arg(long)]
     sample: bool,
-    /// Applets or directories of ash_test, packages (`python/requests`), or test files (`test_json`) to run; without any, all of
+    /// Applets or directories of ash_test, packages (`python/requests`), test files (`test_json`), or beginnings of paths of test262 to run; without any, all of
     /// them run and docs/compatibility.md is written.
     parts: Vec<String>,
 }
@@ -330,13 +333,14 @@ impl Options {
 /// A suite reaches less than it must.
 pub fn run(options: &Options) -> Result<()> {
     setup::packages()?;
-    let all = [Judge::Busybox, Judge::Packages, Judge::Cpython];
+    let all = [Judge::Busybox, Judge::Packages, Judge::Cpython, Judge::Test262];
     let mut failed = Vec::new();
     for judge in all.into_iter().filter(|j| options.suites.is_empty() || options.suites.contains(j)) {
         let result = match judge {
             Judge::Busybox => run_busybox(options),
             Judge::Packages => run_packages(options),
             Judge::Cpython => run_cpython(options),
+            Judge::Test262 => run_test262(options),
         };
         if let Err(error) = result {
             eprintln!("xtask: FAILED: {error:#}");
@@ -406,6 +410,44 @@ fn run_cpython(options: &Options) -> Result<()> {
             report.share() * 100.0,
             cpython::REQUIRED * 100.0
         );
+    }
+    Ok(())
+}
+
+fn run_test262(options: &Options) -> Result<()> {
+    let corpus = test262::corpus()?;
+    let mut body =
+        format!("Run by one static qjs, natively and recompiled, on {}. What passes natively counts.", page::when()?);
+    let mut low = Vec::new();
+    let (native, subject) = options.sides(&corpus)?;
+    for suite in [test262::own_tests(), test262::suite()] {
+        let mut suite = match suite {
+            Ok(suite) => suite,
+            Err(error) => {
+                println!("not run: {error:#}");
+                let _ = write!(body, "\n\nNot run: {error:#}.");
+                continue;
+            }
+        };
+        let wanted = |name: &str| options.parts.is_empty() || options.parts.iter().any(|p| name.starts_with(p));
+        suite.scenarios.retain(|s| wanted(&s.name));
+        if suite.scenarios.is_empty() {
+            continue;
+        }
+        eprintln!("xtask: {}: {} runs, natively and {}", suite.name, suite.scenarios.len(), options.subject);
+        let (theirs, ours) = (test262::run(&native, &suite)?, test262::run(&subject, &suite)?);
+        let (text, share) = test262::text(&suite, &theirs, &ours);
+        print!("{text}");
+        let _ = write!(body, "\n\n{text}");
+        if share < test262::REQUIRED {
+            low.push(format!("{}: {:.2} %", suite.name, share * 100.0));
+        }
+    }
+    if options.is_full() {
+        page::put("test262", &body)?;
+    }
+    if !low.is_empty() {
+        bail!("{} ({} % are required)", low.join(", "), test262::REQUIRED * 100.0);
     }
     Ok(())
 }

@@ -159,23 +159,39 @@ pub fn closure(names: &[&str]) -> Result<Closure> {
 
 /// Fetches and unpacks (patches applied) the source package `name` that `binary` was built from. Returns the source tree.
 ///
-/// The machine's apt configuration is left alone: its entries for the archive that had the binary are copied to a private
-/// one, as source entries.
-///
 /// # Errors
 /// No entry for that archive is found, or it has no such source.
 pub fn source_package(name: &str, binary: &BinaryPackage) -> Result<PathBuf> {
-    let key = binary.source_version.replace([':', '/', '~'], "_");
+    source(name, Some(&binary.source_version), &|entry| entry == binary.archive)
+        .with_context(|| format!("fetch the source of {name} from {}", binary.archive))
+}
+
+/// Fetches and unpacks the newest source package `name` of this machine's release, whether or not any binary of it is known. Returns the
+/// source tree and the version.
+///
+/// # Errors
+/// The archives have no such source.
+pub fn source_only(name: &str) -> Result<(PathBuf, String)> {
+    let tree = source(name, None, &|_| true)?;
+    let version =
+        sh::text(sh::command("dpkg-parsechangelog", ["-S", "Version", "-l"]).arg(tree.join("debian/changelog")))?;
+    Ok((tree, version.trim().to_owned()))
+}
+
+/// The machine's apt configuration is left alone: its entries for the wanted archives are copied to a private one, as source
+/// entries.
+fn source(name: &str, version: Option<&str>, archive: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
+    let key = version.unwrap_or("newest").replace([':', '/', '~'], "_");
     let dir = paths::cache("source")?.join(format!("{name}_{key}"));
     paths::make_once(&dir, |dir| {
-        eprintln!("xtask: fetching the Debian source package {name} {}", binary.source_version);
+        eprintln!("xtask: fetching the Debian source package {name} {}", version.unwrap_or_default());
         let apt = tempfile::tempdir()?;
         let root = apt.path();
         for sub in ["sources.d", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(root.join(sub))?;
         }
-        if write_source_entries(&binary.archive, &root.join("sources.d"))? == 0 {
-            bail!("none of the machine's apt sources is for {}, which has {name}", binary.archive);
+        if write_source_entries(archive, &root.join("sources.d"))? == 0 {
+            bail!("the machine's apt sources name no such archive");
         }
         let option = |key: &str, sub: &str| format!("-o{key}={}", root.join(sub).display());
         let options = [
@@ -186,7 +202,7 @@ pub fn source_package(name: &str, binary: &BinaryPackage) -> Result<PathBuf> {
             option("Dir::Cache", "cache"),
         ];
         sh::output(sh::command("apt-get", &options).arg("update"))?;
-        let wanted = format!("{name}={}", binary.source_version);
+        let wanted = version.map_or(name.to_owned(), |v| format!("{name}={v}"));
         sh::output(sh::command("apt-get", &options).args(["source", &wanted]).current_dir(dir))?;
         let tree = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).find(|p| p.is_dir());
         fs::rename(tree.context("apt-get source left no directory")?, dir.join("tree"))?;
@@ -195,8 +211,8 @@ pub fn source_package(name: &str, binary: &BinaryPackage) -> Result<PathBuf> {
     Ok(dir.join("tree"))
 }
 
-/// Copies the machine's apt entries for `archive` as source entries into `to`. Returns how many.
-fn write_source_entries(archive: &str, to: &Path) -> Result<usize> {
+/// Copies the machine's apt entries for some archives as source entries into `to`. Returns how many.
+fn write_source_entries(archive: &dyn Fn(&str) -> bool, to: &Path) -> Result<usize> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.filter_map(|e| Some(e.ok()?.path())));
@@ -220,14 +236,14 @@ fn write_source_entries(archive: &str, to: &Path) -> Result<usize> {
 }
 
 /// Stanzas of a deb822 file (man 5 sources.list) for `archive`, with `Types: deb-src`.
-fn deb822_entries(text: &str, archive: &str) -> Vec<String> {
+fn deb822_entries(text: &str, archive: &dyn Fn(&str) -> bool) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
     lines
         .split(|l| l.trim().is_empty())
         .filter(|stanza| {
             stanza.iter().any(|l| {
                 let Some(uris) = l.strip_prefix("URIs:") else { return false };
-                uris.split_whitespace().any(|u| u.trim_end_matches('/') == archive)
+                uris.split_whitespace().any(|u| archive(u.trim_end_matches('/')))
             })
         })
         .map(|stanza| {
@@ -239,10 +255,10 @@ fn deb822_entries(text: &str, archive: &str) -> Vec<String> {
 }
 
 /// One-line entries `deb [options] uri suite component...` for `archive`, as `deb-src`.
-fn one_line_entries(text: &str, archive: &str) -> Vec<String> {
+fn one_line_entries(text: &str, archive: &dyn Fn(&str) -> bool) -> Vec<String> {
     text.lines()
         .filter_map(|l| l.trim().strip_prefix("deb "))
-        .filter(|rest| rest.split_whitespace().any(|w| w.trim_end_matches('/') == archive))
+        .filter(|rest| rest.split_whitespace().any(|w| w.contains("://") && archive(w.trim_end_matches('/'))))
         .map(|rest| format!("deb-src {rest}"))
         .collect()
 }
@@ -264,11 +280,11 @@ mod tests {
     #[test]
     fn entries_become_source_entries_of_the_one_archive() {
         let text = "Types: deb\n# a comment\nURIs: http://a.example/debian\nSuites: x\n\nTypes: deb\nURIs: http://b.example/other\nSuites: y\n";
-        let found = deb822_entries(text, "http://a.example/debian");
+        let found = deb822_entries(text, &|a| a == "http://a.example/debian");
         assert_eq!(found, ["Types: deb-src\nURIs: http://a.example/debian\nSuites: x"]);
         let list = "deb [signed-by=/k] http://a.example/debian/ x main\n# deb http://a.example/debian x main\ndeb-src http://a.example/debian x main\ndeb http://b.example x main\n";
         assert_eq!(
-            one_line_entries(list, "http://a.example/debian"),
+            one_line_entries(list, &|a| a == "http://a.example/debian"),
             ["deb-src [signed-by=/k] http://a.example/debian/ x main"]
         );
     }

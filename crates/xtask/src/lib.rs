@@ -26,6 +26,7 @@ pub mod sh;
 pub mod subject;
 pub mod survey;
 pub mod terminal;
+pub mod test262;
 pub mod toolbox;
 pub mod trace;
 pub mod workspace;
