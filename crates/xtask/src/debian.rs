@@ -162,57 +162,132 @@ pub fn closure(names: &[&str]) -> Result<Closure> {
 /// # Errors
 /// No entry for that archive is found, or it has no such source.
 pub fn source_package(name: &str, binary: &BinaryPackage) -> Result<PathBuf> {
-    source(name, Some(&binary.source_version), &|entry| entry == binary.archive)
-        .with_context(|| format!("fetch the source of {name} from {}", binary.archive))
-}
-
-/// Fetches and unpacks the newest source package `name` of this machine's release, whether or not any binary of it is known. Returns the
-/// source tree and the version.
-///
-/// # Errors
-/// The archives have no such source.
-pub fn source_only(name: &str) -> Result<(PathBuf, String)> {
-    let tree = source(name, None, &|_| true)?;
-    let version =
-        sh::text(sh::command("dpkg-parsechangelog", ["-S", "Version", "-l"]).arg(tree.join("debian/changelog")))?;
-    Ok((tree, version.trim().to_owned()))
-}
-
-/// The machine's apt configuration is left alone: its entries for the wanted archives are copied to a private one, as source
-/// entries.
-fn source(name: &str, version: Option<&str>, archive: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
-    let key = version.unwrap_or("newest").replace([':', '/', '~'], "_");
+    let key = binary.source_version.replace([':', '/', '~'], "_");
     let dir = paths::cache("source")?.join(format!("{name}_{key}"));
     paths::make_once(&dir, |dir| {
-        eprintln!("xtask: fetching the Debian source package {name} {}", version.unwrap_or_default());
-        let apt = tempfile::tempdir()?;
-        let root = apt.path();
-        for sub in ["sources.d", "lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(root.join(sub))?;
-        }
-        if write_source_entries(archive, &root.join("sources.d"))? == 0 {
-            bail!("the machine's apt sources name no such archive");
-        }
-        let option = |key: &str, sub: &str| format!("-o{key}={}", root.join(sub).display());
-        let options = [
-            "-oDir::Etc::sourcelist=/dev/null".to_owned(),
-            "-oAPT::Sandbox::User=root".to_owned(),
-            option("Dir::Etc::sourceparts", "sources.d"),
-            option("Dir::State::lists", "lists"),
-            option("Dir::Cache", "cache"),
-        ];
-        sh::output(sh::command("apt-get", &options).arg("update"))?;
-        let wanted = version.map_or(name.to_owned(), |v| format!("{name}={v}"));
-        sh::output(sh::command("apt-get", &options).args(["source", &wanted]).current_dir(dir))?;
-        let tree = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).find(|p| p.is_dir());
-        fs::rename(tree.context("apt-get source left no directory")?, dir.join("tree"))?;
-        Ok(())
+        eprintln!("xtask: fetching the Debian source package {name} {}", binary.source_version);
+        let apt = PrivateApt::new(Some(&binary.archive))?;
+        apt.fetch_source(name, &binary.source_version, dir)
     })?;
     Ok(dir.join("tree"))
 }
 
-/// Copies the machine's apt entries for some archives as source entries into `to`. Returns how many.
-fn write_source_entries(archive: &dyn Fn(&str) -> bool, to: &Path) -> Result<usize> {
+/// A source package: its unpacked tree (patches applied) and its Debian version.
+pub struct SourcePackage {
+    /// The unpacked tree.
+    pub tree: PathBuf,
+    /// Debian version.
+    pub version: String,
+}
+
+/// Fetches and unpacks (patches applied) the newest version of the source package `name` that the machine's archives can give.
+///
+/// A version that is in the cache is taken without asking anybody. An archive may list a version whose files it does not
+/// have (yet, or any more): then the next older one is taken, and it is said.
+///
+/// # Errors
+/// No archive has the package.
+pub fn newest_source_package(name: &str) -> Result<SourcePackage> {
+    let cache = paths::cache("newest-source")?;
+    let link = cache.join(name);
+    if !link.join("version").exists() {
+        eprintln!("xtask: looking for the Debian source package {name}");
+        let apt = PrivateApt::new(None)?;
+        let mut last = None;
+        for version in apt.source_versions(name)? {
+            eprintln!("xtask: fetching the Debian source package {name} {version}");
+            let fetched = paths::make_once(&link, |dir| {
+                apt.fetch_source(name, &version, dir)?;
+                Ok(fs::write(dir.join("version"), &version)?)
+            });
+            match fetched {
+                Ok(_) => {
+                    last = None;
+                    break;
+                }
+                Err(error) => {
+                    eprintln!(
+                        "xtask: {name} {version} cannot be had: {}",
+                        error.to_string().lines().last().unwrap_or("")
+                    );
+                    last = Some(error);
+                }
+            }
+        }
+        if let Some(error) = last {
+            return Err(error.context(format!("no version of the source package {name} can be fetched")));
+        }
+    }
+    let version =
+        fs::read_to_string(link.join("version")).with_context(|| format!("no archive has the source {name}"))?;
+    Ok(SourcePackage { tree: link.join("tree"), version })
+}
+
+/// An apt configuration of our own with source entries, so that the machine's is left alone.
+struct PrivateApt {
+    root: tempfile::TempDir,
+}
+
+impl PrivateApt {
+    /// Takes the machine's entries for one archive, or all, as source entries, and fetches their lists.
+    fn new(archive: Option<&str>) -> Result<Self> {
+        let apt = Self { root: tempfile::tempdir()? };
+        let root = apt.root.path();
+        for sub in ["sources.d", "lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(root.join(sub))?;
+        }
+        if write_source_entries(archive, &root.join("sources.d"))? == 0 {
+            bail!("none of the machine's apt sources is for {}", archive.unwrap_or("Debian packages"));
+        }
+        sh::output(apt.command("apt-get").arg("update"))?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> std::process::Command {
+        let option = |key: &str, sub: &str| format!("-o{key}={}", self.root.path().join(sub).display());
+        sh::command(
+            program,
+            [
+                "-oDir::Etc::sourcelist=/dev/null".to_owned(),
+                "-oAPT::Sandbox::User=root".to_owned(),
+                option("Dir::Etc::sourceparts", "sources.d"),
+                option("Dir::State::lists", "lists"),
+                option("Dir::Cache", "cache"),
+            ],
+        )
+    }
+
+    /// Versions of a source package, newest first.
+    fn source_versions(&self, name: &str) -> Result<Vec<String>> {
+        let records = sh::text(self.command("apt-cache").args(["showsrc", "--only-source", name]))?;
+        let mut versions: Vec<String> =
+            records.lines().filter_map(|l| l.strip_prefix("Version: ")).map(str::to_owned).collect();
+        // As Debian orders versions, not as text.
+        versions.sort_by(|a, b| {
+            let older = sh::command("dpkg", ["--compare-versions", a, "lt", b]).status().is_ok_and(|s| s.success());
+            if a == b {
+                std::cmp::Ordering::Equal
+            } else if older {
+                std::cmp::Ordering::Greater
+            } else {
+                std::cmp::Ordering::Less
+            }
+        });
+        versions.dedup();
+        Ok(versions)
+    }
+
+    /// Fetches a source package (apt checks its hashes) and unpacks it as `dir/tree`.
+    fn fetch_source(&self, name: &str, version: &str, dir: &Path) -> Result<()> {
+        sh::output(self.command("apt-get").args(["source", &format!("{name}={version}")]).current_dir(dir))?;
+        let tree = fs::read_dir(dir)?.filter_map(|e| Some(e.ok()?.path())).find(|p| p.is_dir());
+        fs::rename(tree.context("apt-get source left no directory")?, dir.join("tree"))?;
+        Ok(())
+    }
+}
+
+/// Copies the machine's apt entries for `archive` (or for all of them) as source entries into `to`. Returns how many.
+fn write_source_entries(archive: Option<&str>, to: &Path) -> Result<usize> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(entries.filter_map(|e| Some(e.ok()?.path())));
@@ -236,14 +311,14 @@ fn write_source_entries(archive: &dyn Fn(&str) -> bool, to: &Path) -> Result<usi
 }
 
 /// Stanzas of a deb822 file (man 5 sources.list) for `archive`, with `Types: deb-src`.
-fn deb822_entries(text: &str, archive: &dyn Fn(&str) -> bool) -> Vec<String> {
+fn deb822_entries(text: &str, archive: Option<&str>) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
     lines
         .split(|l| l.trim().is_empty())
         .filter(|stanza| {
             stanza.iter().any(|l| {
                 let Some(uris) = l.strip_prefix("URIs:") else { return false };
-                uris.split_whitespace().any(|u| archive(u.trim_end_matches('/')))
+                uris.split_whitespace().any(|u| archive.is_none_or(|a| u.trim_end_matches('/') == a))
             })
         })
         .map(|stanza| {
@@ -255,10 +330,10 @@ fn deb822_entries(text: &str, archive: &dyn Fn(&str) -> bool) -> Vec<String> {
 }
 
 /// One-line entries `deb [options] uri suite component...` for `archive`, as `deb-src`.
-fn one_line_entries(text: &str, archive: &dyn Fn(&str) -> bool) -> Vec<String> {
+fn one_line_entries(text: &str, archive: Option<&str>) -> Vec<String> {
     text.lines()
         .filter_map(|l| l.trim().strip_prefix("deb "))
-        .filter(|rest| rest.split_whitespace().any(|w| w.contains("://") && archive(w.trim_end_matches('/'))))
+        .filter(|rest| rest.split_whitespace().any(|w| archive.is_none_or(|a| w.trim_end_matches('/') == a)))
         .map(|rest| format!("deb-src {rest}"))
         .collect()
 }
@@ -280,11 +355,11 @@ mod tests {
     #[test]
     fn entries_become_source_entries_of_the_one_archive() {
         let text = "Types: deb\n# a comment\nURIs: http://a.example/debian\nSuites: x\n\nTypes: deb\nURIs: http://b.example/other\nSuites: y\n";
-        let found = deb822_entries(text, &|a| a == "http://a.example/debian");
+        let found = deb822_entries(text, Some("http://a.example/debian"));
         assert_eq!(found, ["Types: deb-src\nURIs: http://a.example/debian\nSuites: x"]);
         let list = "deb [signed-by=/k] http://a.example/debian/ x main\n# deb http://a.example/debian x main\ndeb-src http://a.example/debian x main\ndeb http://b.example x main\n";
         assert_eq!(
-            one_line_entries(list, &|a| a == "http://a.example/debian"),
+            one_line_entries(list, Some("http://a.example/debian")),
             ["deb-src [signed-by=/k] http://a.example/debian/ x main"]
         );
     }

@@ -21,6 +21,7 @@ pub mod packages;
 pub mod page;
 pub mod parallel;
 pub mod paths;
+pub mod polyfill;
 pub mod setup;
 pub mod sh;
 pub mod subject;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{bench, conformance, demo, fuzz, native, workspace};
+use xtask::{bench, conformance, demo, fuzz, native, polyfill, workspace};
 
 /// Set-up, build, demo, test, bench, fuzz and conformance of Megalith.
 #[derive(Parser)]
@@ -18,6 +18,8 @@ struct Arguments {
 enum Verb {
     /// Builds everything: target/release/megalith and megalith-run are ready afterwards.
     Build,
+    /// Builds the polyfills alone; `build` does it, too.
+    Polyfills,
     /// Formatting, lints, all tests.
     Test {
         /// Who the end-to-end tests judge: `megalith`, or `native` to prove the judge.
@@ -43,6 +45,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done: Result<i32> = match Arguments::parse().verb {
         Verb::Build => workspace::build().map(|()| 0),
+        Verb::Polyfills => polyfill::build_all().map(|()| 0),
         Verb::Test { subject, filter } => workspace::test(subject.as_deref(), &filter).map(|()| 0),
         Verb::Demo => demo::run().map(|()| 0),
         Verb::Bench(options) => bench::run(&options).map(|()| 0),

@@ -32,11 +32,20 @@ pub fn release(name: &str) -> PathBuf {
 
 /// A directory under `~/.cache/megalith/xtask` (`XDG_CACHE_HOME` is respected), created when missing.
 pub fn cache(name: &str) -> Result<PathBuf> {
+    cached("xtask", name)
+}
+
+/// The directory `~/.cache/megalith/polyfill/NAME`, where `megalith` looks for polyfills; created when missing.
+pub fn polyfill(name: &str) -> Result<PathBuf> {
+    cached("polyfill", name)
+}
+
+fn cached(kind: &str, name: &str) -> Result<PathBuf> {
     let base = match env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache"),
     };
-    let dir = base.join("megalith/xtask").join(name);
+    let dir = base.join("megalith").join(kind).join(name);
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(dir)
 }

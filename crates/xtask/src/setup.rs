@@ -59,6 +59,29 @@ pub fn root_builder() -> Result<()> {
     install(&[("mmdebstrap", "mmdebstrap")], &[])
 }
 
+/// Libraries that CPython is built with, as static libraries: (header, package).
+const PYTHON_FILES: &[(&str, &str)] = &[
+    ("/usr/include/zlib.h", "zlib1g-dev"),
+    ("/usr/include/bzlib.h", "libbz2-dev"),
+    ("/usr/include/lzma.h", "liblzma-dev"),
+    ("/usr/include/expat.h", "libexpat1-dev"),
+    ("/usr/include/openssl/ssl.h", "libssl-dev"),
+    ("/usr/include/sqlite3.h", "libsqlite3-dev"),
+    ("/usr/include/readline/readline.h", "libreadline-dev"),
+    ("/usr/include/curses.h", "libncurses-dev"),
+    ("/usr/include/uuid/uuid.h", "uuid-dev"),
+    ("/usr/include/crypt.h", "libcrypt-dev"),
+];
+
+/// The same for what the Python polyfill is built with.
+///
+/// # Errors
+/// See [`packages`].
+pub fn python_builder() -> Result<()> {
+    let files: Vec<_> = NEEDED_FILES.iter().chain(PYTHON_FILES).copied().collect();
+    install(NEEDED, &files)
+}
+
 fn install(programs: &[(&str, &'static str)], files: &[(&str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     missing.extend(programs.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));

@@ -143,7 +143,7 @@ pub fn suite() -> Result<Suite> {
     let (dir, origin) = match std::env::var_os("MEGALITH_TEST262") {
         Some(dir) => (PathBuf::from(dir), "the checkout that `MEGALITH_TEST262` named".to_owned()),
         None => {
-            let (tree, version) = debian::source_only("mozjs78")?;
+            let debian::SourcePackage { tree, version } = debian::newest_source_package("mozjs78")?;
             (tree.join("js/src/tests/test262"), format!("Debian's source package mozjs78 {version}"))
         }
     };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{conformance, corpus, data, paths, setup, sh};
+use crate::{conformance, corpus, data, paths, polyfill, setup, sh};
 
 /// The package of the running side.
 const RUNNER: &str = "megalith-run";
@@ -21,13 +21,14 @@ fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Leaves `target/release/megalith`, `megalith-run` and all else that is built, ready to use.
+/// Leaves `target/release/megalith`, `megalith-run`, the polyfills and all else that is built, ready to use.
 ///
 /// # Errors
 /// Something does not build.
 pub fn build() -> Result<()> {
     step("build megalith", &mut cargo(&["build", "--release", "--workspace", "--exclude", RUNNER]))?;
-    step("build megalith-run", &mut cargo(&["build", "--release", "-p", RUNNER]))
+    step("build megalith-run", &mut cargo(&["build", "--release", "-p", RUNNER]))?;
+    polyfill::build_all()
 }
 
 /// Everything that must hold: formatting, lints, tests of every crate, and the end-to-end tests. The last lines are Cargo's.

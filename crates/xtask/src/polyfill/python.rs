@@ -1,0 +1,285 @@
+//! The Python polyfill: CPython from Debian's source package as one static program, with our `main` (`polyfills/python`).
+//!
+//! The program uses the standard library of the image that it stands in (`/usr/lib/python3.11`), so it is built from the
+//! version that Debian 12 has, with Debian's patches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::{debian, paths, setup, sh};
+
+/// Version of the language that is built.
+pub const VERSION: &str = "3.11";
+
+/// Changes when this module makes something else of the same inputs.
+const REVISION: &str = "1";
+
+/// Compiler options.
+///
+/// Not position-independent: addresses are constants, which is faster after recompilation and easier to analyse.
+const CFLAGS: &str = "-O2 -fno-pie -fno-semantic-interposition -fno-stack-protector";
+const OPT: &str = "-DNDEBUG -Wall";
+const LDFLAGS: &str = "-static -no-pie";
+/// Of the program alone: main.c sees what is asked for while modules are warmed.
+const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid";
+
+/// Options of configure: Debian's (debian/rules), but for those that say how the program is linked.
+///
+/// `--without-computed-gotos`: the recompiler has one function per loop nest, and one `switch` costs it far less than 188
+/// indirect jumps (5 to 35 times in the interpreter's loop).
+const CONFIGURE: &[&str] = &[
+    "--prefix=/usr",
+    "--libdir=/usr/lib/x86_64-linux-gnu",
+    "--build=x86_64-linux-gnu",
+    "--enable-ipv6",
+    "--enable-loadable-sqlite-extensions",
+    "--with-dbmliborder=bdb:gdbm",
+    "--without-computed-gotos",
+    "--without-ensurepip",
+    "--with-system-expat",
+    "--with-ssl-default-suites=openssl",
+    "--with-wheel-pkg-dir=/usr/share/python-wheels/",
+    "--disable-shared",
+];
+
+/// Modules that configure's list names but that cannot be had, or not so.
+const DROPPED: &[&str] = &[
+    // libffi writes code at run time.
+    "_ctypes",
+    "_ctypes_test",
+    // Terminal screens and windows are not what agents' tools use; their libraries bring large tables.
+    "_curses",
+    "_curses_panel",
+    "_tkinter",
+    // Berkeley DB and GDBM; `dbm.dumb` needs neither.
+    "_dbm",
+    "_gdbm",
+    // Network information service, and sound hardware.
+    "nis",
+    "ossaudiodev",
+];
+
+/// Lines for `Modules/Setup.local`: what configure's checks miss because they link dynamically, and the test modules, which
+/// configure would build as shared objects.
+const MODULES: &str = "\
+_crypt _cryptmodule.c -lcrypt
+readline readline.c -lreadline -ltinfo
+_sqlite3 _sqlite/blob.c _sqlite/connection.c _sqlite/cursor.c _sqlite/microprotocols.c _sqlite/module.c \
+_sqlite/prepare_protocol.c _sqlite/row.c _sqlite/statement.c _sqlite/util.c -I$(srcdir)/Modules/_sqlite \
+-DPY_SQLITE_ENABLE_LOAD_EXTENSION -lsqlite3 -lz -lm
+_testbuffer _testbuffer.c
+_testinternalcapi _testinternalcapi.c
+_testcapi _testcapimodule.c
+_testclinic _testclinic.c
+_xxtestfuzz _xxtestfuzz/_xxtestfuzz.c _xxtestfuzz/fuzzer.c
+_testimportmultiple _testimportmultiple.c
+_testmultiphase _testmultiphase.c
+xxlimited -UPy_BUILD_CORE_BUILTIN -UPy_BUILD_CORE xxlimited.c
+xxlimited_35 -UPy_BUILD_CORE_BUILTIN -UPy_BUILD_CORE xxlimited_35.c
+";
+
+/// Our files, and what each takes the place of in CPython's tree. The paths are relative to `polyfills/python`.
+const OURS: &[(&str, &str)] =
+    &[("main.c", "Programs/python.c"), ("library.c", "Python/dynload_shlib.c"), ("megalith.h", "Include/megalith.h")];
+
+/// What the recipe makes, all in one directory of the cache.
+pub struct Python {
+    /// The program.
+    pub program: PathBuf,
+    /// The program for native tests: its snapshot call resumes at once, in the same process.
+    pub simulated: PathBuf,
+}
+
+/// Builds the polyfill unless it is in the cache. Takes some minutes; what an interrupted run compiled is used by the next.
+///
+/// # Errors
+/// The sources cannot be fetched, a patch does not apply, or something does not compile.
+pub fn build() -> Result<Python> {
+    let made = |dir: &Path| Python { program: dir.join("python"), simulated: dir.join("python-simulated") };
+    let source = debian::newest_source_package(&format!("python{VERSION}"))?;
+    let inputs = Inputs::read(&source)?;
+    let dir = paths::polyfill(&format!("python-{VERSION}"))?.join(&inputs.key);
+    if dir.exists() {
+        return Ok(made(&dir));
+    }
+    setup::python_builder()?;
+    eprintln!("xtask: building the Python polyfill from {} (minutes)", source.version);
+    let start = Instant::now();
+    let work = paths::cache("python-build")?.join(&inputs.base);
+    inputs.prepare(&source, &work)?;
+    compile(&source, &work)?;
+    paths::make_once(&dir, |dir| {
+        for (built, name) in [("python", "python"), ("python-simulated", "python-simulated")] {
+            let to = dir.join(name);
+            sh::output(sh::command("strip", ["-o"]).arg(&to).arg(work.join("build").join(built)))?;
+        }
+        Ok(fs::write(dir.join("version"), format!("{}\n", source.version))?)
+    })?;
+    eprintln!("xtask: the Python polyfill: {:.0} s", start.elapsed().as_secs_f64());
+    Ok(made(&dir))
+}
+
+/// All that the program is made of.
+struct Inputs {
+    /// Our C sources and the like: path in CPython's tree, bytes.
+    files: Vec<(&'static str, Vec<u8>)>,
+    /// Patches for `patch -p1`, in the order of their names.
+    patches: Vec<PathBuf>,
+    /// Hash of what a build tree was made of before our files went in.
+    base: String,
+    /// Hash of everything.
+    key: String,
+}
+
+impl Inputs {
+    fn read(source: &debian::SourcePackage) -> Result<Self> {
+        let ours = paths::root().join("polyfills/python");
+        let mut patches: Vec<PathBuf> = fs::read_dir(ours.join("patches"))?
+            .filter_map(|e| Some(e.ok()?.path()))
+            .filter(|p| p.extension().is_some_and(|e| e == "patch"))
+            .collect();
+        patches.sort();
+        let mut hasher = Sha256::new();
+        let flags = format!("{REVISION} {CFLAGS} {OPT} {LDFLAGS} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}");
+        hasher.update(format!("{} {flags}", source.version));
+        // Another compiler or C library makes another program.
+        hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
+        for patch in &patches {
+            hasher.update(fs::read(patch)?);
+        }
+        let base = sh::hex(hasher.clone().finalize().get(..8).unwrap_or_default());
+        let mut files = Vec::new();
+        for (name, place) in OURS {
+            let bytes = fs::read(ours.join(name)).with_context(|| format!("read polyfills/python/{name}"))?;
+            hasher.update(place);
+            hasher.update(&bytes);
+            files.push((*place, bytes));
+        }
+        let warm = header(&fs::read(ours.join("warm.py")).context("read polyfills/python/warm.py")?);
+        hasher.update(&warm);
+        files.push(("Include/megalith_warm.h", warm));
+        let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
+        Ok(Self { files, patches, base, key })
+    }
+
+    /// Leaves `work/src` (patched, with our files) and `work/build` (configured).
+    fn prepare(&self, source: &debian::SourcePackage, work: &Path) -> Result<()> {
+        paths::make_once(work, |dir| {
+            let tree = dir.join("src");
+            sh::output(sh::command("cp", ["-a"]).arg(&source.tree).arg(&tree))?;
+            for patch in &self.patches {
+                sh::output(sh::command("patch", ["-p1", "--fuzz=0", "-i"]).arg(patch).current_dir(&tree))
+                    .with_context(|| format!("apply {}", patch.display()))?;
+            }
+            Ok(fs::create_dir(dir.join("build"))?)
+        })?;
+        for (place, bytes) in &self.files {
+            let path = work.join("src").join(place);
+            // make goes by modification times: what did not change is not touched.
+            if fs::read(&path).ok().as_ref() != Some(bytes) {
+                fs::write(&path, bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A C array with the bytes of `text`, ending with a NUL.
+fn header(text: &[u8]) -> Vec<u8> {
+    let mut out = b"/* polyfills/python/warm.py */\nstatic const char MEGALITH_WARM_PY[] = {\n".to_vec();
+    for line in text.chunks(20) {
+        out.extend(line.iter().flat_map(|b| format!("{b},").into_bytes()));
+        out.push(b'\n');
+    }
+    out.extend(b"0};\n");
+    out
+}
+
+/// Configures and compiles in `work/build`; leaves `python` and `python-simulated`.
+fn compile(source: &debian::SourcePackage, work: &Path) -> Result<()> {
+    let build = work.join("build");
+    // The compiler's __DATE__ and __TIME__, which sys.version shows: those of Debian's own build.
+    let epoch = sh::text(sh::command("dpkg-parsechangelog", ["-STimestamp"]).current_dir(&source.tree))?;
+    let command = |program: &str| {
+        let mut command = sh::command(program, [""; 0]);
+        command.current_dir(&build).env("SOURCE_DATE_EPOCH", epoch.trim()).env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        command.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+        command
+    };
+    if !build.join("configured").exists() {
+        eprintln!("xtask: Python: configure");
+        let mut configure = command("../src/configure");
+        configure.args(CONFIGURE).args([
+            "CC=gcc",
+            &format!("CFLAGS={CFLAGS}"),
+            &format!("OPT={OPT}"),
+            &format!("LDFLAGS={LDFLAGS}"),
+            &format!("LINKFORSHARED={LINK}"),
+        ]);
+        sh::output(configure.env("MODULE_BUILDTYPE", "static"))?;
+        let listed = fs::read_to_string(build.join("Modules/Setup.stdlib"))?;
+        fs::write(build.join("Modules/Setup.local"), setup_local(&listed))?;
+        // The lists of modules are now newer than the Makefile: make writes it again and asks to be called again.
+        let _ = sh::output(command("make").arg("Makefile"));
+        fs::write(build.join("configured"), "")?;
+    }
+    eprintln!("xtask: Python: make");
+    let jobs = std::thread::available_parallelism().map_or(2, usize::from);
+    let mut make = command("make");
+    make.arg(format!("-j{jobs}")).arg("python");
+    let log = build.join("make.log");
+    let done = match sh::output(&mut make) {
+        Ok(out) => out,
+        Err(error) => bail!("{error:#}"),
+    };
+    fs::write(&log, done)?;
+    eprintln!("xtask: Python: the program for tests");
+    // The same link with another main: python.o comes first and is the only difference.
+    let output = |arguments: &[&str]| sh::output(command("make").args(arguments));
+    let plain = build.join("python-plain");
+    fs::rename(build.join("python"), &plain)?;
+    let object = build.join("Programs/python.o");
+    let plain_object = build.join("Programs/python-plain.o");
+    fs::rename(&object, &plain_object)?;
+    let simulated = output(&["python", "CONFIGURE_CPPFLAGS=-DSIMULATE_RESUME"])
+        .and_then(|_| Ok(fs::rename(build.join("python"), build.join("python-simulated"))?));
+    fs::rename(&plain_object, &object)?;
+    fs::rename(&plain, build.join("python"))?;
+    simulated
+}
+
+/// `Modules/Setup.local` out of the `Modules/Setup.stdlib` that configure wrote: all that can be static, as builtin modules.
+fn setup_local(listed: &str) -> String {
+    let own: Vec<&str> = MODULES.lines().filter_map(|l| l.split_whitespace().next()).collect();
+    let wanted = listed.lines().take_while(|l| *l != "# Test modules").filter(|line| {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        !name.starts_with('#') && !DROPPED.contains(&name) && !own.contains(&name)
+    });
+    let mut text = wanted.collect::<Vec<_>>().join("\n");
+    text += &format!("\n{MODULES}*disabled*\n{}\n", DROPPED.join(" "));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_chosen_from_configures_list() {
+        let listed = "*static*\n# a comment\narray arraymodule.c\n_ctypes _ctypes/_ctypes.c\nreadline readline.c\n# Test modules\n_testcapi x.c\n";
+        let text = setup_local(listed);
+        assert!(text.starts_with("*static*\narray arraymodule.c\n_crypt "), "{text}");
+        assert_eq!(text.matches("\nreadline ").count(), 1);
+        assert!(text.contains("*disabled*\n_ctypes "));
+        assert!(text.lines().all(|l| !l.contains('=')), "makesetup takes lines with = for definitions");
+    }
+
+    #[test]
+    fn a_header_holds_every_byte() {
+        assert!(String::from_utf8(header(b"ab")).is_ok_and(|t| t.contains("{\n97,98,\n0};")));
+    }
+}

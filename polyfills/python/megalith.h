@@ -1,0 +1,57 @@
+/* What the files of the Python polyfill know of each other. */
+#ifndef MEGALITH_H
+#define MEGALITH_H
+
+#include "Python.h"
+
+#include <stdio.h>
+
+/* An extension module of a package that is linked in. */
+struct _PyMegalith_Extension {
+    /* End of the file's path without the tag and .so, e.g. "markupsafe/_speedups". */
+    const char *path;
+    /* Name of the init function, e.g. "PyInit__speedups". */
+    const char *symbol;
+    PyObject *(*init)(void);
+};
+
+/* The private system call of Megalith's kernel; ENOSYS elsewhere. */
+#define MEGALITH_SYSCALL 0x6d67
+/* Marks the place where a snapshot is taken. 0: nobody takes one. Otherwise the process was resumed from the snapshot, and the
+ * result is the address of the initial stack block of its exec (argc, argv, NULL, envp, NULL, auxv). */
+#define MEGALITH_SNAPSHOT 1
+/* After a resume: execs the same program with the same arguments without a snapshot. */
+#define MEGALITH_COLD 2
+/* 1: `sealed`; 0: `open`. */
+#define MEGALITH_POLICY 3
+/* Opens a file (path, flags) to be loaded as code; EACCES when it is not part of a sealed image. */
+#define MEGALITH_OPEN_CODE 4
+
+/* --- library.c --- */
+
+/* Makes the system call; the program for tests puts a simulation here. Returns -1 and sets errno as syscall() does. */
+extern long (*_PyMegalith_Call)(long operation, const void *a, long b);
+
+/* Prepares extension modules and policy; to be called before the interpreter is initialised. */
+int _PyMegalith_Init(void);
+
+/* Asks for the policy and follows it from here on. Negative: an exception is set. */
+int _PyMegalith_SetPolicy(void);
+
+/* Opens a file that is to be run as a program, like fopen(path, mode). When sealed, errno is EACCES for what is not part of
+ * the image. */
+FILE *_PyMegalith_OpenProgram(PyObject *path, const char *mode);
+
+/* Whether this process was resumed from a snapshot. Then the interpreter is not torn down at exit. */
+extern int _PyMegalith_Resumed;
+
+/* sys.modules as it was in the snapshot, and all warmed modules: (name: module). Nothing of them is finalised at exit. */
+extern PyObject *_PyMegalith_Kept;
+
+/* --- Patch: reseeding of hashes --- */
+
+/* Before a snapshot, and after a resume with 16 random bytes. */
+void _PyMegalith_PrepareSnapshot(void) __attribute__((weak));
+void _PyMegalith_Reseed(const void *random16) __attribute__((weak));
+
+#endif

@@ -1,0 +1,488 @@
+"""Imports modules ahead of time and hides them until a program imports them.
+
+Runs at build time, before a snapshot is made, in a namespace that no program sees. main.c provides
+
+    names          modules to import, in this order
+    bootstrap      importlib._bootstrap
+    take_atexit()  takes away the callbacks registered with atexit so far: [(function, arguments, keywords), ...]
+    register()     atexit.register
+    counts()       how often random numbers, clocks and the process's id were asked for: (random, clock, pid)
+    unchanged(path, mtime_ns, size, inode)   whether a file is still the one that has been imported
+    reseed_ssl()   makes OpenSSL's random generators start anew
+
+and takes from here `trial`, `prepare` and `reveal`.
+
+What a module's import did is written down while it happens: which modules it imported, and what it did to the parts of the
+interpreter that all modules share. A module that did what cannot be taken back, or what must happen anew in every process,
+is refused. `reveal` puts a module and what it imported where an import would have put them.
+"""
+
+import sys
+
+modules = sys.modules
+external = sys.modules["_frozen_importlib_external"]
+posix = sys.modules["posix"]
+builtins = sys.modules["builtins"]
+_imp = sys.modules["_imp"]
+_warnings = sys.modules["_warnings"]
+signal = sys.modules["_signal"]
+thread = sys.modules["_thread"]
+FileFinder = external.FileFinder
+PathFinder = external.PathFinder
+
+
+# --- Modules whose import must be completed in each process --------------------------------------------------------------
+
+def _random(module):
+    module._inst.seed()
+
+
+def _logging(module):
+    module._startTime = module.time.time()
+
+
+def _threading(module):
+    main = module._main_thread
+    main._set_ident()
+    main._set_native_id()
+
+
+def _ssl(module):
+    reseed_ssl()
+
+
+def _multiprocessing(module):
+    key = module.AuthenticationString(module.os.urandom(32))
+    module._current_process._config["authkey"] = key
+
+
+# name: (what its import may ask for, what is done when it is revealed)
+COMPLETED = {
+    "random": ("random", _random),
+    "logging": ("clock", _logging),
+    "threading": ("", _threading),
+    "_ssl": ("", _ssl),
+    "multiprocessing.process": ("random pid", _multiprocessing),
+}
+
+
+# --- Writing down -------------------------------------------------------------------------------------------------------
+
+class Warmed:
+    """A module that was imported ahead of time."""
+
+    __slots__ = (
+        "name", "module", "deps", "absent", "closure", "top", "path", "signature", "parent", "parent_path", "binds",
+        "atexit", "filters", "meta_path", "copyreg", "importers", "complete", "shown", "refused",
+    )
+
+    def __init__(self, name):
+        self.name = name
+        self.module = None
+        # Names of modules that its import imported, and top-level names that it did not find.
+        self.deps = {}
+        self.absent = set()
+        # It and all that it needs, in the order of loading.
+        self.closure = ()
+        # Top-level name by which a file elsewhere on sys.path would hide it; None: nothing can.
+        self.top = None
+        self.path = None
+        self.signature = None
+        self.parent = None
+        self.parent_path = None
+        self.binds = []
+        # Effects on what all modules share.
+        self.atexit = []
+        self.filters = ([], [])
+        self.meta_path = []
+        self.copyreg = {}
+        self.importers = {}
+        self.complete = None
+        self.shown = False
+        self.refused = None
+
+
+class Recorder:
+    """Watches imports."""
+
+    def __init__(self):
+        self.base = dict(modules)
+        self.records = {}
+        self.stack = []
+        self.errors = {}
+        self.import_ = builtins.__import__
+        self.find_and_load = bootstrap._find_and_load
+        self.load_unlocked = bootstrap._load_unlocked
+        self.last = self.original = self.shared()
+        take_atexit()
+
+    def shared(self):
+        """What all modules share, as it is now."""
+        copyreg = modules.get("copyreg")
+        return {
+            "filters": list(_warnings.filters),
+            "meta_path": list(sys.meta_path),
+            "copyreg": dict(copyreg.dispatch_table) if copyreg is not None else None,
+            "importers": dict(sys.path_importer_cache),
+            "modules": dict(modules),
+            "counts": counts(),
+            # From here on: what a module must not touch.
+            "sys.path": list(sys.path),
+            "sys.path_hooks": list(sys.path_hooks),
+            "os.environ": dict(posix.environ),
+            "the builtins": set(builtins.__dict__),
+            "signal handlers": [signal.getsignal(n) for n in range(1, 65) if n not in (32, 33)],
+            "threads": thread._count(),
+            "hooks of sys": (sys.excepthook, sys.displayhook, sys.unraisablehook, sys.gettrace(), sys.getprofile()),
+            "limits": (sys.getrecursionlimit(), sys.getswitchinterval(), sys.flags),
+            "the working directory": posix.getcwd(),
+            "open files": descriptors(),
+        }
+
+    def collect(self):
+        """Attributes what has changed since the last call to the module that is being imported."""
+        last, now = self.last, self.shared()
+        self.last = now
+        callbacks = take_atexit()
+        if not self.stack:
+            return
+        record = self.records[self.stack[-1]]
+        record.atexit += callbacks
+        # Inserted in front or appended; what simplefilter() moves only changes its place.
+        known = {id(f) for f in last["filters"]}
+        new = now["filters"]
+        first = next((i for i, f in enumerate(new) if id(f) in known), len(new))
+        record.filters[0][:0] = new[:first]
+        record.filters[1].extend(f for f in new[first:] if id(f) not in known)
+        record.meta_path += [f for f in now["meta_path"] if not any(f is g for g in last["meta_path"])]
+        if not all(any(f is g for g in now["meta_path"]) for f in last["meta_path"]):
+            record.refused = "takes importers off sys.meta_path"
+        if last["copyreg"] is not None:
+            record.copyreg.update((k, v) for k, v in now["copyreg"].items() if last["copyreg"].get(k) is not v)
+        elif now["copyreg"] is not None:
+            self.original["copyreg"] = now["copyreg"]
+        for path, finder in now["importers"].items():
+            if path not in last["importers"]:
+                record.importers[path] = finder
+        # Modules that code put into sys.modules itself.
+        for name in now["modules"]:
+            if name not in last["modules"] and name not in self.records:
+                self.records[name] = Warmed(name)
+                record.deps[name] = None
+        allowed = COMPLETED.get(record.name, ("", None))[0]
+        for what, before, after in zip(("random", "clock", "pid"), last["counts"], now["counts"]):
+            if before != after and what not in allowed:
+                record.refused = {
+                    "random": "draws random numbers", "clock": "reads a clock", "pid": "asks for the id of the process",
+                }[what] + " while it is imported"
+        for what in list(now)[6:]:
+            if now[what] != last[what]:
+                record.refused = f"changes {what}"
+
+    def needs(self, name):
+        """The module that is being imported has asked for another."""
+        if self.stack and name not in self.base:
+            deps = self.records[self.stack[-1]].deps
+            while name:
+                deps[name] = None
+                name = name.rpartition(".")[0]
+
+    def lacks(self, name):
+        if self.stack:
+            self.records[self.stack[-1]].absent.add(name.partition(".")[0])
+
+    def on_import(self, name, globals=None, locals=None, fromlist=(), level=0):
+        result = self.import_(name, globals, locals, fromlist, level)
+        if level:
+            name = bootstrap._resolve_name(name, bootstrap._calc___package__(globals), level)
+        self.needs(name)
+        for attribute in fromlist or ():
+            module = modules.get(name)
+            every = getattr(module, "__all__", ()) if attribute == "*" else (attribute,)
+            for attribute in every:
+                if isinstance(attribute, str):
+                    full = f"{name}.{attribute}"
+                    if full in modules and getattr(module, "__dict__", {}).get(attribute) is modules[full]:
+                        self.needs(full)
+        return result
+
+    def on_find_and_load(self, name, import_):
+        try:
+            result = self.find_and_load(name, import_)
+        except ModuleNotFoundError as error:
+            if error.name:
+                self.lacks(error.name)
+            raise
+        self.needs(name)
+        return result
+
+    def on_load(self, spec):
+        self.collect()
+        name = spec.name
+        # Loaded anew after a failure: what it does this time counts.
+        self.records.pop(name, None)
+        self.records[name] = Warmed(name)
+        self.last["modules"].setdefault(name, None)
+        self.stack.append(name)
+        try:
+            return self.load_unlocked(spec)
+        finally:
+            self.collect()
+            self.stack.pop()
+
+    def run(self):
+        builtins.__import__ = self.on_import
+        bootstrap._find_and_load = self.on_find_and_load
+        bootstrap._load_unlocked = self.on_load
+        try:
+            for name in names:
+                try:
+                    bootstrap._gcd_import(name)
+                except BaseException as error:
+                    self.errors[name] = f"{type(error).__name__}: {error}"
+        finally:
+            builtins.__import__ = self.import_
+            bootstrap._find_and_load = self.find_and_load
+            bootstrap._load_unlocked = self.load_unlocked
+        hidden = {}
+        for name, record in self.records.items():
+            if name in modules and name not in self.base:
+                record.module = modules[name]
+                hidden[name] = record
+        self.records = hidden
+        self.finish()
+
+    def finish(self):
+        records = self.records
+        order = {name: i for i, name in enumerate(records)}
+        for name, record in records.items():
+            parent, _, tail = name.rpartition(".")
+            if parent:
+                record.deps[parent] = None
+            # Everything below and including it.
+            todo, seen = [name], {name}
+            while todo:
+                for other in records[todo.pop()].deps:
+                    if other in records and other not in seen:
+                        seen.add(other)
+                        todo.append(other)
+            record.closure = tuple(records[n] for n in sorted(seen, key=order.__getitem__))
+            spec = getattr(record.module, "__spec__", None)
+            origin = getattr(spec, "origin", None)
+            own = spec is not None and spec.name == name
+            if own and origin in ("built-in", "frozen"):
+                pass
+            elif own and spec.has_location:
+                record.path = origin
+                try:
+                    found = posix.stat(origin)
+                    record.signature = (found.st_mtime_ns, found.st_size, found.st_ino)
+                except OSError:
+                    record.refused = f"has no file ({origin})"
+                if not parent:
+                    record.top = name
+            elif own:
+                record.refused = "is a namespace package, or has a loader of its own"
+            if parent in modules:
+                record.parent = modules[parent]
+                record.parent_path = list(getattr(record.parent, "__path__", ()))
+                if getattr(record.parent, "__dict__", {}).get(tail) is record.module:
+                    record.binds.append((record.parent, tail))
+            if name in COMPLETED:
+                record.complete = COMPLETED[name][1]
+
+    def refusals(self):
+        """Requested names that cannot be warmed: {name: reason}."""
+        refused = dict(self.errors)
+        for name in names:
+            if name not in refused and name not in self.base:
+                for record in self.records[name].closure:
+                    if record.refused:
+                        by = "" if record.name == name else f"imports {record.name}, which "
+                        refused[name] = by + record.refused
+        return refused
+
+    def hide(self):
+        """Takes everything back that the imports did."""
+        for name, record in self.records.items():
+            for parent, tail in record.binds:
+                del parent.__dict__[tail]
+            del modules[name]
+        _warnings.filters[:] = self.original["filters"]
+        _warnings._filters_mutated()
+        sys.meta_path[:] = self.original["meta_path"]
+        copyreg = self.records.get("copyreg")
+        if copyreg is not None:
+            table = copyreg.module.dispatch_table
+            table.clear()
+            table.update(self.original["copyreg"])
+        for path in set(sys.path_importer_cache) - set(self.original["importers"]):
+            del sys.path_importer_cache[path]
+
+
+def descriptors():
+    try:
+        return sorted(posix.listdir("/proc/self/fd"))
+    except OSError:
+        return []
+
+
+# --- What main.c calls --------------------------------------------------------------------------------------------------
+
+hidden = {}
+# sys.path of a plain start, the directories it depends on, and their times.
+base_path = []
+watched = []
+times = []
+meta_path = []
+path_hooks = []
+interesting = set()
+memo = {}
+
+
+def stat_time(path):
+    try:
+        return posix.stat(path).st_mtime_ns
+    except OSError:
+        return -1
+
+
+def trial():
+    """Imports the modules, and returns [names that can be warmed], {other names: reason}."""
+    recorder = Recorder()
+    recorder.run()
+    refused = recorder.refusals()
+    return [name for name in names if name not in refused], refused
+
+
+def prepare():
+    """Imports the modules and hides them. Returns {name: record}, and all modules that belong to the snapshot."""
+    recorder = Recorder()
+    recorder.run()
+    refused = recorder.refusals()
+    if refused:
+        raise ImportError(f"cannot be warmed: {refused}")
+    recorder.hide()
+    hidden.update(recorder.records)
+    base_path[:] = sys.path
+    watched[:] = base_path
+    watched.extend(path for path in modules["site"].getsitepackages() if path not in base_path)
+    times[:] = map(stat_time, watched)
+    meta_path[:] = sys.meta_path
+    path_hooks[:] = sys.path_hooks
+    for record in hidden.values():
+        if record.top:
+            interesting.add(record.top)
+        interesting.update(record.absent)
+    kept = dict(recorder.base)
+    kept.update((name, record.module) for name, record in hidden.items())
+    del kept["__main__"]
+    for name in recorder.base:
+        if name in COMPLETED:
+            resumed.append((COMPLETED[name][1], recorder.base[name]))
+    return hidden, kept
+
+
+# What is completed in each process at once, because it was there before anything was warmed.
+resumed = []
+
+
+def fresh():
+    """Whether the directories that a plain start searched are as they were; completes what was there from the beginning."""
+    for path, time in zip(watched, times):
+        if stat_time(path) != time:
+            return False
+    for complete, module in resumed:
+        complete(module)
+    return True
+
+
+def shadows():
+    """Names that directories on sys.path may now give another meaning; None: cannot be said, or everything may have."""
+    path = sys.path
+    if type(path) is not list:
+        return None
+    rest = iter(base_path)
+    expected = next(rest, None)
+    names = None
+    for entry in path:
+        if entry == expected:
+            expected = next(rest, None)
+            continue
+        if type(entry) is not str:
+            return None
+        finder = PathFinder._path_importer_cache(entry)
+        if finder is None:
+            continue
+        if type(finder) is not FileFinder:
+            return None
+        try:
+            mtime = posix.stat(finder.path or posix.getcwd()).st_mtime
+        except OSError:
+            mtime = -1
+        # As FileFinder.find_spec does.
+        if mtime != finder._path_mtime:
+            finder._fill_cache()
+            finder._path_mtime = mtime
+        known = memo.get(id(finder))
+        if known is None or known[0] is not finder._path_cache:
+            found = {name.partition(".")[0] for name in finder._path_cache} & interesting
+            memo[id(finder)] = known = (finder._path_cache, found)
+        names = known[1] if not names else names | known[1]
+    if expected is not None:
+        return None
+    for entry, time in zip(watched, times):
+        if stat_time(entry) != time:
+            return None
+    return names or ()
+
+
+def reveal(name):
+    """Makes a hidden module visible as an import would, and returns it; None: it must really be imported."""
+    wanted = hidden[name]
+    if sys.meta_path != meta_path or sys.path_hooks != path_hooks:
+        return None
+    names = shadows()
+    if names is None:
+        return None
+    todo = []
+    for record in wanted.closure:
+        if record.shown:
+            if modules.get(record.name) is not record.module:
+                return None
+            continue
+        if record.name in modules or record.top in names:
+            return None
+        if names and not record.absent.isdisjoint(names):
+            return None
+        if record.path is not None and not unchanged(record.path, *record.signature):
+            return None
+        if record.parent is not None and list(getattr(record.parent, "__path__", ())) != record.parent_path:
+            return None
+        todo.append(record)
+    for record in todo:
+        record.shown = True
+        del hidden[record.name]
+        modules[record.name] = record.module
+        for parent, tail in record.binds:
+            setattr(parent, tail, record.module)
+        importers = record.importers
+        if importers:
+            for path, finder in importers.items():
+                sys.path_importer_cache.setdefault(path, finder)
+        if record.copyreg:
+            modules["copyreg"].dispatch_table.update(record.copyreg)
+        if record.meta_path:
+            sys.meta_path.extend(record.meta_path)
+            meta_path[:] = sys.meta_path
+        front, back = record.filters
+        if front or back:
+            _warnings.filters[:0] = front
+            _warnings.filters.extend(back)
+            _warnings._filters_mutated()
+        if record.atexit:
+            for function, arguments, keywords in record.atexit:
+                register(function, *arguments, **keywords)
+        if record.complete is not None:
+            record.complete(record.module)
+    return modules[name]
