@@ -130,6 +130,53 @@ warm_unchanged(PyObject *self, PyObject *const *args, Py_ssize_t count)
     return PyErr_Occurred() ? NULL : PyBool_FromLong(same);
 }
 
+/* Directories that a plain start depends on, and their modification times in ns, -1 if missing. */
+static struct {
+    char *path;
+    long long time;
+} watched[16];
+
+static long long
+directory_time(const char *path)
+{
+    struct stat found;
+    return stat(path, &found) < 0 ? -1 : found.st_mtim.tv_sec * 1000000000LL + found.st_mtim.tv_nsec;
+}
+
+static PyObject *
+warm_watch(PyObject *self, PyObject *path)
+{
+    const char *text = PyUnicode_AsUTF8(path);
+    for (size_t i = 0; text != NULL && i < sizeof(watched) / sizeof(watched[0]); i++) {
+        if (watched[i].path == NULL) {
+            watched[i].path = strdup(text);
+            watched[i].time = directory_time(text);
+            Py_RETURN_NONE;
+        }
+    }
+    if (text != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "too many directories on sys.path");
+    }
+    return NULL;
+}
+
+static int
+is_fresh(void)
+{
+    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]) && watched[i].path != NULL; i++) {
+        if (directory_time(watched[i].path) != watched[i].time) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+warm_fresh(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(is_fresh());
+}
+
 static PyObject *
 warm_reseed_ssl(PyObject *self, PyObject *unused)
 {
@@ -142,7 +189,7 @@ warm_reseed_ssl(PyObject *self, PyObject *unused)
 /* {name: record} of warmed modules that are still hidden. */
 static PyObject *hidden;
 /* Functions of warm.py. */
-static PyObject *reveal, *fresh;
+static PyObject *reveal, *complete;
 /* importlib._bootstrap._find_and_load as it is without us. */
 static PyObject *find_and_load;
 
@@ -176,6 +223,8 @@ warm_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count)
 static PyMethodDef METHODS[] = {
     {"counts", warm_counts, METH_NOARGS, NULL},
     {"take_atexit", warm_take_atexit, METH_NOARGS, NULL},
+    {"watch", warm_watch, METH_O, NULL},
+    {"fresh", warm_fresh, METH_NOARGS, NULL},
     {"unchanged", (PyCFunction)(void (*)(void))warm_unchanged, METH_FASTCALL, NULL},
     {"reseed_ssl", warm_reseed_ssl, METH_NOARGS, NULL},
 };
@@ -292,7 +341,6 @@ static struct {
     char *directory;      /* of sys.executable */
     char *timezone;       /* TZ */
     struct stat localtime;
-    int utf8_mode;
     Elf64_auxv_t *auxv;
     PyObject *environment; /* posix.environ, the dictionary behind os.environ */
 } taken;
@@ -369,7 +417,7 @@ warm(char *arg0, const char *list)
     hidden = Py_NewRef(PyTuple_GET_ITEM(result, 0));
     _PyMegalith_Kept = Py_NewRef(PyTuple_GET_ITEM(result, 1));
     reveal = PyDict_GetItemString(space, "reveal");
-    fresh = PyDict_GetItemString(space, "fresh");
+    complete = PyDict_GetItemString(space, "complete");
     Py_DECREF(result);
     PyDict_DelItemString(space, "Recorder");
     PyDict_DelItemString(space, "trial");
@@ -389,7 +437,6 @@ warm(char *arg0, const char *list)
     const char *zone = getenv("TZ");
     taken.timezone = strdup(zone == NULL ? "" : zone);
     stat_localtime(&taken.localtime);
-    taken.utf8_mode = _PyRuntime.preconfig.utf8_mode;
 
     /* Standard streams are made anew. Nothing is in their buffers. */
     static const char *const streams[] = {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"};
@@ -528,48 +575,67 @@ parse_environment(char **envp, struct options *options)
     return 1;
 }
 
-/* LC_CTYPE as CPython's initialisation leaves it, if its encoding is UTF-8 as in the snapshot. Returns 0 otherwise. May put
- * LC_CTYPE into the environment. (PEP 538 and 540, Python/preconfig.c, Python/pylifecycle.c.) */
+/* Fields of sys.flags, in their order. */
+enum { FLAG_INSPECT = 1, FLAG_INTERACTIVE, FLAG_NO_BYTECODE = 4, FLAG_NO_USER_SITE, FLAG_QUIET = 10, FLAG_UTF8_MODE = 14 };
+
+static void
+set_flag(Py_ssize_t index, long value)
+{
+    PyObject *flags = PySys_GetObject("flags");
+    if (flags != NULL) {
+        PyObject *old = PyStructSequence_GET_ITEM(flags, index);
+        PyStructSequence_SET_ITEM(flags, index, PyLong_FromLong(value));
+        Py_XDECREF(old);
+    }
+}
+
+/* Sets LC_CTYPE; the snapshot has the usual one already, and setting it reads files. */
+static int
+set_ctype(const char *name)
+{
+    const char *now = setlocale(LC_CTYPE, NULL);
+    return (now != NULL && strcmp(now, name) == 0) || setlocale(LC_CTYPE, name) != NULL;
+}
+
+/* LC_CTYPE and the UTF-8 mode as CPython's initialisation leaves them (PEP 538 and 540; Python/preconfig.c,
+ * Python/pylifecycle.c). Returns 0 when that is left to a cold start, which it is for all encodings but UTF-8. May put LC_CTYPE
+ * into the environment. */
 static int
 set_locale(PyConfig *config)
 {
     const char *all = getenv("LC_ALL"), *ctype = getenv("LC_CTYPE"), *lang = getenv("LANG");
-    const char *name = all != NULL && *all ? all : ctype != NULL && *ctype ? ctype : lang != NULL && *lang ? lang : "C";
-    const wchar_t *errors = L"surrogateescape";
-    int legacy = strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0;
-    int utf8 = strcmp(name, "C.UTF-8") == 0 || strcmp(name, "C.utf8") == 0;
-    if (!legacy && !utf8) {
-        if (setlocale(LC_CTYPE, "") == NULL) {
-            legacy = 1;
-        }
-        else {
-            if (taken.utf8_mode || strcmp(nl_langinfo(CODESET), "UTF-8") != 0) {
-                return 0;
-            }
-            errors = L"strict";
-        }
+#define SET(variable) ((variable) != NULL && *(variable) != 0)
+    const char *name = SET(all) ? all : SET(ctype) ? ctype : SET(lang) ? lang : "C";
+    int legacy = strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0 || !set_ctype(name);
+    if (legacy && SET(all)) {
+        return 0;
     }
-    if (legacy && !taken.utf8_mode) {
-        /* Coerced to C.UTF-8, which the snapshot has. The other categories are set, too, then: that is left to a cold start. */
-        if (all != NULL && *all) {
-            return 0;
-        }
+    if (legacy) {
+        /* Coerced, and the other categories are set, too, then. */
         for (char **p = environ; *p != NULL; p++) {
             if (strncmp(*p, "LC_", 3) == 0 && strncmp(*p, "LC_ALL=", 7) != 0 && strncmp(*p, "LC_CTYPE=", 9) != 0) {
                 return 0;
             }
         }
-        if (lang != NULL && *lang && strcmp(lang, "C") != 0 && strcmp(lang, "POSIX") != 0) {
+        if (SET(ctype) && SET(lang)) {
             return 0;
         }
-        if (setlocale(LC_CTYPE, "C.UTF-8") == NULL || setenv("LC_CTYPE", "C.UTF-8", 1) != 0) {
+        if (!set_ctype("C.UTF-8")) {
+            setlocale(LC_CTYPE, "C");
+        }
+        else if (setenv("LC_CTYPE", "C.UTF-8", 1) != 0) {
             return 0;
         }
     }
-    else if (utf8 && (taken.utf8_mode || setlocale(LC_CTYPE, name) == NULL)) {
+    else if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) {
         return 0;
     }
-    return !PyStatus_Exception(PyConfig_SetString(config, &config->stdio_errors, errors));
+#undef SET
+    _PyRuntime.preconfig.utf8_mode = Py_UTF8Mode = legacy;
+    set_flag(FLAG_UTF8_MODE, legacy);
+    /* As config_get_stdio_errors says; "C.UTF-8" is a target of coercion. */
+    int escape = legacy || strcmp(name, "C.UTF-8") == 0 || strcmp(name, "C.utf8") == 0;
+    return !PyStatus_Exception(PyConfig_SetString(config, &config->stdio_errors, escape ? L"surrogateescape" : L"strict"));
 }
 
 /* The path for sys.executable (Modules/getpath.py), if prefixes follow from it as in the snapshot. NULL otherwise. */
@@ -662,17 +728,6 @@ set_sys(const char *name, PyObject *value)
     return result;
 }
 
-static void
-set_flag(Py_ssize_t index, long value)
-{
-    PyObject *flags = PySys_GetObject("flags");
-    if (flags != NULL) {
-        PyObject *old = PyStructSequence_GET_ITEM(flags, index);
-        PyStructSequence_SET_ITEM(flags, index, PyLong_FromLong(value));
-        Py_XDECREF(old);
-    }
-}
-
 /* Names in the module `site` that depend on HOME. Returns 0 when there are packages of the user: site.py must run. */
 static int
 refresh_site(const struct options *options)
@@ -735,9 +790,6 @@ refresh_signals(void)
     return 0;
 }
 
-/* Fields of sys.flags, in their order. */
-enum { FLAG_INSPECT = 1, FLAG_INTERACTIVE, FLAG_NO_BYTECODE = 4, FLAG_NO_USER_SITE, FLAG_QUIET = 10 };
-
 /* From here on the process is the new one: takes over its arguments and environment and runs the program. */
 static void _Py_NO_RETURN __attribute__((noinline, optimize("no-stack-protector")))
 resume(uintptr_t *block)
@@ -787,14 +839,9 @@ resume(uintptr_t *block)
         cold();
     }
     char *executable = find_executable(argv[0]);
-    if (executable == NULL || !set_locale(config) || !refresh_site(&options)) {
+    if (executable == NULL || !is_fresh() || !set_locale(config) || !refresh_site(&options)) {
         cold();
     }
-    PyObject *unchanged = PyObject_CallNoArgs(fresh);
-    if (unchanged != Py_True) {
-        cold();
-    }
-    Py_DECREF(unchanged);
 
     /* The configuration, as config_parse_cmdline and others leave it. */
     int failed = 0;
@@ -883,6 +930,9 @@ resume(uintptr_t *block)
         Py_ExitStatusException(status);
     }
     free(executable);
+    PyObject *completed = PyObject_CallNoArgs(complete);
+    failed |= completed == NULL;
+    Py_XDECREF(completed);
     failed |= _PyMegalith_SetPolicy() < 0;
     if (failed) {
         PyErr_Print();
@@ -902,6 +952,28 @@ static const char DEFAULT[] =
 
 static char **own_argv, **own_envp;
 static int own_argc;
+static struct timespec resumed;
+
+/* For measurements: prints how long the process ran since it was resumed, in microseconds. */
+static void
+print_time(void)
+{
+    struct timespec now;
+    __real_clock_gettime(CLOCK_MONOTONIC, &now);
+    fprintf(stderr, "%.1f us\n", (now.tv_sec - resumed.tv_sec) * 1e6 + (now.tv_nsec - resumed.tv_nsec) / 1e3);
+}
+
+static int
+own_variable(const char *name)
+{
+    size_t length = strlen(name);
+    for (char **p = own_envp; *p != NULL; p++) {
+        if (strncmp(*p, name, length) == 0 && (*p)[length] == '=') {
+            return 1;
+        }
+    }
+    return 0;
+}
 
 static long
 simulated_call(long operation, const void *a, long b)
@@ -910,6 +982,9 @@ simulated_call(long operation, const void *a, long b)
     errno = ENOSYS;
     switch (operation) {
     case MEGALITH_SNAPSHOT: {
+        if (own_variable("MEGALITH_SIMULATE_STOP")) {
+            _exit(0);
+        }
         size_t variables = 0, entries = 0;
         while (own_envp[variables] != NULL) {
             variables++;
@@ -928,6 +1003,10 @@ simulated_call(long operation, const void *a, long b)
         }
         *p++ = 0;
         memcpy(p, auxv, entries * sizeof(*auxv));
+        if (own_variable("MEGALITH_SIMULATE_TIME")) {
+            atexit(print_time);
+            __real_clock_gettime(CLOCK_MONOTONIC, &resumed);
+        }
         return (long)block;
     }
     case MEGALITH_COLD: {
@@ -996,7 +1075,15 @@ main(int argc, char **argv)
     taken.auxv = find_auxv(argv + argc + 1);
     char *wanted = strdup(list);
     unsetenv("MEGALITH_WARM");
-    warm(argv[0], wanted);
+    char *arg0 = argv[0];
+#ifdef SIMULATE_RESUME
+    /* As at a build, the program is started by its path, whatever its name is now. */
+    static char own_path[PATH_MAX];
+    if (readlink("/proc/self/exe", own_path, sizeof(own_path) - 1) > 0) {
+        arg0 = own_path;
+    }
+#endif
+    warm(arg0, wanted);
     if (_PyMegalith_PrepareSnapshot != NULL) {
         _PyMegalith_PrepareSnapshot();
     }

@@ -7,10 +7,12 @@ Runs at build time, before a snapshot is made, in a namespace that no program se
     take_atexit()  takes away the callbacks registered with atexit so far: [(function, arguments, keywords), ...]
     register()     atexit.register
     counts()       how often random numbers, clocks and the process's id were asked for: (random, clock, pid)
+    watch(path)    marks a directory that a plain start depends on
+    fresh()        whether these directories are as they were
     unchanged(path, mtime_ns, size, inode)   whether a file is still the one that has been imported
     reseed_ssl()   makes OpenSSL's random generators start anew
 
-and takes from here `trial`, `prepare` and `reveal`.
+and takes from here `trial`, `prepare`, `complete` and `reveal`.
 
 What a module's import did is written down while it happens: which modules it imported, and what it did to the parts of the
 interpreter that all modules share. A module that did what cannot be taken back, or what must happen anew in every process,
@@ -330,21 +332,12 @@ def descriptors():
 # --- What main.c calls --------------------------------------------------------------------------------------------------
 
 hidden = {}
-# sys.path of a plain start, the directories it depends on, and their times.
+# sys.path of a plain start.
 base_path = []
-watched = []
-times = []
 meta_path = []
 path_hooks = []
 interesting = set()
 memo = {}
-
-
-def stat_time(path):
-    try:
-        return posix.stat(path).st_mtime_ns
-    except OSError:
-        return -1
 
 
 def trial():
@@ -365,9 +358,11 @@ def prepare():
     recorder.hide()
     hidden.update(recorder.records)
     base_path[:] = sys.path
-    watched[:] = base_path
-    watched.extend(path for path in modules["site"].getsitepackages() if path not in base_path)
-    times[:] = map(stat_time, watched)
+    for path in base_path:
+        watch(path)
+    for path in modules["site"].getsitepackages():
+        if path not in base_path:
+            watch(path)
     meta_path[:] = sys.meta_path
     path_hooks[:] = sys.path_hooks
     for record in hidden.values():
@@ -387,14 +382,10 @@ def prepare():
 resumed = []
 
 
-def fresh():
-    """Whether the directories that a plain start searched are as they were; completes what was there from the beginning."""
-    for path, time in zip(watched, times):
-        if stat_time(path) != time:
-            return False
-    for complete, module in resumed:
-        complete(module)
-    return True
+def complete():
+    """Completes in a resumed process what was there before anything was warmed."""
+    for function, module in resumed:
+        function(module)
 
 
 def shadows():
@@ -431,10 +422,7 @@ def shadows():
         names = known[1] if not names else names | known[1]
     if expected is not None:
         return None
-    for entry, time in zip(watched, times):
-        if stat_time(entry) != time:
-            return None
-    return names or ()
+    return (names or ()) if fresh() else None
 
 
 def reveal(name):
@@ -466,6 +454,7 @@ def reveal(name):
         modules[record.name] = record.module
         for parent, tail in record.binds:
             setattr(parent, tail, record.module)
+    for record in todo:
         importers = record.importers
         if importers:
             for path, finder in importers.items():
