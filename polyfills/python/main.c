@@ -945,7 +945,8 @@ resume(uintptr_t *block)
 
 #ifdef SIMULATE_RESUME
 
-/* What a plain run of the tests warms. */
+/* What is warmed unless MEGALITH_SIMULATE_WARM names other modules. Further variables: MEGALITH_SIMULATE_SEALED=PREFIX:... (the
+ * policy, and what it lets pass), MEGALITH_SIMULATE_STRICT=1 (a cold start is an error), MEGALITH_SIMULATE_TIME. */
 static const char DEFAULT[] =
     "re:json:hashlib:datetime:logging:argparse:collections:functools:subprocess:tempfile:random:threading:decimal:ssl:"
     "urllib.request:email.message:unittest:dataclasses:typing:inspect:pathlib:shutil:zipfile:sqlite3:xml.etree.ElementTree";
@@ -963,28 +964,25 @@ print_time(void)
     fprintf(stderr, "%.1f us\n", (now.tv_sec - resumed.tv_sec) * 1e6 + (now.tv_nsec - resumed.tv_nsec) / 1e3);
 }
 
-static int
+static const char *
 own_variable(const char *name)
 {
     size_t length = strlen(name);
     for (char **p = own_envp; *p != NULL; p++) {
         if (strncmp(*p, name, length) == 0 && (*p)[length] == '=') {
-            return 1;
+            return *p + length + 1;
         }
     }
-    return 0;
+    return NULL;
 }
 
 static long
 simulated_call(long operation, const void *a, long b)
 {
-    const char *sealed = getenv("MEGALITH_SIMULATE_SEALED");
+    const char *sealed = own_variable("MEGALITH_SIMULATE_SEALED");
     errno = ENOSYS;
     switch (operation) {
     case MEGALITH_SNAPSHOT: {
-        if (own_variable("MEGALITH_SIMULATE_STOP")) {
-            _exit(0);
-        }
         size_t variables = 0, entries = 0;
         while (own_envp[variables] != NULL) {
             variables++;
@@ -997,19 +995,22 @@ simulated_call(long operation, const void *a, long b)
         memcpy(p, own_argv, (own_argc + 1) * sizeof(*p));
         p += own_argc + 1;
         for (size_t i = 0; i < variables; i++) {
-            if (strncmp(own_envp[i], "MEGALITH_WARM=", 14) != 0) {
-                *p++ = (uintptr_t)own_envp[i];
-            }
+            *p++ = (uintptr_t)own_envp[i];
         }
         *p++ = 0;
         memcpy(p, auxv, entries * sizeof(*auxv));
-        if (own_variable("MEGALITH_SIMULATE_TIME")) {
+        if (own_variable("MEGALITH_SIMULATE_TIME") != NULL) {
             atexit(print_time);
             __real_clock_gettime(CLOCK_MONOTONIC, &resumed);
         }
         return (long)block;
     }
     case MEGALITH_COLD: {
+        const char *strict = own_variable("MEGALITH_SIMULATE_STRICT");
+        if (strict != NULL && strcmp(strict, "1") == 0) {
+            fprintf(stderr, "megalith: a cold start was asked for\n");
+            _exit(99);
+        }
         size_t variables = 0;
         while (own_envp[variables] != NULL) {
             variables++;
@@ -1049,11 +1050,11 @@ main(int argc, char **argv)
     }
     const char *list = getenv("MEGALITH_WARM");
 #ifdef SIMULATE_RESUME
-    char *names = strdup(list == NULL ? DEFAULT : list);
     _PyMegalith_Call = simulated_call;
     own_argc = argc;
     own_envp = environ;
     own_argv = argv;
+    const char *names = own_variable("MEGALITH_SIMULATE_WARM");
     if (getenv("MEGALITH_SIMULATE_COLD") != NULL) {
         unsetenv("MEGALITH_SIMULATE_COLD");
         list = NULL;
@@ -1066,7 +1067,7 @@ main(int argc, char **argv)
             snprintf(path, sizeof(path), "PATH=%s", getenv("PATH"));
         }
         environ = environment;
-        list = names;
+        list = names == NULL ? DEFAULT : names;
     }
 #endif
     if (list == NULL || argc < 1) {

@@ -219,11 +219,15 @@ class Recorder:
         return result
 
     def on_load(self, spec):
-        self.collect()
         name = spec.name
+        record = Warmed(name)
+        # Looking for it has made finders.
+        known = self.last["importers"]
+        record.importers.update(i for i in sys.path_importer_cache.items() if i[0] not in known)
+        self.collect()
         # Loaded anew after a failure: what it does this time counts.
         self.records.pop(name, None)
-        self.records[name] = Warmed(name)
+        self.records[name] = record
         self.last["modules"].setdefault(name, None)
         self.stack.append(name)
         try:

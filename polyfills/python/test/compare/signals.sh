@@ -1,0 +1,11 @@
+show='import signal; print([(s, signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGPIPE, signal.SIGHUP, signal.SIGTERM, signal.SIGXFSZ, signal.SIGUSR1)])'
+python3 -c "$show"
+(trap '' INT HUP USR1; python3 -c "$show")
+(trap '' PIPE; python3 -c "$show")
+python3 -c 'import signal, os
+signal.signal(signal.SIGALRM, lambda n, f: print("alarm", n)); signal.setitimer(signal.ITIMER_REAL, 0.05); signal.pause()
+signal.signal(signal.SIGUSR1, signal.SIG_IGN); os.kill(os.getpid(), signal.SIGUSR1)
+try: os.kill(os.getpid(), signal.SIGINT); signal.pause()
+except KeyboardInterrupt: print("interrupted")
+print(signal.default_int_handler is signal.getsignal(signal.SIGINT))'
+python3 -c 'import subprocess, signal; print(subprocess.run(["sh", "-c", "kill -PIPE $$"]).returncode)'

@@ -1,0 +1,1 @@
+import os; token = os.urandom(4)

@@ -1,0 +1,1 @@
+import threading; thread = threading.Thread(target=threading.Event().wait, daemon=True); thread.start()
