@@ -1,0 +1,41 @@
+'use strict';
+// internalBinding('contextify'): scripts and functions from source. src/node_contextify.cc. There is one context only.
+const { privateSymbols } = load('symbols');
+const sources = load('sources');
+
+const handles = new WeakMap();    // ContextifyScript -> compiled script
+const pragma = /\/\/[#@] ?sourceMappingURL=(\S+)\s*$/;
+
+exports.ContextifyScript = class ContextifyScript {
+  constructor(code, filename, lineOffset = 0, columnOffset, cachedData, produceCachedData, context, hostId) {
+    sources.remember(filename, code);
+    handles.set(this, native.compileScript(code, filename, 1 + lineOffset));
+    sources.setReferrer(filename, this, hostId);
+    if (cachedData !== undefined) this.cachedDataRejected = true;
+    this.sourceMapURL = pragma.exec(code.slice(-1000))?.[1];
+  }
+  runInContext(context) {
+    if (context !== null && context !== undefined) return load('contexts').run(context, this);
+    return native.runScript(handles.get(this));
+  }
+  createCachedData() { return load('bindings/buffer').createFromString('', 1); }
+};
+
+exports.compileFunction = (code, filename, lineOffset = 0, columnOffset, cachedData, produceCachedData, context,
+                           contextExtensions, params, hostId) => {
+  sources.remember(filename, code);
+  // The parameters stand on the line before the first, so that lines and columns are those of the file.
+  const first = code.charCodeAt(0) === 35 && code.charCodeAt(1) === 33 ? `//${code}` : code;
+  const fn = native.evalScript(`(function (${params === undefined ? '' : params.join()}) {\n${first}\n})`, filename, lineOffset);
+  native.nameFrame(fn, 'Object.<anonymous>');
+  sources.setReferrer(filename, fn, hostId);
+  const sourceMapURL = code.includes('sourceMappingURL') ? pragma.exec(code.slice(-1000))?.[1] : undefined;
+  return { function: fn, sourceMapURL, cachedDataRejected: undefined };
+};
+
+exports.makeContext = (object, name, origin, strings, wasm, queue) => load('contexts').make(object);
+exports.isContext = (object) => load('contexts').is(object);
+exports.MicrotaskQueue = class MicrotaskQueue {};
+exports.startSigintWatchdog = exports.stopSigintWatchdog = exports.watchdogHasPendingSigint = () => false;
+exports.measureMemory = () => Promise.reject(new Error('not available'));
+exports.constants = { measureMemory: { mode: { SUMMARY: 0, DETAILED: 1 }, execution: { DEFAULT: 0, EAGER: 1 } } };

@@ -1,0 +1,2 @@
+'use strict';
+Object.assign(exports, load('symbols').symbols);

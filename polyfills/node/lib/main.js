@@ -1,0 +1,180 @@
+'use strict';
+// The snapshot point and what follows it: command line, main script, loop, exit.
+
+const loop = load('loop');
+const options = load('bindings/options');
+
+// What a start always needs is loaded before the snapshot.
+const EARLY = ['fs', 'path', 'util', 'url', 'events', 'buffer', 'timers', 'stream', 'internal/console/global',
+               'internal/modules/cjs/loader', 'internal/modules/run_main', 'internal/process/execution',
+               'internal/process/pre_execution', 'internal/process/esm_loader', 'internal/fs/sync_write_stream',
+               'internal/util/inspect', 'internal/url', 'string_decoder', 'querystring', 'internal/abort_controller'];
+
+let require, internalBinding;
+
+exports.start = (builtinRequire, binding) => {
+  require = builtinRequire;
+  internalBinding = binding;
+  loop.callbacks.onError = load('bindings/errors').triggerUncaughtException;
+  for (const id of EARLY) require(id);
+  const warm = native.getenv('MEGALITH_WARM');
+  native.gc();
+  const resumed = native.snapshot();
+  if (resumed) refresh();
+  run();
+};
+
+// After a resume: nothing of the process that was snapshotted may show.
+function refresh() {
+  loop.refresh();
+  load('bindings/performance').refresh();
+  load('bindings/process_methods').started = native.now();
+}
+
+const usage = 'Usage: node [options] [ script.js ] [arguments]\n       node [options] -e script [arguments]\n\n';
+
+// Splits the command line as Node does: options up to the first argument that is none, then the script's own.
+function parse(argv) {
+  const values = options.values;
+  const invocation = { execArgv: [], rest: [], mode: 'script' };
+  const short = { '-e': '--eval', '-p': '--print', '-pe': '--print', '-i': '--interactive', '-c': '--check', '-r': '--require',
+                  '-v': '--version', '-h': '--help', '-C': '--conditions' };
+  let i = 1;
+  for (; i < argv.length; i++) {
+    let argument = argv[i];
+    if (argument === '--') { i++; break; }
+    if (argument === '-' || !argument.startsWith('-')) break;
+    invocation.execArgv.push(argument);
+    let value;
+    const equals = argument.indexOf('=');
+    if (argument.startsWith('--') && equals > 0) {
+      value = argument.slice(equals + 1);
+      argument = argument.slice(0, equals);
+    }
+    let name = short[argument] ?? argument.replaceAll('_', '-');
+    const take = () => {
+      if (value !== undefined) return value;
+      if (i + 1 >= argv.length) bad(`${argument} requires an argument`);
+      invocation.execArgv.push(argv[i + 1]);
+      return argv[++i];
+    };
+    switch (name) {
+      case '--version': native.writeText(1, `${process.version}\n`); native.exit(0);
+      case '--help': native.writeText(1, usage); native.exit(0);
+      case '--eval': values.set('--eval', take()); invocation.mode = 'eval'; continue;
+      case '--print':
+        values.set('--print', true);
+        if (value !== undefined || (i + 1 < argv.length && (argument === '-pe' || !argv[i + 1].startsWith('-')))) {
+          values.set('--eval', take());
+          invocation.mode = 'eval';
+        }
+        continue;
+      case '--interactive': values.set('--interactive', true); invocation.interactive = true; continue;
+      case '--check': values.set('--check', true); invocation.mode = 'check'; continue;
+    }
+    let known = options.defaults.get(name);
+    const negated = known === undefined && name.startsWith('--no-') ? `--${name.slice(5)}` : undefined;
+    if (negated !== undefined && (known = options.defaults.get(negated)) !== undefined) {
+      values.set(negated, false);
+      continue;
+    }
+    const alias = known === undefined ? options.aliases.get(name) : undefined;
+    if (alias !== undefined) known = options.defaults.get(name = alias[0]);
+    if (known === undefined) bad(`bad option: ${argument}`);
+    const { types } = options;
+    if (known.type === types.kBoolean) values.set(name, true);
+    else if (known.type === types.kStringList) values.set(name, [...(values.get(name) ?? []), take()]);
+    else if (known.type === types.kString) values.set(name, take());
+    else if (known.type === types.kInteger || known.type === types.kUInteger) values.set(name, Number(take()));
+  }
+  invocation.rest = argv.slice(i);
+  return invocation;
+}
+
+function bad(message) {
+  native.writeText(2, `${native.arguments()[0]}: ${message}\n`);
+  native.exit(9);
+}
+
+function run() {
+  const argv = native.arguments();
+  const invocation = parse(argv);
+  load('process').refresh({ argv: [argv[0], ...invocation.rest], execPath: executable(argv[0]), execArgv: invocation.execArgv });
+  const { prepareMainThreadExecution, markBootstrapComplete } = require('internal/process/pre_execution');
+  const script = invocation.rest[0];
+  guard(() => {
+    if (invocation.mode === 'eval') {
+      load('code').checkOrigin(options.values.get('--print') ? '--print' : '--eval');
+      prepareMainThreadExecution();
+      evalString(options.values.get('--eval'), '[eval]');
+    } else if (invocation.mode === 'check') {
+      prepareMainThreadExecution(true);
+      checkSyntax(script);
+    } else if (script !== undefined && script !== '-') {
+      prepareMainThreadExecution(true);
+      markBootstrapComplete();
+      require('internal/modules/cjs/loader').Module.runMain(process.argv[1]);
+    } else if (invocation.interactive || (script === undefined && native.isatty(0))) {
+      load('code').checkOrigin('the REPL');
+      prepareMainThreadExecution();
+      load('repl').start(require);
+    } else {
+      load('code').checkOrigin('stdin');
+      prepareMainThreadExecution();
+      const { readStdin } = require('internal/process/execution');
+      readStdin((source) => {
+        process._eval = source;
+        evalString(source, '[stdin]');
+      });
+    }
+  });
+  finish();
+}
+
+const executable = (name) => {
+  const path = native.readlink('/proc/self/exe', false);
+  return typeof path === 'string' ? path : name;
+};
+
+// Runs what is the main program's own: its exceptions are the process's.
+function guard(fn) {
+  try {
+    fn();
+  } catch (error) {
+    loop.callbacks.onError(error, false);
+  }
+  loop.settle();
+}
+
+function evalString(source, name) {
+  const { evalModule, evalScript } = require('internal/process/execution');
+  const { addBuiltinLibsToObject } = require('internal/modules/helpers');
+  if (name === '[eval]') addBuiltinLibsToObject(globalThis, '<eval>');
+  const print = options.values.get('--print') ?? false;
+  if (options.values.get('--input-type') === 'module') evalModule(source, print);
+  else evalScript(name, source, false, print, false);
+}
+
+function checkSyntax(script) {
+  const { Module } = require('internal/modules/cjs/loader');
+  const path = Module._findPath(require('path').resolve(script), null, true);
+  const source = load('code').read(path);
+  if (path.endsWith('.mjs')) new (load('bindings/module_wrap').ModuleWrap)(`file://${path}`, undefined, source, 0, 0);
+  else load('bindings/contextify').compileFunction(source, path, 0, 0, undefined, false, undefined, [], []);
+}
+
+// The loop, 'beforeExit' as long as it brings new work, 'exit', and the end.
+function finish() {
+  for (;;) {
+    loop.run();
+    guard(() => process.emit('beforeExit', exitCode()));
+    if (!loop.alive()) break;
+  }
+  if (!process._exiting) {
+    process._exiting = true;
+    guard(() => process.emit('exit', exitCode()));
+  }
+  native.exit(exitCode() & 255);
+}
+
+const exitCode = () => Number(process.exitCode ?? 0);

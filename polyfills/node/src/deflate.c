@@ -1,0 +1,2 @@
+#include "node.h"
+void init_zlib(JSContext *ctx, JSValueConst native) { (void)ctx; (void)native; }

@@ -1,0 +1,523 @@
+// The engine, and what the Node library asks of an engine beyond the public API of quickjs.h.
+//
+// quickjs.c is included, not linked: V8 shows an embedder the state of a promise, the target of a proxy, the entries of an
+// iterator and the class of an object, and Node's util.inspect is built on that. Here it is read from the engine's own
+// structures; the engine's source has only the hooks of ../patches/quickjs.patch.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-compare"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include "quickjs.c"
+#pragma GCC diagnostic pop
+
+#include <sys/random.h>
+#include "node.h"
+
+// ---- Stack traces in V8's shape: "Name: message\n    at function (file:line:column)\n    at ..."
+
+static void put_property(JSContext *ctx, DynBuf *dbuf, JSValueConst object, JSAtom name, const char *fallback, bool *empty)
+{
+    JSValue value = JS_GetProperty(ctx, object, name);
+    const char *text = NULL;
+    if (JS_IsException(value))
+        JS_FreeValue(ctx, JS_GetException(ctx));
+    else if (!JS_IsUndefined(value))
+        text = JS_ToCString(ctx, value);
+    if (!text && JS_HasException(ctx))
+        JS_FreeValue(ctx, JS_GetException(ctx));
+    const char *shown = text ? text : fallback;
+    *empty = shown[0] == '\0';
+    dbuf_putstr(dbuf, shown);
+    if (text)
+        JS_FreeCString(ctx, text);
+    JS_FreeValue(ctx, value);
+}
+
+static void host_stack_header(JSContext *ctx, DynBuf *dbuf, JSValueConst error)
+{
+    bool name_empty, message_empty;
+    if (!JS_IsObject(error))
+        return;
+    put_property(ctx, dbuf, error, JS_ATOM_name, "Error", &name_empty);
+    size_t mark = dbuf->size;
+    if (!name_empty)
+        dbuf_putstr(dbuf, ": ");
+    put_property(ctx, dbuf, error, JS_ATOM_message, "", &message_empty);
+    if (message_empty)
+        dbuf->size = mark;
+}
+
+static void host_stack_frame(JSContext *ctx, DynBuf *dbuf, JSStackFrame *sf)
+{
+    JSObject *p = JS_VALUE_GET_OBJ(sf->cur_func);
+    JSFunctionBytecode *b = js_class_has_bytecode(p->class_id) ? p->u.func.function_bytecode : NULL;
+    const char *name = get_func_name(ctx, sf->cur_func);
+    bool named = name && name[0] != '\0';
+    dbuf_putstr(dbuf, "\n    at ");
+    if (named) {
+        dbuf_putstr(dbuf, name);
+        dbuf_putstr(dbuf, " (");
+    }
+    if (b) {
+        const char *file = b->filename ? JS_AtomToCString(ctx, b->filename) : NULL;
+        dbuf_putstr(dbuf, file ? file : "<anonymous>");
+        if (file)
+            JS_FreeCString(ctx, file);
+        if (sf->cur_pc) {
+            int column;
+            int line = find_line_num(ctx, b, sf->cur_pc - b->byte_code_buf - 1, &column);
+            if (line != -1)
+                dbuf_printf(dbuf, ":%d:%d", line, column);
+        }
+    } else {
+        dbuf_putstr(dbuf, "<anonymous>");
+    }
+    if (named)
+        dbuf_putc(dbuf, ')');
+    JS_FreeCString(ctx, name);
+}
+
+// ---- Strings
+
+bool string_view(JSContext *ctx, JSValueConst value, StringView *view)
+{
+    JSValue string = JS_ToString(ctx, value); // flattens a rope
+    if (JS_IsException(string))
+        return false;
+    JSString *p = JS_VALUE_GET_STRING(string);
+    view->narrow = p->is_wide_char ? NULL : str8(p);
+    view->wide = p->is_wide_char ? str16(p) : NULL;
+    view->length = p->len;
+    view->owned = string;
+    return true;
+}
+
+void string_release(JSContext *ctx, StringView *view)
+{
+    JS_FreeValue(ctx, view->owned);
+}
+
+JSValue new_string_latin1(JSContext *ctx, const uint8_t *bytes, size_t length)
+{
+    if (length == 0)
+        return js_empty_string(ctx->rt);
+    if (length > JS_STRING_LEN_MAX)
+        return JS_ThrowRangeError(ctx, "Invalid string length");
+    return js_new_string8_len(ctx, (const char *)bytes, length);
+}
+
+void engine_new_random(JSContext *ctx)
+{
+    if (getrandom(&ctx->random_state, sizeof(ctx->random_state), 0) != sizeof(ctx->random_state))
+        ctx->random_state = js__hrtime_ns();
+    if (ctx->random_state == 0)
+        ctx->random_state = 1;
+}
+
+// ---- Introspection
+
+// classOf(value): the engine's class number, 0 for a primitive. The numbers are in `native.classes` by name.
+NATIVE_FN(classOf)
+{
+    return JS_NewInt32(ctx, JS_IsObject(argv[0]) ? JS_VALUE_GET_OBJ(argv[0])->class_id : 0);
+}
+
+static const struct { const char *name; int id; } CLASSES[] = {
+    {"Object", JS_CLASS_OBJECT}, {"Error", JS_CLASS_ERROR}, {"Number", JS_CLASS_NUMBER}, {"String", JS_CLASS_STRING},
+    {"Boolean", JS_CLASS_BOOLEAN}, {"Symbol", JS_CLASS_SYMBOL}, {"BigInt", JS_CLASS_BIG_INT},
+    {"Arguments", JS_CLASS_ARGUMENTS}, {"MappedArguments", JS_CLASS_MAPPED_ARGUMENTS}, {"Date", JS_CLASS_DATE},
+    {"ModuleNamespace", JS_CLASS_MODULE_NS}, {"RegExp", JS_CLASS_REGEXP}, {"ArrayBuffer", JS_CLASS_ARRAY_BUFFER},
+    {"SharedArrayBuffer", JS_CLASS_SHARED_ARRAY_BUFFER}, {"DataView", JS_CLASS_DATAVIEW}, {"Map", JS_CLASS_MAP},
+    {"Set", JS_CLASS_SET}, {"WeakMap", JS_CLASS_WEAKMAP}, {"WeakSet", JS_CLASS_WEAKSET},
+    {"MapIterator", JS_CLASS_MAP_ITERATOR}, {"SetIterator", JS_CLASS_SET_ITERATOR}, {"Generator", JS_CLASS_GENERATOR},
+    {"AsyncGenerator", JS_CLASS_ASYNC_GENERATOR}, {"Proxy", JS_CLASS_PROXY}, {"Promise", JS_CLASS_PROMISE},
+    {"AsyncFunction", JS_CLASS_ASYNC_FUNCTION}, {"GeneratorFunction", JS_CLASS_GENERATOR_FUNCTION},
+    {"AsyncGeneratorFunction", JS_CLASS_ASYNC_GENERATOR_FUNCTION}, {"WeakRef", JS_CLASS_WEAK_REF},
+};
+
+// isClass functions: one C function for each class or small set that util.types asks for, by magic.
+enum { IS_ARGUMENTS = 1000, IS_BOXED, IS_ANY_BUFFER, IS_ASYNC_FUNCTION, IS_GENERATOR_FUNCTION, IS_GENERATOR };
+
+static JSValue n_is_class(JSContext *ctx, JSValueConst this_val, int argc, JSValueConst *argv, int magic)
+{
+    if (argc < 1 || !JS_IsObject(argv[0]))
+        return JS_FALSE;
+    int id = JS_VALUE_GET_OBJ(argv[0])->class_id;
+    bool is;
+    switch (magic) {
+    case IS_ARGUMENTS: is = id == JS_CLASS_ARGUMENTS || id == JS_CLASS_MAPPED_ARGUMENTS; break;
+    case IS_BOXED: is = (id >= JS_CLASS_NUMBER && id <= JS_CLASS_SYMBOL) || id == JS_CLASS_BIG_INT; break;
+    case IS_ANY_BUFFER: is = id == JS_CLASS_ARRAY_BUFFER || id == JS_CLASS_SHARED_ARRAY_BUFFER; break;
+    case IS_ASYNC_FUNCTION: is = id == JS_CLASS_ASYNC_FUNCTION || id == JS_CLASS_ASYNC_GENERATOR_FUNCTION; break;
+    case IS_GENERATOR_FUNCTION: is = id == JS_CLASS_GENERATOR_FUNCTION || id == JS_CLASS_ASYNC_GENERATOR_FUNCTION; break;
+    case IS_GENERATOR: is = id == JS_CLASS_GENERATOR || id == JS_CLASS_ASYNC_GENERATOR; break;
+    default: is = id == magic;
+    }
+    return JS_NewBool(ctx, is);
+}
+
+// promiseDetails(promise): [state 0 pending, 1 fulfilled, 2 rejected; result], undefined for anything else.
+NATIVE_FN(promiseDetails)
+{
+    if (!JS_IsPromise(argv[0]))
+        return JS_UNDEFINED;
+    JSValue items[2] = {JS_NewInt32(ctx, JS_PromiseState(ctx, argv[0])), JS_PromiseResult(ctx, argv[0])};
+    return JS_NewArrayFrom(ctx, 2, items);
+}
+
+// proxyDetails(value): [target, handler], undefined for what is no proxy. Both are null once revoked.
+NATIVE_FN(proxyDetails)
+{
+    if (!JS_IsProxy(argv[0]))
+        return JS_UNDEFINED;
+    JSProxyData *data = JS_GetOpaque(argv[0], JS_CLASS_PROXY);
+    JSValue items[2] = {JS_NULL, JS_NULL};
+    if (!data->is_revoked) {
+        items[0] = js_dup(data->target);
+        items[1] = js_dup(data->handler);
+    }
+    return JS_NewArrayFrom(ctx, 2, items);
+}
+
+// previewEntries(value): [entries, isKeyValue] of a Map, Set, WeakMap, WeakSet or an iterator of the first two, which is left
+// where it stands; undefined for anything else. Entries of a Map are flat: key, value, key, value.
+NATIVE_FN(previewEntries)
+{
+    if (!JS_IsObject(argv[0]))
+        return JS_UNDEFINED;
+    JSObject *p = JS_VALUE_GET_OBJ(argv[0]);
+    JSMapState *map = NULL;
+    struct list_head *el = NULL;
+    bool keys = true, values = false;
+    switch (p->class_id) {
+    case JS_CLASS_MAP: case JS_CLASS_WEAKMAP: values = true; // fall through
+    case JS_CLASS_SET: case JS_CLASS_WEAKSET: map = p->u.map_state; break;
+    case JS_CLASS_MAP_ITERATOR: case JS_CLASS_SET_ITERATOR: {
+        JSMapIteratorData *it = p->u.map_iterator_data;
+        if (!it)
+            return JS_UNDEFINED;
+        keys = it->kind != JS_ITERATOR_KIND_VALUE || p->class_id == JS_CLASS_SET_ITERATOR;
+        values = it->kind != JS_ITERATOR_KIND_KEY && p->class_id == JS_CLASS_MAP_ITERATOR;
+        bool pairs = it->kind == JS_ITERATOR_KIND_KEY_AND_VALUE;
+        if (p->class_id == JS_CLASS_SET_ITERATOR)
+            values = pairs;
+        if (!JS_IsUndefined(it->obj)) {
+            map = JS_VALUE_GET_OBJ(it->obj)->u.map_state;
+            el = it->cur_record ? it->cur_record->link.next : map->records.next;
+        }
+        break;
+    }
+    default: return JS_UNDEFINED;
+    }
+    JSValue list = JS_NewArray(ctx);
+    uint32_t n = 0;
+    if (map) {
+        bool set = p->class_id == JS_CLASS_SET_ITERATOR;
+        for (el = el ? el : map->records.next; el != &map->records; el = el->next) {
+            JSMapRecord *record = list_entry(el, JSMapRecord, link);
+            if (record->empty)
+                continue;
+            if (keys)
+                JS_DefinePropertyValueUint32(ctx, list, n++, js_dup(record->key), JS_PROP_C_W_E);
+            if (values)
+                JS_DefinePropertyValueUint32(ctx, list, n++, js_dup(set ? record->key : record->value), JS_PROP_C_W_E);
+        }
+    }
+    JSValue items[2] = {list, JS_NewBool(ctx, keys && values)};
+    return JS_NewArrayFrom(ctx, 2, items);
+}
+
+// ownNonIndexKeys(object, onlyEnumerable): own keys, strings and symbols, without array indices.
+NATIVE_FN(ownNonIndexKeys)
+{
+    JSPropertyEnum *tab;
+    uint32_t len, n = 0;
+    int flags = JS_GPN_STRING_MASK | JS_GPN_SYMBOL_MASK;
+    if (JS_ToBool(ctx, argv[1]))
+        flags |= JS_GPN_ENUM_ONLY;
+    if (!JS_IsObject(argv[0]))
+        return JS_NewArray(ctx);
+    JSObject *p = JS_VALUE_GET_OBJ(argv[0]);
+    if (JS_GetOwnPropertyNames(ctx, &tab, &len, argv[0], flags) < 0)
+        return JS_EXCEPTION;
+    (void)p;
+    JSValue list = JS_NewArray(ctx);
+    for (uint32_t i = 0; i < len; i++) {
+        uint32_t index;
+        if (!JS_AtomIsArrayIndex(ctx, &index, tab[i].atom))
+            JS_DefinePropertyValueUint32(ctx, list, n++, JS_AtomToValue(ctx, tab[i].atom), JS_PROP_C_W_E);
+    }
+    JS_FreePropertyEnum(ctx, tab, len);
+    return list;
+}
+
+// constructorName(object): of the first constructor on the prototype chain that has a name, else the class's name.
+NATIVE_FN(constructorName)
+{
+    if (!JS_IsObject(argv[0]))
+        return JS_UNDEFINED;
+    return JS_AtomToString(ctx, ctx->rt->class_array[JS_VALUE_GET_OBJ(argv[0])->class_id].class_name);
+}
+
+// callerFile(depth): file name of the function `depth` frames up, undefined when there is none.
+NATIVE_FN(callerFile)
+{
+    JSAtom atom = JS_GetScriptOrModuleName(ctx, int_arg(ctx, argv[0]));
+    if (atom == JS_ATOM_NULL)
+        return JS_UNDEFINED;
+    JSValue name = JS_AtomToValue(ctx, atom);
+    JS_FreeAtom(ctx, atom);
+    return name;
+}
+
+// ---- Compiling
+
+static JSValue eval_source(JSContext *ctx, JSValueConst source, JSValueConst filename, int line, int flags)
+{
+    size_t length;
+    const char *text = JS_ToCStringLen(ctx, &length, source);
+    if (!text)
+        return JS_EXCEPTION;
+    const char *name = JS_ToCString(ctx, filename);
+    JSValue result = JS_EXCEPTION;
+    if (name) {
+        JSEvalOptions options = {.version = JS_EVAL_OPTIONS_VERSION, .eval_flags = flags, .filename = name, .line_num = line};
+        result = JS_Eval2(ctx, text, length, &options);
+        JS_FreeCString(ctx, name);
+    }
+    JS_FreeCString(ctx, text);
+    return result;
+}
+
+// compileScript(source, filename, line): a script to be run, any number of times, by runScript.
+NATIVE_FN(compileScript)
+{
+    return eval_source(ctx, argv[0], argv[1], int_arg(ctx, argv[2]), JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_COMPILE_ONLY);
+}
+
+// runScript(script): its completion value.
+NATIVE_FN(runScript)
+{
+    if (JS_VALUE_GET_TAG(argv[0]) != JS_TAG_FUNCTION_BYTECODE)
+        return JS_ThrowTypeError(ctx, "not a compiled script");
+    return JS_EvalFunction(ctx, js_dup(argv[0]));
+}
+
+// evalScript(source, filename, line): compiles and runs once.
+NATIVE_FN(evalScript)
+{
+    return eval_source(ctx, argv[0], argv[1], int_arg(ctx, argv[2]), JS_EVAL_TYPE_GLOBAL);
+}
+
+// ---- Jobs and promises
+
+NATIVE_FN(runMicrotasks)
+{
+    JSContext *job_ctx;
+    while (JS_ExecutePendingJob(ctx->rt, &job_ctx) > 0)
+        ;
+    // A job that throws (only queueMicrotask's can) leaves its exception to us.
+    if (JS_HasException(ctx))
+        return JS_EXCEPTION;
+    return JS_UNDEFINED;
+}
+
+static JSValue microtask_job(JSContext *ctx, int argc, JSValueConst *argv)
+{
+    return JS_Call(ctx, argv[0], JS_UNDEFINED, 0, NULL);
+}
+
+NATIVE_FN(enqueueMicrotask)
+{
+    if (JS_EnqueueJob(ctx, microtask_job, 1, argv) < 0)
+        return JS_EXCEPTION;
+    return JS_UNDEFINED;
+}
+
+static JSValue rejection_callback = {0};
+static void on_rejection(JSContext *ctx, JSValueConst promise, JSValueConst reason, bool is_handled, void *opaque)
+{
+    JSValueConst args[3] = {js_bool(is_handled), promise, reason};
+    JSValue pending = JS_GetException(ctx);
+    JS_FreeValue(ctx, JS_Call(ctx, rejection_callback, JS_UNDEFINED, 3, args));
+    if (!JS_IsUninitialized(pending))
+        JS_Throw(ctx, pending);
+}
+
+// setRejectionCallback(f): f(handlerAdded, promise, reason) on a rejection without handler, and when a handler comes later.
+NATIVE_FN(setRejectionCallback)
+{
+    rejection_callback = js_dup(argv[0]);
+    JS_SetHostPromiseRejectionTracker(ctx->rt, on_rejection, NULL);
+    return JS_UNDEFINED;
+}
+
+// ---- Buffers
+
+// uninitialized(length): an ArrayBuffer that is not cleared.
+static void *resize_buffer(JSRuntime *rt, void *opaque, void *ptr, size_t size)
+{
+    return js_realloc_rt(rt, ptr, size);
+}
+NATIVE_FN(uninitialized)
+{
+    int64_t length = int64_arg(ctx, argv[0]);
+    if (length < 0 || length > INT32_MAX)
+        return JS_ThrowRangeError(ctx, "Array buffer allocation failed");
+    uint8_t *bytes = js_malloc(ctx, length ? length : 1);
+    if (!bytes)
+        return JS_EXCEPTION;
+    return JS_NewArrayBuffer(ctx, bytes, length, 0, resize_buffer, NULL, false);
+}
+
+NATIVE_FN(detach)
+{
+    JS_DetachArrayBuffer(ctx, argv[0]);
+    return JS_UNDEFINED;
+}
+
+NATIVE_FN(isDetached)
+{
+    JSArrayBuffer *buffer = js_get_array_buffer(ctx, argv[0]);
+    if (!buffer) {
+        JS_FreeValue(ctx, JS_GetException(ctx));
+        return JS_FALSE;
+    }
+    return JS_NewBool(ctx, buffer->detached);
+}
+
+bool bytes_of(JSContext *ctx, JSValueConst value, uint8_t **bytes, size_t *length)
+{
+    if (!JS_IsObject(value))
+        return false;
+    JSObject *p = JS_VALUE_GET_OBJ(value);
+    static uint8_t nothing[1];
+    if (p->class_id == JS_CLASS_ARRAY_BUFFER || p->class_id == JS_CLASS_SHARED_ARRAY_BUFFER) {
+        *bytes = p->u.array_buffer->data;
+        *length = p->u.array_buffer->byte_length;
+    } else if (is_typed_array(p->class_id)) {
+        // Null and 0 when detached or out of bounds.
+        *bytes = p->u.array.u.uint8_ptr;
+        *length = (size_t)p->u.array.count << typed_array_size_log2(p->class_id);
+    } else if (p->class_id == JS_CLASS_DATAVIEW) {
+        JSTypedArray *view = p->u.typed_array;
+        JSArrayBuffer *buffer = view->buffer->u.array_buffer;
+        if (buffer->detached || (size_t)view->offset + view->length > (size_t)buffer->byte_length) {
+            *bytes = nothing;
+            *length = 0;
+        } else {
+            *bytes = buffer->data + view->offset;
+            *length = view->length;
+        }
+    } else {
+        return false;
+    }
+    if (!*bytes) {
+        *bytes = nothing;
+        *length = 0;
+    }
+    return true;
+}
+
+// privateSymbol(name): a key that no listing of an object's keys shows, as V8's private symbols.
+NATIVE_FN(privateSymbol)
+{
+    const char *name = JS_ToCString(ctx, argv[0]);
+    if (!name)
+        return JS_EXCEPTION;
+    JSAtom atom = JS_NewAtom(ctx, name);
+    JS_FreeCString(ctx, name);
+    return JS_NewSymbolFromAtom(ctx, atom, JS_ATOM_TYPE_PRIVATE);
+}
+
+// nameFrame(function, name): the name under which stack traces show it. Its `name` property stays as it is for programs: only
+// functions that programs do not see (a module's wrapper) get one.
+NATIVE_FN(nameFrame)
+{
+    JS_DefinePropertyValue(ctx, argv[0], JS_ATOM_name, js_dup(argv[1]), JS_PROP_CONFIGURABLE);
+    return JS_UNDEFINED;
+}
+
+static JSValue promise_hooks[4];
+static void on_promise(JSContext *ctx, JSPromiseHookType type, JSValueConst promise, JSValueConst parent, void *opaque)
+{
+    static const uint8_t INDEX[4] = {
+        [JS_PROMISE_HOOK_INIT] = 0, [JS_PROMISE_HOOK_BEFORE] = 1, [JS_PROMISE_HOOK_AFTER] = 2, [JS_PROMISE_HOOK_RESOLVE] = 3,
+    };
+    JSValue hook = promise_hooks[INDEX[type]];
+    if (!JS_IsFunction(ctx, hook))
+        return;
+    JSValueConst args[2] = {promise, parent};
+    JSValue pending = JS_GetException(ctx);
+    JSValue result = JS_Call(ctx, hook, JS_UNDEFINED, 2, args);
+    if (JS_IsException(result))
+        JS_FreeValue(ctx, JS_GetException(ctx));
+    JS_FreeValue(ctx, result);
+    if (!JS_IsUninitialized(pending))
+        JS_Throw(ctx, pending);
+}
+
+// setPromiseHooks(init, before, after, resolved)
+NATIVE_FN(setPromiseHooks)
+{
+    bool any = false;
+    for (int i = 0; i < 4; i++) {
+        JS_FreeValue(ctx, promise_hooks[i]);
+        promise_hooks[i] = js_dup(argv[i]);
+        any |= JS_IsFunction(ctx, argv[i]);
+    }
+    JS_SetPromiseHook(ctx->rt, any ? on_promise : NULL, NULL);
+    return JS_UNDEFINED;
+}
+
+// heapStatistics(): [bytes allocated, bytes used by live objects]
+NATIVE_FN(heapStatistics)
+{
+    JSMallocState *state = &ctx->rt->malloc_state;
+    JSValue items[2] = {js_float64(state->malloc_size), js_float64(state->malloc_count * 16.0)};
+    return JS_NewArrayFrom(ctx, 2, items);
+}
+
+NATIVE_FN(gc)
+{
+    JS_RunGC(ctx->rt);
+    return JS_UNDEFINED;
+}
+
+#include "engine_modules.c"
+
+void init_engine(JSContext *ctx, JSValueConst native)
+{
+    for (int i = 0; i < 4; i++)
+        promise_hooks[i] = JS_UNDEFINED;
+    static const JSCFunctionListEntry table[] = {
+        NATIVE(classOf, 1), NATIVE(promiseDetails, 1), NATIVE(proxyDetails, 1), NATIVE(previewEntries, 1),
+        NATIVE(ownNonIndexKeys, 2), NATIVE(constructorName, 1), NATIVE(callerFile, 1), NATIVE(compileScript, 3),
+        NATIVE(runScript, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
+        NATIVE(setRejectionCallback, 1), NATIVE(uninitialized, 1), NATIVE(detach, 1), NATIVE(isDetached, 1),
+        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(setPromiseHooks, 4),
+        NATIVE(gc, 0),
+    };
+    ADD_NATIVES(ctx, native, table);
+    JSValue types = JS_NewObject(ctx);
+    static const struct { const char *name; int magic; } CHECKS[] = {
+        {"isExternal", -1}, {"isDate", JS_CLASS_DATE}, {"isArgumentsObject", IS_ARGUMENTS}, {"isBigIntObject", JS_CLASS_BIG_INT},
+        {"isBooleanObject", JS_CLASS_BOOLEAN}, {"isNumberObject", JS_CLASS_NUMBER}, {"isStringObject", JS_CLASS_STRING},
+        {"isSymbolObject", JS_CLASS_SYMBOL}, {"isBoxedPrimitive", IS_BOXED}, {"isNativeError", JS_CLASS_ERROR},
+        {"isRegExp", JS_CLASS_REGEXP}, {"isAsyncFunction", IS_ASYNC_FUNCTION}, {"isGeneratorFunction", IS_GENERATOR_FUNCTION},
+        {"isGeneratorObject", IS_GENERATOR}, {"isPromise", JS_CLASS_PROMISE}, {"isMap", JS_CLASS_MAP}, {"isSet", JS_CLASS_SET},
+        {"isMapIterator", JS_CLASS_MAP_ITERATOR}, {"isSetIterator", JS_CLASS_SET_ITERATOR}, {"isWeakMap", JS_CLASS_WEAKMAP},
+        {"isWeakSet", JS_CLASS_WEAKSET}, {"isArrayBuffer", JS_CLASS_ARRAY_BUFFER}, {"isDataView", JS_CLASS_DATAVIEW},
+        {"isSharedArrayBuffer", JS_CLASS_SHARED_ARRAY_BUFFER}, {"isProxy", JS_CLASS_PROXY},
+        {"isModuleNamespaceObject", JS_CLASS_MODULE_NS}, {"isAnyArrayBuffer", IS_ANY_BUFFER},
+    };
+    for (size_t i = 0; i < countof(CHECKS); i++) {
+        JSValue f = JS_NewCFunctionMagic(ctx, n_is_class, CHECKS[i].name, 1, JS_CFUNC_generic_magic, CHECKS[i].magic);
+        JS_SetPropertyStr(ctx, types, CHECKS[i].name, f);
+    }
+    JS_SetPropertyStr(ctx, native, "types", types);
+    JSValue classes = JS_NewObject(ctx);
+    for (size_t i = 0; i < countof(CLASSES); i++)
+        JS_SetPropertyStr(ctx, classes, CLASSES[i].name, JS_NewInt32(ctx, CLASSES[i].id));
+    JS_SetPropertyStr(ctx, native, "classes", classes);
+}
