@@ -72,6 +72,28 @@ NATIVE_FN(wait)
     return JS_NewInt64(ctx, pairs);
 }
 
+// waitFor([fd, events, ...], milliseconds): [[fd, events], ...] of those that are ready; for waits outside of the loop.
+NATIVE_FN(waitFor)
+{
+    struct pollfd set[64];
+    int64_t length = 0;
+    JS_GetLength(ctx, argv[0], &length);
+    int count = length / 2 > 64 ? 64 : length / 2;
+    for (int i = 0; i < count; i++) {
+        JSValue fd = JS_GetPropertyInt64(ctx, argv[0], 2 * i), events = JS_GetPropertyInt64(ctx, argv[0], 2 * i + 1);
+        set[i] = (struct pollfd){.fd = int_arg(ctx, fd), .events = int_arg(ctx, events)};
+    }
+    int ready = poll(set, count, int_arg(ctx, argv[1]));
+    JSValue list = JS_NewArray(ctx);
+    uint32_t n = 0;
+    for (int i = 0; i < count && ready > 0; i++)
+        if (set[i].revents) {
+            JSValue pair[2] = {JS_NewInt32(ctx, set[i].fd), JS_NewInt32(ctx, set[i].revents)};
+            JS_DefinePropertyValueUint32(ctx, list, n++, JS_NewArrayFrom(ctx, 2, pair), JS_PROP_C_W_E);
+        }
+    return list;
+}
+
 // ---- Addresses
 
 typedef union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; struct sockaddr_un local; } Address;
@@ -367,7 +389,7 @@ NATIVE_FN(bytesReadable)
 void init_sockets(JSContext *ctx, JSValueConst native)
 {
     static const JSCFunctionListEntry table[] = {
-        NATIVE(watch, 2), NATIVE(wait, 2), NATIVE(socket, 2), NATIVE(bind, 5), NATIVE(connect, 4), NATIVE(listen, 2),
+        NATIVE(watch, 2), NATIVE(wait, 2), NATIVE(waitFor, 2), NATIVE(socket, 2), NATIVE(bind, 5), NATIVE(connect, 4), NATIVE(listen, 2),
         NATIVE(accept, 1), NATIVE(shutdown, 1), NATIVE(socketName, 2), NATIVE(socketError, 1), NATIVE(socketOption, 3),
         NATIVE(sendTo, 5), NATIVE(receiveFrom, 2), NATIVE(ipKind, 1), NATIVE(canonicalIp, 1), NATIVE(pipe, 1),
         NATIVE(setNonblocking, 2), NATIVE(handleKind, 1), NATIVE(isatty, 1), NATIVE(windowSize, 1), NATIVE(setRaw, 2),
