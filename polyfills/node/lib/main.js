@@ -7,8 +7,9 @@ const options = load('bindings/options');
 // What a start always needs is loaded before the snapshot.
 const EARLY = ['fs', 'path', 'util', 'url', 'events', 'buffer', 'timers', 'stream', 'internal/console/global',
                'internal/modules/cjs/loader', 'internal/modules/run_main', 'internal/process/execution',
-               'internal/process/pre_execution', 'internal/process/esm_loader', 'internal/fs/sync_write_stream',
-               'internal/util/inspect', 'internal/url', 'string_decoder', 'querystring', 'internal/abort_controller'];
+               'internal/process/pre_execution', 'internal/process/esm_loader', 'internal/fs/sync_write_stream', 'net', 'tty',
+               'internal/util/inspect', 'internal/encoding', 'internal/url', 'assert', 'os', 'string_decoder', 'querystring',
+               'child_process', 'crypto', 'zlib', 'http', 'https', 'readline', 'internal/abort_controller'];
 
 let require, internalBinding;
 

@@ -52,6 +52,7 @@ exports.setup = () => {
   Object.defineProperty(process, 'env', { value: env, enumerable: true, configurable: true, writable: true });
   // Node's title can be set; the kernel's view of the process is left alone.
   let title = 'node';
+  exports.setTitle = (value) => { title = value; };
   Object.defineProperty(process, 'title', {
     get: () => title, set: (value) => { title = `${value}`; }, enumerable: true, configurable: true });
   let pid = 0;
@@ -67,6 +68,7 @@ exports.refresh = ({ argv, execPath, execArgv }) => {
   const plain = (name, value) =>
     Object.defineProperty(process, name, { value, enumerable: true, configurable: true, writable: true });
   plain('argv', argv);
+  exports.setTitle(argv[0]);
   plain('execPath', execPath);
   plain('execArgv', execArgv);
   exports.forget();

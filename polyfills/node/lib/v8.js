@@ -3,8 +3,32 @@
 
 Error.stackTraceLimit = 10;
 
-// Compiled to bytecode that is run from the snapshot; nothing to do when the function is there already.
-if (typeof globalThis.WebAssembly !== 'undefined') delete globalThis.WebAssembly;
+// JSON.parse with V8's messages.
+{
+  const { parse } = JSON;
+  const describe = (text, error) => {
+    const where = /\(line (\d+) column (\d+)\)$/.exec(error.message);
+    if (where === null) return;
+    let position = 0;
+    for (let line = 1; line < Number(where[1]); line++) position = text.indexOf('\n', position) + 1;
+    position += Number(where[2]) - 1;
+    error.message = position >= text.length ? 'Unexpected end of JSON input' :
+      text[position] === '"' ? `Unexpected string in JSON at position ${position}` :
+      /[-0-9]/.test(text[position]) ? `Unexpected number in JSON at position ${position}` :
+      `Unexpected token ${text[position]} in JSON at position ${position}`;
+  };
+  const holder = {
+    parse(text, reviver) {
+      try {
+        return parse(text, reviver);
+      } catch (error) {
+        if (error instanceof SyntaxError && error.message.endsWith(')')) describe(`${text}`, error);
+        throw error;
+      }
+    },
+  };
+  Object.defineProperty(JSON, 'parse', { value: holder.parse, writable: true, enumerable: false, configurable: true });
+}
 
 // QuickJS's own extras that Node 18 does not have and its programs probe for.
 for (const name of ['navigator', 'gc', 'bjson', 'DOMException', 'performance', 'queueMicrotask', 'btoa', 'atob', 'Iterator'])

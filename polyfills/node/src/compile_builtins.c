@@ -1,11 +1,13 @@
 // Build tool: compiles JavaScript modules to one archive of bytecode (its layout: builtins.c).
 //
+// Built from the engine's source without the patch; quickjs.c is included for its internal function that compiles from line 0.
+//
 // usage: compile_builtins OUTPUT < LIST, where every line of LIST is "id<TAB>parameters<TAB>file": the module's source becomes
 // the body of a function with these parameters.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "quickjs.h"
+#include "quickjs.c"
 
 static char *read_file(const char *path, size_t *length)
 {
@@ -25,7 +27,7 @@ static char *read_file(const char *path, size_t *length)
     return text;
 }
 
-static void put_u32(FILE *f, uint32_t v) { fwrite(&v, 4, 1, f); }
+static void append_u32(FILE *f, uint32_t v) { fwrite(&v, 4, 1, f); }
 
 int main(int argc, char **argv)
 {
@@ -37,7 +39,7 @@ int main(int argc, char **argv)
     if (!out)
         return 1;
     fwrite("MGNB", 4, 1, out);
-    put_u32(out, 0);
+    append_u32(out, 0);
     uint32_t count = 0;
     char line[8192];
     while (fgets(line, sizeof line, stdin)) {
@@ -54,9 +56,7 @@ int main(int argc, char **argv)
         int total = asprintf(&source, "(function (%s) {\n%s\n})", parameters, text);
         char name[4096];
         snprintf(name, sizeof name, "node:%s", line);
-        JSEvalOptions options = {.version = JS_EVAL_OPTIONS_VERSION, .filename = name, .line_num = 0,
-                                 .eval_flags = JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_COMPILE_ONLY};
-        JSValue code = JS_Eval2(ctx, source, total, &options);
+        JSValue code = JS_EvalInternal(ctx, ctx->global_obj, source, total, name, 0, JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_COMPILE_ONLY, -1);
         if (JS_IsException(code)) {
             JSValue e = JS_GetException(ctx);
             JSValue stack = JS_GetPropertyStr(ctx, e, "stack");
@@ -67,8 +67,8 @@ int main(int argc, char **argv)
         JS_FreeValue(ctx, code);
         if (!bytes)
             return 1;
-        put_u32(out, strlen(line));
-        put_u32(out, size);
+        append_u32(out, strlen(line));
+        append_u32(out, size);
         fwrite(line, strlen(line) + 1, 1, out);
         fwrite(bytes, size, 1, out);
         js_free(ctx, bytes);
@@ -77,6 +77,6 @@ int main(int argc, char **argv)
         count++;
     }
     fseek(out, 4, SEEK_SET);
-    put_u32(out, count);
+    append_u32(out, count);
     return fclose(out) != 0;
 }

@@ -38,6 +38,8 @@ static void host_stack_header(JSContext *ctx, DynBuf *dbuf, JSValueConst error)
     bool name_empty, message_empty;
     if (!JS_IsObject(error))
         return;
+    // This may be on the way of an exception: it stays pending.
+    JSValue pending = JS_GetException(ctx);
     put_property(ctx, dbuf, error, JS_ATOM_name, "Error", &name_empty);
     size_t mark = dbuf->size;
     if (!name_empty)
@@ -45,6 +47,42 @@ static void host_stack_header(JSContext *ctx, DynBuf *dbuf, JSValueConst error)
     put_property(ctx, dbuf, error, JS_ATOM_message, "", &message_empty);
     if (message_empty)
         dbuf->size = mark;
+    if (!JS_IsUninitialized(pending))
+        JS_Throw(ctx, pending);
+}
+
+// The value of an error's own "stack": the frames were stored when it was made; the first line is taken from the error when
+// somebody looks, so that a name given by a constructor after super() is in it. V8 embedded in Node does the same.
+static JSValue host_stack_value(JSContext *ctx, JSObject *p)
+{
+    DynBuf dbuf;
+    js_dbuf_init(ctx, &dbuf);
+    host_stack_header(ctx, &dbuf, JS_MKPTR(JS_TAG_OBJECT, p));
+    const char *frames = JS_IsString(p->u.object_data) ? JS_ToCString(ctx, p->u.object_data) : NULL;
+    if (frames)
+        dbuf_putstr(&dbuf, frames);
+    JS_FreeCString(ctx, frames);
+    JSValue stack = JS_NewStringLen(ctx, (char *)dbuf.buf, dbuf.size);
+    dbuf_free(&dbuf);
+    return stack;
+}
+
+static JSValue host_autoinit_prop(JSContext *ctx, JSObject *p, JSAtom atom, void *opaque)
+{
+    if (opaque == (void *)&host_stack_tag)
+        return host_stack_value(ctx, p);
+    return JS_InstantiateFunctionListItem2(ctx, p, atom, opaque);
+}
+
+// Whether a frame is of this program and not of Node's library: such frames are not shown.
+static bool is_ours(JSContext *ctx, JSFunctionBytecode *b, const char *name)
+{
+    if (!b)
+        return name && strcmp(name, "runMicrotasks") == 0;
+    const char *file = b->filename ? JS_AtomToCString(ctx, b->filename) : NULL;
+    bool ours = file && strncmp(file, "node:internal/megalith", 22) == 0;
+    JS_FreeCString(ctx, file);
+    return ours;
 }
 
 static void host_stack_frame(JSContext *ctx, DynBuf *dbuf, JSStackFrame *sf)
@@ -53,6 +91,10 @@ static void host_stack_frame(JSContext *ctx, DynBuf *dbuf, JSStackFrame *sf)
     JSFunctionBytecode *b = js_class_has_bytecode(p->class_id) ? p->u.func.function_bytecode : NULL;
     const char *name = get_func_name(ctx, sf->cur_func);
     bool named = name && name[0] != '\0';
+    if (is_ours(ctx, b, name)) {
+        JS_FreeCString(ctx, name);
+        return;
+    }
     dbuf_putstr(dbuf, "\n    at ");
     if (named) {
         dbuf_putstr(dbuf, name);
@@ -227,20 +269,17 @@ NATIVE_FN(previewEntries)
     return JS_NewArrayFrom(ctx, 2, items);
 }
 
-// ownNonIndexKeys(object, onlyEnumerable): own keys, strings and symbols, without array indices.
+// ownNonIndexKeys(object, filter): own keys without array indices. Filter, as V8's: 2 only enumerable ones, 16 no symbols.
 NATIVE_FN(ownNonIndexKeys)
 {
     JSPropertyEnum *tab;
     uint32_t len, n = 0;
-    int flags = JS_GPN_STRING_MASK | JS_GPN_SYMBOL_MASK;
-    if (JS_ToBool(ctx, argv[1]))
-        flags |= JS_GPN_ENUM_ONLY;
+    int filter = int_arg(ctx, argv[1]);
+    int flags = JS_GPN_STRING_MASK | (filter & 16 ? 0 : JS_GPN_SYMBOL_MASK) | (filter & 2 ? JS_GPN_ENUM_ONLY : 0);
     if (!JS_IsObject(argv[0]))
         return JS_NewArray(ctx);
-    JSObject *p = JS_VALUE_GET_OBJ(argv[0]);
     if (JS_GetOwnPropertyNames(ctx, &tab, &len, argv[0], flags) < 0)
         return JS_EXCEPTION;
-    (void)p;
     JSValue list = JS_NewArray(ctx);
     for (uint32_t i = 0; i < len; i++) {
         uint32_t index;
@@ -281,8 +320,8 @@ static JSValue eval_source(JSContext *ctx, JSValueConst source, JSValueConst fil
     const char *name = JS_ToCString(ctx, filename);
     JSValue result = JS_EXCEPTION;
     if (name) {
-        JSEvalOptions options = {.version = JS_EVAL_OPTIONS_VERSION, .eval_flags = flags, .filename = name, .line_num = line};
-        result = JS_Eval2(ctx, text, length, &options);
+        // Not JS_Eval2: it has no line 0, on which the parameters of a wrapper stand.
+        result = JS_EvalInternal(ctx, ctx->global_obj, text, length, name, line, flags, -1);
         JS_FreeCString(ctx, name);
     }
     JS_FreeCString(ctx, text);

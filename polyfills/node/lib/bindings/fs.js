@@ -160,10 +160,10 @@ operation('readdir', 'scandir', 3, (path, encoding, withTypes) => {
 // The first directory made is the result of a recursive mkdir.
 operation('mkdir', 'mkdir', 3, (path, mode, recursive) => {
   if (!recursive) return done0(native.mkdir(path, mode));
-  const { resolve, dirname } = load('bindings/builtins').loaders.require('path');
+  const { dirname } = load('bindings/builtins').loaders.require('path');
   const text = typeof path === 'string' ? path : native.utf8Slice.call(path, 0, path.length);
   const missing = [];
-  for (let p = resolve(text); ; p = dirname(p)) {
+  for (let p = text.replace(/(?<=[^/])\/+$/, ''); ; p = dirname(p)) {
     const result = native.mkdir(p, mode);
     if (result === 0) { missing.push(p); break; }
     if (result === -17) {                 // EEXIST

@@ -9,7 +9,7 @@ exports.constants = {
 exports.privateSymbols = privateSymbols;
 exports.shouldAbortOnUncaughtToggle = new Uint32Array(1);
 
-exports.getOwnNonIndexProperties = (object, filter) => native.ownNonIndexKeys(object, filter === 2);
+exports.getOwnNonIndexProperties = (object, filter) => native.ownNonIndexKeys(object, filter);
 exports.getPromiseDetails = (promise) => {
   const details = native.promiseDetails(promise);
   return details !== undefined && details[0] === 0 ? [0] : details;

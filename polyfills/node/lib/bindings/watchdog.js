@@ -1,1 +1,2 @@
 'use strict';
+exports.TraceSigintWatchdog = class TraceSigintWatchdog { start() {} stop() {} };

@@ -1,0 +1,43 @@
+// util.inspect of ordinary and odd values.
+class A { constructor() { this.x = 1; } get y() { return 2; } static s = 3; }
+class B extends A { #p = 1; z = [1, , 3]; }
+console.log(new A(), new B(), A, B, [A], { A });
+console.log([1, 2, 3, 'a', null, undefined, true, -0, 0, NaN, 10n, Symbol('s'), Symbol.iterator]);
+console.log({ a: { b: { c: { d: 1 } } }, 'quoted-key': 1, 2: 3, [Symbol('k')]: 4 });
+console.log(new Map([['a', { x: 1 }], [{ k: 1 }, 'v']]), new Set([1, 'a', [1]]), new WeakMap(), new WeakSet());
+console.log(new Map().entries(), new Map([[1, 2]]).keys(), new Set([5]).values(), [1, 2][Symbol.iterator]());
+console.log(function foo() {}, () => {}, async () => {}, function* g() {}, async function* ag() {}, class {}, Math.max);
+console.log(new Date(86400000), /re/gi, new Error('x').message, [new Date(NaN)]);
+console.log(new Uint8Array(3), new Float64Array([1.5]), new ArrayBuffer(4), new DataView(new ArrayBuffer(2)), Buffer.from('hello'));
+console.log(Object.create(null), Object.create({ a: 1 }), Object.create(A.prototype), new (class extends Array {})(3), new (class M extends Map {})([[1, 2]]));
+console.log(Promise.resolve(1), Promise.reject(2).catch(() => {}) && 'p', new Promise(() => {}), (async () => 3)());
+console.log(new Proxy({ a: 1 }, {}), new Proxy(function f() {}, {}), globalThis === global);
+console.log([['a', 'b'], ['c']], [[[[1]]]], [{}], [[]], {}, []);
+console.log('str', ['it\'s', "dq\"", `both'"`, 'new\nline', '\u001b[31m', 'é', '\ud800']);
+console.log(Array.from({ length: 120 }, (_, i) => i));
+console.log(Array.from({ length: 30 }, (_, i) => 'item number ' + i));
+console.log({ long: 'x'.repeat(100), arr: Array(10).fill('yyyyyyyyyyyyyyyy') });
+console.log(new Number(1), new String('s'), new Boolean(false), Object(Symbol('b')), Object(1n));
+const circular = { name: 'c', list: [] }; circular.self = circular; circular.list.push(circular);
+console.log(circular);
+console.log({ get a() { return 1; }, set a(v) {}, get b() { return 1; }, set c(v) {} });
+console.log(process.version.startsWith('v'), typeof process.memoryUsage().rss, [,'a'], [undefined, , null]);
+console.log('%s is %d years and %i, %f, %j %o %O %%', 'Bob', 42.5, 42.9, 1.5, { a: 1 }, [1], { b: { c: {} } }, 'extra', { e: 1 });
+console.log(Object.assign(() => {}, { a: 1 }), Object.assign(function n() {}, { b: 2 }));
+console.log(new (class Foo { [Symbol.toStringTag] = 'bar'; })(), { [Symbol.toStringTag]: 'T' });
+console.table([{ a: 1, b: 'x' }, { a: 2, c: true }]);
+console.table([[1, 2], [3, 4]]);
+console.group('G'); console.log('inner\nlines'); console.group(); console.log({ a: 1, b: [1, 2] }); console.groupEnd(); console.groupEnd();
+console.dir({ a: { b: { c: { d: 1 } } } }, { depth: 0 });
+console.count(); console.count('x'); console.count(); console.countReset(); console.count();
+console.assert(true, 'no'); console.error('to stderr');
+const util = require('util');
+console.log(util.inspect({ a: 1n, b: 'x' }, { colors: true }), util.inspect('a'.repeat(5), { compact: false }));
+console.log(util.inspect(new Map([[{ a: 1 }, new Set([1])]]), { showHidden: true, depth: 5, sorted: true }));
+console.log(util.inspect({ [util.inspect.custom](d, o) { return 'custom ' + d + typeof o.stylize; } }));
+console.log(util.format('%s', null), util.format('%s', { toString() { return 'ts'; } }), util.format('%s', 12n, Symbol('a')), util.format('%c', 'css'));
+console.log((function () { return arguments; })(1, 2), [1.5, -1.5, 1e21, 1e-7]);
+const e = new TypeError('bad', { cause: new Error('why') }); e.code = 'E_X'; e.stack = 'TypeError: bad\n    at here'; e.cause.stack = 'Error: why\n    at there';
+console.log(e, { e });
+class MyErr extends Error { constructor(m) { super(m); this.name = 'MyErr'; } } const me = new MyErr('m'); console.log(me.stack.split('\n')[0], String(me), Object.keys(me));
+console.log(util.isDeepStrictEqual({ a: [1, new Map([[1, { b: 2 }]])] }, { a: [1, new Map([[1, { b: 2 }]])] }), util.types.isProxy(new Proxy({}, {})));
