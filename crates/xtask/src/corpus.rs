@@ -58,6 +58,7 @@ const BUILT: &[(&str, &[&str], &[&str])] = &[
     ),
     ("spawn", &["spawn.c"], &["-static", "-no-pie"]),
     ("threads", &["threads.c"], &["-static", "-no-pie", "-pthread"]),
+    ("sockets", &["sockets.c"], &["-static", "-no-pie"]),
     ("true", &["true.c"], &["-static", "-no-pie"]),
     ("exec_b", &["exec_b.c"], &["-static", "-no-pie"]),
     ("pie", &["pie.c"], &["-static-pie", "-fPIE"]),

@@ -156,14 +156,26 @@ impl Buffer {
         done
     }
 
-    /// How many segments one call may receive from together: files come only with the first, and a call ends behind them; with
-    /// `creds`, all are of one sender.
+    /// How many segments one call may receive from together: a call ends behind files, and with `creds`, all are of one sender.
     pub fn run(&self, creds: bool) -> usize {
         let Some(first) = self.segments.front() else { return 0 };
-        if !first.files.is_empty() {
-            return 1;
+        let together = self.segments.iter().take_while(|s| !creds || s.cred == first.cred);
+        let mut n = 0;
+        for s in together {
+            n += 1;
+            if !s.files.is_empty() {
+                break;
+            }
         }
-        self.segments.iter().take_while(|s| s.files.is_empty() && (!creds || s.cred == first.cred)).count()
+        n
+    }
+
+    /// The files that come with the first `len` bytes of such a run, and the number of their segment.
+    pub fn files_within(&self, len: usize, run: usize) -> Option<(usize, &[Arc<OpenFile>])> {
+        let last = self.segments.get(run.checked_sub(1)?)?;
+        let before: usize = self.segments.iter().take(run - 1).map(|s| s.rest().len()).sum();
+        // (Records may be empty and still have files.)
+        (!last.files.is_empty() && (len > before || run == 1)).then_some((run - 1, &last.files[..]))
     }
 
     /// Takes `n` bytes of the stream away; segments that are used up are handed back, to be dropped where no lock is held.
@@ -188,9 +200,9 @@ impl Buffer {
         gone
     }
 
-    /// Takes the files of the next segment.
-    pub fn take_files(&mut self) -> Vec<Arc<OpenFile>> {
-        let Some(s) = self.segments.front_mut() else { return Vec::new() };
+    /// Takes the files of segment `i`.
+    pub fn take_files(&mut self, i: usize) -> Vec<Arc<OpenFile>> {
+        let Some(s) = self.segments.get_mut(i) else { return Vec::new() };
         let before = s.cost();
         let files = std::mem::take(&mut s.files);
         let after = s.cost();

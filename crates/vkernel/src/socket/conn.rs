@@ -278,24 +278,26 @@ impl Conn {
             return if own.rcv_shut { Ok(Taken::default()) } else { Err(Errno::EAGAIN) };
         }
         let mut t = Taken::default();
-        if let Some(first) = own.rx.first() {
-            t.cred = first.cred;
-            if !first.files.is_empty() {
-                if !how.files {
-                    return Err(Errno::EBUSY);
-                }
-                if how.peek {
-                    t.files.clone_from(&first.files);
-                }
-            }
-        }
+        t.cred = own.rx.first().and_then(|s| s.cred);
         let run = if records { 1 } else { own.rx.run(how.creds) };
         t.len = own.rx.peek(0, out, run);
+        let mut with_files = None;
+        if let Some((i, files)) = own.rx.files_within(t.len, run) {
+            if !how.files {
+                return Err(Errno::EBUSY);
+            }
+            if how.peek {
+                t.files = files.to_vec();
+            }
+            with_files = Some(i);
+        }
         t.full = if records { own.rx.first().map_or(0, |s| s.rest().len()) } else { t.len };
         if how.peek {
             return Ok(t);
         }
-        t.files = own.rx.take_files();
+        if let Some(i) = with_files {
+            t.files = own.rx.take_files(i);
+        }
         if records {
             t.garbage.extend(own.rx.pop());
         } else {

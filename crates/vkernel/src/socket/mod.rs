@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// Socket types (`SOCK_STREAM`, ...).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
     Stream = 1,
     Datagram = 2,
@@ -595,7 +595,7 @@ impl Socket {
             i.files.clone_from(&first.files);
             return Ok((i, Vec::new()));
         }
-        i.files = st.rx.take_files();
+        i.files = st.rx.take_files(0);
         let garbage = st.rx.pop().into_iter().collect();
         let blocked = std::mem::take(&mut st.blocked);
         drop(st);
@@ -685,7 +685,7 @@ impl Socket {
         }
         // Only the socket that was bound has the name in the tables; those from its queue show it, too.
         let name = match (&local, bound) {
-            (Some(Addr::Unix(n)), true) if n.first() == Some(&0) => Some(&n[..]),
+            (Some(Addr::Unix(n)), true) if n.first() == Some(&0) => Some(n),
             _ => None,
         };
         self.net.forget(self, name, location.as_ref().filter(|_| bound).map(|l| l.1));

@@ -1,9 +1,9 @@
 //! What all sockets of a container share: who is bound where, and which descriptors are in flight.
 
-use super::Socket;
 use super::addr::Endpoint;
 use super::buffer::Segment;
 use super::conn::End;
+use super::{Kind, Socket};
 use crate::errno::{Errno, Result};
 use crate::file::OpenFile;
 use crate::wait::lock;
@@ -113,8 +113,8 @@ impl Ports {
 struct Tables {
     tcp: Ports,
     udp: Ports,
-    /// AF_UNIX sockets by abstract name, and by inode.
-    names: HashMap<Arc<[u8]>, Weak<Socket>>,
+    /// AF_UNIX sockets by type and abstract name, and by inode.
+    names: HashMap<(Kind, Arc<[u8]>), Weak<Socket>>,
     inodes: HashMap<InodeId, Weak<Socket>>,
     all: BTreeMap<u64, Weak<Socket>>,
     next_port: u16,
@@ -144,6 +144,8 @@ pub struct Net {
     flight: Mutex<Flight>,
     /// Descriptors in flight.
     flying: AtomicUsize,
+    /// Sockets closed since the last search for garbage.
+    closed: AtomicUsize,
     pub budget: Arc<Budget>,
 }
 
@@ -184,6 +186,7 @@ impl Net {
             tables: Mutex::default(),
             flight: Mutex::default(),
             flying: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
             budget: Arc::clone(budget),
         })
     }
@@ -263,10 +266,11 @@ impl Net {
     /// Binds an abstract name; `EADDRINUSE`.
     pub fn bind_name(&self, s: &Arc<Socket>, name: &Arc<[u8]>) -> Result<()> {
         let mut tables = lock(&self.tables);
-        if tables.names.contains_key(name) {
+        let key = (s.kind, Arc::clone(name));
+        if tables.names.contains_key(&key) {
             return Err(Errno::EADDRINUSE);
         }
-        tables.names.insert(Arc::clone(name), Arc::downgrade(s));
+        tables.names.insert(key, Arc::downgrade(s));
         Ok(())
     }
     /// Binds to a free abstract name of five hexadecimal digits.
@@ -276,8 +280,9 @@ impl Net {
             let n = tables.next_name;
             tables.next_name = (n + 1) & 0xf_ffff;
             let name: Arc<[u8]> = format!("\0{n:05x}").into_bytes().into();
-            if !tables.names.contains_key(&name) {
-                tables.names.insert(Arc::clone(&name), Arc::downgrade(s));
+            let key = (s.kind, Arc::clone(&name));
+            if !tables.names.contains_key(&key) {
+                tables.names.insert(key, Arc::downgrade(s));
                 return Ok(name);
             }
         }
@@ -287,20 +292,20 @@ impl Net {
     pub fn bind_inode(&self, s: &Arc<Socket>, id: InodeId) {
         lock(&self.tables).inodes.insert(id, Arc::downgrade(s));
     }
-    /// The socket with this abstract name; `ECONNREFUSED`.
-    pub fn by_name(&self, name: &[u8]) -> Result<Arc<Socket>> {
-        lock(&self.tables).names.get(name).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
+    /// The socket of this type with this abstract name; `ECONNREFUSED`.
+    pub fn by_name(&self, kind: Kind, name: &Arc<[u8]>) -> Result<Arc<Socket>> {
+        lock(&self.tables).names.get(&(kind, Arc::clone(name))).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
     }
     /// The socket bound to this inode; `ECONNREFUSED`.
     pub fn by_inode(&self, id: InodeId) -> Result<Arc<Socket>> {
         lock(&self.tables).inodes.get(&id).and_then(Weak::upgrade).ok_or(Errno::ECONNREFUSED)
     }
     /// Forgets a socket that is closed, and its name.
-    pub fn forget(&self, s: &Socket, name: Option<&[u8]>, inode: Option<InodeId>) {
+    pub fn forget(&self, s: &Socket, name: Option<&Arc<[u8]>>, inode: Option<InodeId>) {
         let mut tables = lock(&self.tables);
         tables.all.remove(&s.ino);
         if let Some(n) = name {
-            tables.names.remove(n);
+            tables.names.remove(&(s.kind, Arc::clone(n)));
         }
         if let Some(id) = inode {
             tables.inodes.remove(&id);
@@ -309,16 +314,15 @@ impl Net {
 
     // ---- descriptors in flight ----
 
-    /// Whether there are any.
-    pub fn has_flying(&self) -> bool {
-        self.flying.load(Ordering::Acquire) != 0
-    }
     /// Keeps files from getting into flight or out of it.
     pub fn flight(&self) -> std::sync::MutexGuard<'_, Flight> {
         lock(&self.flight)
     }
     /// Sends files: `push` is called under the lock, and what it sent is noted. `ETOOMANYREFS`.
     pub fn launch<T>(&self, files: &[Arc<OpenFile>], push: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.flying.load(Ordering::Relaxed) + files.len() > MAX_IN_FLIGHT {
+            self.search_garbage();
+        }
         let mut flight = lock(&self.flight);
         if self.flying.load(Ordering::Relaxed) + files.len() > MAX_IN_FLIGHT {
             return Err(Errno::ETOOMANYREFS);
@@ -353,11 +357,17 @@ impl Net {
         close_files(files);
     }
 
-    /// Empties sockets in flight that nobody can reach any more: those that wait only in each other, man 7 unix.
+    /// Called when a socket was closed: looks for garbage, the more seldom the more there is to look at.
     pub fn collect_garbage(&self) {
-        if !self.has_flying() {
-            return;
+        let flying = self.flying.load(Ordering::Acquire);
+        if flying != 0 && self.closed.fetch_add(1, Ordering::AcqRel) >= flying / 16 {
+            self.search_garbage();
         }
+    }
+
+    /// Empties sockets in flight that nobody can reach any more: those that wait only in each other, man 7 unix.
+    fn search_garbage(&self) {
+        self.closed.store(0, Ordering::Release);
         let mut kept = Vec::new();
         let mut garbage = Vec::new();
         {

@@ -151,19 +151,25 @@ impl Socket {
             For::Tcp => self.family.is_inet() && self.kind == Kind::Stream,
             For::Udp => self.family.is_inet() && self.kind == Kind::Datagram,
         };
-        if fits { Ok(n) } else { Err(self.no_level(level)) }
+        if fits { Ok(n) } else { Err(Errno::ENOPROTOOPT) }
     }
-    /// What a level that the socket has not gives.
-    fn no_level(&self, level: i32) -> Errno {
-        match (self.family, level) {
-            (_, SOL_SOCKET) => Errno::ENOPROTOOPT,
-            (Family::Unix, _) => Errno::EOPNOTSUPP,
-            _ => Errno::ENOPROTOOPT,
+    /// Whether the socket has options of this level at all.
+    fn has_level(&self, level: i32) -> bool {
+        match level {
+            SOL_SOCKET => true,
+            SOL_IP => self.family.is_inet(),
+            SOL_IPV6 => self.family == Family::Inet6,
+            SOL_TCP => self.is_tcp(),
+            SOL_UDP => self.family.is_inet() && self.kind == Kind::Datagram,
+            _ => false,
         }
     }
 
     /// setsockopt(2).
     pub fn set_option(&self, level: i32, name: i32, v: &[u8], root: bool) -> Result<()> {
+        if !self.has_level(level) {
+            return Err(if self.family == Family::Unix { Errno::EOPNOTSUPP } else { Errno::ENOPROTOOPT });
+        }
         let flag = |b: &AtomicBool| -> Result<()> {
             b.store(int(v)? != 0, Ordering::Relaxed);
             Ok(())
@@ -277,6 +283,7 @@ impl Socket {
             }
             // No protocols on top (TLS).
             (SOL_TCP, libc::TCP_ULP) if self.is_tcp() => return Err(Errno::ENOENT),
+            (SOL_IP, libc::IP_MULTICAST_TTL) if self.is_tcp() => return Err(Errno::EINVAL),
             _ => {
                 let &(_, _, default, least, most, _) = self.known(level, name)?;
                 let mut n = if level == SOL_SOCKET || level == SOL_TCP { int(v)? } else { short_int(v)? };
@@ -299,6 +306,11 @@ impl Socket {
 
     /// getsockopt(2): the value.
     pub fn option(&self, level: i32, name: i32) -> Result<Vec<u8>> {
+        if !self.has_level(level) {
+            // (As Linux has it: reading is refused in another way.)
+            let inet6 = self.family == Family::Inet6;
+            return Err(if inet6 { Errno::ENOPROTOOPT } else { Errno::EOPNOTSUPP });
+        }
         let number = |n: i32| Ok(n.to_ne_bytes().to_vec());
         let flag = |b: &AtomicBool| Ok(i32::from(b.load(Ordering::Relaxed)).to_ne_bytes().to_vec());
         let o = lock(&self.options);

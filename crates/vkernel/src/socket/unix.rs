@@ -11,11 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Socket {
-    /// Whether bind(2) may be tried: a path makes a file, which must not be left behind.
-    pub fn check_unbound(&self) -> Result<()> {
-        if lock(&self.state).local.is_some() { Err(Errno::EINVAL) } else { Ok(()) }
-    }
-
     /// bind(2) to an abstract name, or with none to a free one.
     pub(super) fn bind_unix(self: &Arc<Socket>, addr: &Addr) -> Result<()> {
         let Addr::Unix(name) = addr else { return Err(Errno::EINVAL) };

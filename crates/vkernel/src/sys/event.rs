@@ -355,6 +355,14 @@ pub(super) fn epoll_ctl(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EPERM);
     }
     let nested = epoll_of(&target).is_some();
+    // EPOLLEXCLUSIVE wakes all here: at least one is what it promises.
+    let with = EPOLLEXCLUSIVE | EPOLLET | POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDNORM | POLLWRNORM;
+    if let Some((events, _)) = event
+        && events & EPOLLEXCLUSIVE != 0
+        && (op != 1 || nested || events & !with != 0)
+    {
+        return Err(Errno::EINVAL);
+    }
     with_epoll(c, |e| {
         if epoll_of(&target).is_some_and(|t| std::ptr::eq(t, e)) {
             return Err(Errno::EINVAL);
@@ -368,11 +376,6 @@ pub(super) fn epoll_ctl(c: &mut Ctx<'_>) -> Result<i64> {
         let mut interest = lock(&e.interest);
         match (op, event) {
             (1, Some((events, data))) => {
-                // (EPOLLEXCLUSIVE wakes all here: at least one is what it promises.)
-                let with = EPOLLEXCLUSIVE | EPOLLET | POLLIN | POLLOUT | POLLERR | POLLHUP | POLLRDNORM | POLLWRNORM;
-                if events & EPOLLEXCLUSIVE != 0 && (nested || events & !with != 0) {
-                    return Err(Errno::EINVAL);
-                }
                 if interest.map.contains_key(&key) {
                     return Err(Errno::EEXIST);
                 }
@@ -383,7 +386,7 @@ pub(super) fn epoll_ctl(c: &mut Ctx<'_>) -> Result<i64> {
             }
             (3, Some(event)) => {
                 let i = interest.map.get_mut(&key).ok_or(Errno::ENOENT)?;
-                if (event.0 | i.events) & EPOLLEXCLUSIVE != 0 {
+                if i.events & EPOLLEXCLUSIVE != 0 {
                     return Err(Errno::EINVAL);
                 }
                 *i = new(event);

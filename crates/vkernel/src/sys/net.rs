@@ -129,7 +129,7 @@ fn resolve(c: &Ctx<'_>, s: &Socket, addr: &Addr) -> Result<Option<Arc<Socket>>> 
     }
     let net = &c.task.kernel.net;
     if name.first() == Some(&0) {
-        return net.by_name(name).map(Some);
+        return net.by_name(s.kind, name).map(Some);
     }
     let p = place(c, AT_FDCWD, name)?;
     let l = c.task.kernel.vfs.lookup(&p.at(), name, WalkFlags::FOLLOW)?;
@@ -145,12 +145,14 @@ pub(super) fn bind(c: &mut Ctx<'_>) -> Result<i64> {
     let addr = address(c, c.a[1], c.a[2])?;
     match &addr {
         Addr::Unix(path) if s.family == Family::Unix && path.first().is_some_and(|&b| b != 0) => {
-            s.check_unbound()?;
             let p = place(c, AT_FDCWD, path)?;
             let mode = 0o777 & !lock(&c.task.process.fs).umask;
             let made = c.task.kernel.vfs.mknod(&p.at(), path, FileType::Socket, mode, 0);
             let location = made.map_err(|e| if e == Errno::EEXIST { Errno::EADDRINUSE } else { e })?;
-            s.bind_path(path, location)?;
+            if let Err(e) = s.bind_path(path, location) {
+                let _ = c.task.kernel.vfs.unlink(&p.at(), path);
+                return Err(e);
+            }
         }
         _ => s.bind(&addr, cred(c), root(c))?,
     }
@@ -533,12 +535,14 @@ pub(super) fn receive(
     if flags & MSG_ERRQUEUE != 0 {
         return Err(Errno::EAGAIN);
     }
+    let stream = s.is_stream();
+    let discard = flags & MSG_TRUNC != 0 && stream && s.family.is_inet();
     // Nothing is to be lost to a bad pointer.
     let mut room = 0;
     let wanted = total(vecs);
     for &(base, len) in vecs {
         let len = len.min(wanted - room);
-        let ok = lock(&task.space).accessible(base, len, Prot::WRITE);
+        let ok = if discard { len } else { lock(&task.space).accessible(base, len, Prot::WRITE) };
         room += ok;
         if ok < len {
             break;
@@ -547,9 +551,7 @@ pub(super) fn receive(
     if room == 0 && wanted > 0 {
         return Err(Errno::EFAULT);
     }
-    let stream = s.is_stream();
     let (peek, all) = (flags & MSG_PEEK != 0, flags & MSG_WAITALL != 0 && stream);
-    let discard = flags & MSG_TRUNC != 0 && stream && s.family.is_inet();
     let step = room.min(if stream { CHUNK } else { DATAGRAM_MAX });
     let dontwait = f.nonblocking() || flags & MSG_DONTWAIT != 0;
     let least = if stream && s.family.is_inet() { s.end.lowat.load(Ordering::Relaxed).min(room).max(1) } else { 1 };
