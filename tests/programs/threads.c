@@ -544,7 +544,8 @@ static int signals(void)
     await(1);
     sleep_ms(10);
     CHECK(pthread_kill(t, SIGUSR1));
-    printf("%ld %d %d\n", (long)join(t), (int)handled[SIGUSR1], handled_by[SIGUSR1] == other_tid);
+    long interrupted = (long)join(t);
+    printf("%ld %d %d\n", interrupted, (int)handled[SIGUSR1], handled_by[SIGUSR1] == other_tid);
     stage = 0;
     t = start(spinning, NULL);
     await(1);
@@ -564,7 +565,8 @@ static int signals(void)
     sleep_ms(10);
     pthread_sigmask(SIG_BLOCK, &set, &old);
     kill(getpid(), SIGUSR1);
-    printf("%ld %d %d\n", (long)join(t), (int)handled[SIGUSR1], handled_by[SIGUSR1] == other_tid);
+    interrupted = (long)join(t);
+    printf("%ld %d %d\n", interrupted, (int)handled[SIGUSR1], handled_by[SIGUSR1] == other_tid);
 
     /* Blocked by all: it stays with the process; sent to a thread it stays with that. */
     stage = 0;

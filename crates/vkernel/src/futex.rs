@@ -136,3 +136,42 @@ impl Futexes {
         (tell(&woken), moved)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(addr: u64) -> Key {
+        Key::Private { slot: 1, addr }
+    }
+
+    #[test]
+    fn waits_end_in_order_and_by_their_bits() {
+        let f = Futexes::default();
+        let waits: Vec<_> = [1, 2, 3, 4].map(|mask| f.enqueue(word(8), mask, &Waiter::new())).into();
+        assert_eq!(f.wake(word(12), 9, u32::MAX), 0);
+        assert_eq!(f.wake(word(8), 1, 2), 1);
+        assert_eq!(f.wake(word(8), 2, u32::MAX), 2);
+        let woken: Vec<bool> = waits.iter().map(|w| w.woken()).collect();
+        assert_eq!(woken, [true, true, true, false]);
+        assert!(f.leave(&waits[0]), "a wake counted it");
+        assert!(!f.leave(&waits[3]));
+        assert_eq!(f.wake(word(8), 9, u32::MAX), 0);
+        assert!(lock(&f.waits).is_empty());
+    }
+
+    #[test]
+    fn requeued_waits_stand_behind_those_of_the_other_word() {
+        let f = Futexes::default();
+        let first: Vec<_> = (0..4).map(|_| f.enqueue(word(8), u32::MAX, &Waiter::new())).collect();
+        let other = f.enqueue(word(16), u32::MAX, &Waiter::new());
+        assert_eq!(f.requeue(word(8), 1, word(16), 2), (1, 2));
+        assert_eq!(f.wake(word(16), 2, u32::MAX), 2);
+        let woken: Vec<bool> = first.iter().chain([&other]).map(|w| w.woken()).collect();
+        assert_eq!(woken, [true, true, false, false, true]);
+        // One that was moved and gives up leaves the queue that it is in now.
+        assert!(!f.leave(&first[2]));
+        assert_eq!(f.wake(word(16), 9, u32::MAX), 0);
+        assert_eq!(f.wake(word(8), 9, u32::MAX), 1);
+    }
+}

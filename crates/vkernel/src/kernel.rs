@@ -9,6 +9,7 @@ use crate::mm::{Budget, SlotPool};
 use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree, default_rlimits};
 use crate::program::{Hash, ProgramTable};
 use crate::signal::{self, SigInfo, Signals};
+use crate::sys;
 use crate::task::{Start, Task};
 use crate::thread::Thread;
 use crate::timer::TimerThread;
@@ -33,8 +34,12 @@ pub trait Launcher: Send + Sync {
     fn launch(&self, task: Task, start: Start);
 
     /// The same for a thread of a process whose task runs on the calling thread: nobody is going to wait for it as for a child.
-    fn launch_thread(&self, task: Task, start: Start) {
+    ///
+    /// # Errors
+    /// The task, when the host has no thread for it.
+    fn launch_thread(&self, task: Task, start: Start) -> Result<(), Box<Task>> {
         self.launch(task, start);
+        Ok(())
     }
 
     /// Whether the calling thread has put a task off, and would run it if its current task were parked.
@@ -373,7 +378,7 @@ impl Kernel {
         }
         let pid = lock(&self.tree).new_pid();
         let slot = Arc::clone(loaded.space.slot());
-        let main = Thread::new(pid);
+        let main = Thread::new(pid, sys::all_cpus());
         let process = Arc::new(Process {
             pid,
             main: Arc::clone(&main),

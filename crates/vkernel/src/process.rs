@@ -276,7 +276,8 @@ impl Tree {
             let n = self.next;
             if !self.nodes.contains_key(&n)
                 && !self.threads.contains_key(&n)
-                && !self.nodes.values().any(|p| p.pgid == n || p.sid == n) {
+                && !self.nodes.values().any(|p| p.pgid == n || p.sid == n)
+            {
                 return n;
             }
         }

@@ -798,7 +798,7 @@ fn status(k: &Kernel, p: &Process, tid: Pid, s: &mut String) {
     let umask = lock(&p.fs).umask;
     let fds = lock(&p.fds).iter().count();
     let groups: String = ids.groups.iter().map(|g| format!("{g} ")).collect();
-    let (pending, shared, mask, ignored, caught) = {
+    let (affinity, pending, shared, mask, ignored, caught) = {
         let sig = lock(&p.signals);
         let (mut ign, mut cgt) = (0u64, 0u64);
         for n in 1..=64 {
@@ -809,7 +809,7 @@ fn status(k: &Kernel, p: &Process, tid: Pid, s: &mut String) {
             }
         }
         let own = sig.own(tid);
-        (own.pending.set, sig.shared.set, own.mask, ign, cgt)
+        (own.thread.affinity.load(Ordering::Relaxed), own.pending.set, sig.shared.set, own.mask, ign, cgt)
     };
     let caps = if ids.privileged() { crate::sys::CAPABILITIES } else { 0 };
     let _ = write!(
@@ -818,7 +818,7 @@ fn status(k: &Kernel, p: &Process, tid: Pid, s: &mut String) {
          Uid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\nFDSize:\t{}\nGroups:\t{groups}\nVmPeak:\t{:8} kB\nVmSize:\t{:8} kB\nVmLck:\t       0 kB\nVmHWM:\t{:8} kB\n\
          VmRSS:\t{:8} kB\nThreads:\t{threads}\nSigQ:\t0/4096\nSigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{mask:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n\
          CapInh:\t{:016x}\nCapPrm:\t{caps:016x}\nCapEff:\t{caps:016x}\nCapBnd:\t{:016x}\nCapAmb:\t{:016x}\nNoNewPrivs:\t{}\nSeccomp:\t0\n\
-         Cpus_allowed:\t{:x}\nCpus_allowed_list:\t0-{}\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n",
+         Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}\nvoluntary_ctxt_switches:\t0\nnonvoluntary_ctxt_switches:\t0\n",
         ids.ruid,
         ids.euid,
         ids.suid,
@@ -836,11 +836,26 @@ fn status(k: &Kernel, p: &Process, tid: Pid, s: &mut String) {
         crate::sys::CAPABILITIES,
         0,
         u8::from(ids.no_new_privs),
-        u64::MAX >> (64 - cpus()),
-        cpus() - 1,
+        affinity,
+        ranges(affinity),
         pid = p.pid,
         threads = p.thread_count(),
     );
+}
+
+/// The bits of a mask as `0-2,5`.
+fn ranges(mask: u64) -> String {
+    let mut s = String::new();
+    let mut at = 0;
+    while at < 64 {
+        let n = (mask >> at).trailing_ones();
+        if n > 0 {
+            let comma = if s.is_empty() { "" } else { "," };
+            let _ = if n == 1 { write!(s, "{comma}{at}") } else { write!(s, "{comma}{at}-{}", at + n - 1) };
+        }
+        at += n + 1;
+    }
+    s
 }
 
 fn limits(p: &Process, s: &mut String) {

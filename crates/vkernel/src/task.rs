@@ -110,7 +110,7 @@ pub struct Task {
     /// Frames of synchronous faults, whose registers were lost: returning from them is fatal.
     fault_frames: Vec<FaultFrame>,
     vfork: Vec<Suspended>,
-    cpu_base: Option<u64>,
+    cpu_base: Cell<Option<u64>>,
     /// The directory `/` that a WASI program was given.
     pub(crate) preopen: Option<Arc<OpenFile>>,
     /// Leave the trampoline, although the process goes on: see [`Task::parked`].
@@ -189,7 +189,7 @@ impl Task {
             saved_mask: None,
             fault_frames: Vec::new(),
             vfork: Vec::new(),
-            cpu_base: None,
+            cpu_base: Cell::new(None),
             preopen: None,
             parked: false,
             seat: None,
@@ -265,17 +265,17 @@ impl Task {
     }
 
     pub(crate) fn enter(&mut self) {
-        if self.cpu_base.is_none() {
+        if self.cpu_base.get().is_none() {
             // What the thread has done since was for this task, and while it slept its clock stood still.
-            self.cpu_base = Some(ACCOUNTED.get());
+            self.cpu_base.set(Some(ACCOUNTED.get()));
         }
     }
 
     /// Adds the CPU time since the last call to the process.
-    pub(crate) fn account(&mut self) {
+    pub(crate) fn account(&self) {
         let now = thread_cpu_ns();
         ACCOUNTED.set(now);
-        let base = self.cpu_base.replace(now).unwrap_or(now);
+        let base = self.cpu_base.replace(Some(now)).unwrap_or(now);
         let more = now.saturating_sub(base);
         self.process.cpu_ns.fetch_add(more, Ordering::Relaxed);
         self.thread.cpu_ns.fetch_add(more, Ordering::Relaxed);
@@ -327,7 +327,7 @@ impl Task {
                 self.give_up_turn();
                 self.account();
                 // The next thread's clock is another.
-                self.cpu_base = None;
+                self.cpu_base.set(None);
                 return None;
             }
             if self.seat.is_none() {
@@ -441,8 +441,12 @@ impl Task {
 
     /// Has the turn, and keeps it until [`Self::pause_turn`]: no guest code that shares memory with the task's runs meanwhile.
     pub(crate) fn hold_turn(&mut self) {
-        if let Some(seat) = &mut self.seat {
-            seat.begin(|| self.kernel.config.launcher.start_deferred());
+        if let Some(mut seat) = self.seat.take() {
+            seat.begin(|| {
+                self.kernel.config.launcher.start_deferred();
+                self.account();
+            });
+            self.seat = Some(seat);
         }
     }
 
@@ -450,6 +454,13 @@ impl Task {
     pub(crate) fn give_up_turn(&self) {
         if let Some(seat) = &self.seat {
             seat.release();
+        }
+    }
+
+    /// Others who wait for the turn go first.
+    pub(crate) fn yield_turn(&self) {
+        if let Some(seat) = &self.seat {
+            seat.yield_to_others();
         }
     }
 
@@ -577,7 +588,11 @@ impl Task {
         let action = {
             let s = lock(&self.process.signals);
             let a = s.action(sig);
-            if s.own(self.thread.tid).mask & bit(sig) != 0 || a.handler == SIG_IGN || a.handler == SIG_DFL { None } else { Some(a) }
+            if s.own(self.thread.tid).mask & bit(sig) != 0 || a.handler == SIG_IGN || a.handler == SIG_DFL {
+                None
+            } else {
+                Some(a)
+            }
         };
         self.interrupted = None;
         match action {
@@ -870,7 +885,11 @@ impl Task {
                 return Err(interrupt);
             }
             self.kernel.config.launcher.start_deferred();
-            self.give_up_turn();
+            if self.seat.is_some() {
+                // Other threads may ask how much time the process has used.
+                self.account();
+                self.give_up_turn();
+            }
             waiter.wait(deadline, host)?;
         }
     }
@@ -938,9 +957,7 @@ impl Task {
         task.begin_from(resumed);
         self.unwind = true;
         self.kernel.execs.fetch_add(1, Ordering::Relaxed);
-        if self.is_vfork_child() {
-            self.leave_memory();
-        }
+        self.leave_memory();
         match self.vfork.pop() {
             Some(parent) => {
                 self.resume_parent(m, parent);

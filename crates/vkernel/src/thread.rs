@@ -25,18 +25,21 @@ pub struct Thread {
     pub waiter: Arc<Waiter>,
     /// CPU nanoseconds, as of the last time they were added to the process's.
     pub cpu_ns: AtomicU64,
+    /// Bit mask of the processors it is to run on: what it was told last, without effect.
+    pub affinity: AtomicU64,
     /// Name, at most 15 bytes. The main thread's is in the process's image.
     pub comm: Mutex<Vec<u8>>,
 }
 
 impl Thread {
-    /// A thread that has nothing to look at.
-    pub fn new(tid: Pid) -> Arc<Thread> {
+    /// A thread that has nothing to look at. `affinity` is its creator's.
+    pub fn new(tid: Pid, affinity: u64) -> Arc<Thread> {
         Arc::new(Thread {
             tid,
             attention: AtomicBool::new(false),
             waiter: Waiter::new(),
             cpu_ns: AtomicU64::new(0),
+            affinity: AtomicU64::new(affinity),
             comm: Mutex::default(),
         })
     }
@@ -162,7 +165,7 @@ impl Task {
         let thread = {
             let mut tree = lock(&self.kernel.tree);
             let tid = tree.new_pid();
-            let thread = Thread::new(tid);
+            let thread = Thread::new(tid, self.thread.affinity.load(Ordering::Relaxed));
             let mut s = lock(&process.signals);
             if s.ending.is_some() {
                 // This thread is about to end.
@@ -191,8 +194,15 @@ impl Task {
         self.sit(&turn);
         let tid = thread.tid;
         let task = self.sibling(thread, leave, &turn);
-        self.kernel.config.launcher.launch_thread(task, Start::Resume(Box::new(regs)));
-        Ok(tid)
+        match self.kernel.config.launcher.launch_thread(task, Start::Resume(Box::new(regs))) {
+            Ok(()) => Ok(tid),
+            Err(mut task) => {
+                // Nothing of it is to be seen in memory.
+                task.leave = Leave::default();
+                task.over(0);
+                Err(Errno::EAGAIN)
+            }
+        }
     }
 
     /// exit(2): ends the running thread, and the process when it is the only one.
@@ -232,7 +242,7 @@ impl Task {
         if self.seat.is_none() && !self.is_vfork_child() {
             return;
         }
-        if leave.robust_list != 0 {
+        if leave.robust_list != 0 && self.holds_robust(leave.robust_list) {
             self.hold_turn();
             self.release_robust(leave.robust_list);
             self.pause_turn();
@@ -249,14 +259,22 @@ impl Task {
         }
     }
 
+    fn word(&self, at: u64) -> Result<u64> {
+        let mut b = [0; 8];
+        lock(&self.space).read(at, &mut b)?;
+        Ok(u64::from_le_bytes(b))
+    }
+
+    /// Whether anything is in the robust list at `head`.
+    fn holds_robust(&self, head: u64) -> bool {
+        self.word(head).is_ok_and(|first| first != head) || self.word(head.wrapping_add(16)).is_ok_and(|p| p != 0)
+    }
+
     /// Marks the locks that the thread holds as those of a dead owner (`kernel/futex/core.c`, `exit_robust_list`).
     fn release_robust(&self, head: u64) {
-        let word = |at: u64| -> Result<u64> {
-            let mut b = [0; 8];
-            lock(&self.space).read(at, &mut b)?;
-            Ok(u64::from_le_bytes(b))
-        };
-        let (Ok(first), Ok(offset), Ok(pending)) = (word(head), word(head.wrapping_add(8)), word(head.wrapping_add(16)))
+        let word = |at: u64| self.word(at);
+        let (Ok(first), Ok(offset), Ok(pending)) =
+            (word(head), word(head.wrapping_add(8)), word(head.wrapping_add(16)))
         else {
             return;
         };
@@ -283,7 +301,7 @@ impl Task {
         let (old, key) = {
             let space = lock(&self.space);
             let mut b = [0; 4];
-            if at % 4 != 0 || space.read(at, &mut b).is_err() {
+            if !at.is_multiple_of(4) || space.read(at, &mut b).is_err() {
                 return false;
             }
             let old = u32::from_le_bytes(b);
@@ -296,10 +314,9 @@ impl Task {
         };
         let owned = old & FUTEX_TID_MASK == self.thread.tid as u32;
         // An owner that died between unlocking and waking owes the wake-up.
-        if owned && old & FUTEX_WAITERS != 0 || pending && old == 0 {
-            if let Ok(key) = key {
-                self.kernel.futexes.wake(key, 1, u32::MAX);
-            }
+        let owes = owned && old & FUTEX_WAITERS != 0 || pending && old == 0;
+        if owes && let Ok(key) = key {
+            self.kernel.futexes.wake(key, 1, u32::MAX);
         }
         true
     }

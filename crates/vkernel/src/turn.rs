@@ -6,13 +6,15 @@
 //! An address space with a shared mapping of a file that can change has a [`Turn`], the same as all others that map the file; each task
 //! that runs in it has a [`Seat`]; so has one whose tasks are threads. Guest code of such a task runs only while the seat is among [`State::running`], of which there is one at a time
 //! once somebody may write. A task in a system call keeps the turn, as most calls are short, but the first in line takes it away when the
-//! slice is over; before a task sleeps, it gives it up. In guest code the poll word asks for it.
+//! slice is over; before a task sleeps, it gives it up. In guest code the poll word asks for it. Who wakes up stands in line ahead of those who have
+//! had their slice, though nobody is overtaken for more than some slices.
 //!
 //! When an address space gets a mapping in common with another turn's, the two become one: the older state forwards to the newer. They
 //! come apart again when an address space has no shared mapping left, or is gone. Several tasks may have seats in one address space.
 
 use crate::mm::Slot;
 use crate::wait::lock;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// How long a task runs while another waits for the turn.
 const SLICE: Duration = Duration::from_millis(1);
+/// Who has waited for so long is not overtaken any more.
+const OVERTAKEN: Duration = Duration::from_millis(4);
 
 /// What a group of address spaces takes turns at.
 #[derive(Default)]
@@ -35,7 +39,7 @@ struct State {
     /// Somebody may write: one at a time. Without, all may run.
     exclusive: bool,
     running: Vec<Running>,
-    /// First come, first served.
+    /// First come, first served, but that who slept before goes ahead of those who have had a slice.
     queue: VecDeque<Waiting>,
 }
 
@@ -54,6 +58,9 @@ struct Waiting {
     seat: u64,
     slot: Arc<Slot>,
     thread: Thread,
+    /// It slept before, instead of having run for a slice.
+    slept: bool,
+    since: Instant,
 }
 
 /// What one who stands in line is to do.
@@ -103,7 +110,7 @@ impl State {
 
     /// Guest code is about to run: true when it may, otherwise the seat stands in line now. Who gets the turn clears the poll word, which threads of a
     /// process have in common: what else it was set for, the caller looks at next.
-    fn begin(&mut self, seat: u64, slot: &Arc<Slot>) -> bool {
+    fn begin(&mut self, seat: u64, slot: &Arc<Slot>, slept: bool) -> bool {
         let alone = self.running.len() == 1 || !self.exclusive;
         if let Some(r) = self.running.iter_mut().find(|r| r.seat == seat) {
             if alone && (!r.asked || self.queue.is_empty()) {
@@ -121,7 +128,12 @@ impl State {
             self.running.push(Running { seat, slot: Arc::clone(slot), since, in_kernel: false, asked: false });
             return true;
         }
-        self.queue.push_back(Waiting { seat, slot: Arc::clone(slot), thread: std::thread::current() });
+        let at = match self.queue.iter().rposition(|w| !slept || w.slept || w.since.elapsed() >= OVERTAKEN) {
+            Some(i) => i + 1,
+            None => 0,
+        };
+        let (slot, thread, since) = (Arc::clone(slot), std::thread::current(), Instant::now());
+        self.queue.insert(at, Waiting { seat, slot, thread, slept, since });
         false
     }
 
@@ -219,20 +231,28 @@ pub struct Seat {
     id: u64,
     turn: Arc<Turn>,
     slot: Arc<Slot>,
+    /// It has given up the turn to sleep.
+    slept: Cell<bool>,
 }
 
 impl Seat {
     /// A seat that does not have the turn. `slot` is where the poll word is.
     pub fn new(turn: &Arc<Turn>, slot: &Arc<Slot>) -> Seat {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Seat { id: NEXT.fetch_add(1, Ordering::Relaxed), turn: turn.root(), slot: Arc::clone(slot) }
+        Seat {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            turn: turn.root(),
+            slot: Arc::clone(slot),
+            slept: Cell::new(false),
+        }
     }
 
     /// Returns when guest code may run. `idle` is called before the thread waits.
     pub fn begin(&mut self, idle: impl FnOnce()) {
         // The way is kept short.
         self.turn = self.turn.root();
-        if self.turn.with(|s| s.begin(self.id, &self.slot)) {
+        let slept = self.slept.take();
+        if self.turn.with(|s| s.begin(self.id, &self.slot, slept)) {
             return;
         }
         idle();
@@ -250,8 +270,14 @@ impl Seat {
         self.turn.with(|s| s.pause(self.id));
     }
 
-    /// The task is about to sleep, or has other reasons not to run: it gives up the turn.
+    /// The task is about to sleep: it gives up the turn.
     pub fn release(&self) {
+        self.slept.set(true);
+        self.turn.with(|s| s.release(self.id));
+    }
+
+    /// The task gives up the turn to whoever waits, to stand in line behind them.
+    pub fn yield_to_others(&self) {
         self.turn.with(|s| s.release(self.id));
     }
 }
@@ -301,6 +327,37 @@ mod tests {
             }
         });
         assert_eq!(total.load(Ordering::Relaxed), 4 * 500 * 100);
+    }
+
+    #[test]
+    fn who_slept_goes_ahead_but_not_for_ever() {
+        let slot = SlotPool::new(8, 0).get().unwrap();
+        let mut s = State { exclusive: true, ..State::default() };
+        assert!(s.begin(1, &slot, false));
+        for (seat, slept) in [(2, false), (3, false), (4, true), (5, true), (6, false)] {
+            assert!(!s.begin(seat, &slot, slept));
+        }
+        let line = |s: &State| s.queue.iter().map(|w| w.seat).collect::<Vec<_>>();
+        assert_eq!(line(&s), [4, 5, 2, 3, 6]);
+        s.queue[3].since -= OVERTAKEN;
+        assert!(!s.begin(7, &slot, true));
+        assert_eq!(line(&s), [4, 5, 2, 3, 7, 6]);
+        s.release(1);
+        assert_eq!(s.running[0].seat, 4);
+    }
+
+    /// Threads have one slot and one poll word: what was set for the one who has the turn is not lost because another one comes.
+    #[test]
+    fn only_who_gets_the_turn_clears_the_poll_word() {
+        let slot = SlotPool::new(8, 0).get().unwrap();
+        let mut s = State { exclusive: true, ..State::default() };
+        assert!(s.begin(1, &slot, false));
+        slot.poll_word().store(1, Ordering::SeqCst);
+        assert!(!s.begin(2, &slot, false));
+        assert_eq!(slot.poll_word().load(Ordering::SeqCst), 1);
+        s.release(1);
+        assert!(matches!(s.next(2), Next::Run));
+        assert_eq!(slot.poll_word().load(Ordering::SeqCst), 0);
     }
 
     #[test]

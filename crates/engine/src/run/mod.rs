@@ -19,7 +19,7 @@ mod wasi;
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use megalith_vkernel::{FaultInfo, Launcher, Machine, Parked, Program, Start, Task, Waiter};
 use wasmtime::{Engine, Instance, Linker, Store, Trap, TypedFunc};
@@ -137,8 +137,20 @@ impl Launcher for Runtime {
         }
     }
 
-    fn launch_thread(&self, task: Task, start: Start) {
-        self.0.spawn(Work::New((Box::new(task), start)));
+    fn launch_thread(&self, task: Task, start: Start) -> Result<(), Box<Task>> {
+        // Where both sides can take it: it comes back when there is no thread for it.
+        let launch = Arc::new(Mutex::new(Some((Box::new(task), start))));
+        let (inner, theirs) = (Arc::clone(&self.0), Arc::clone(&launch));
+        let take = |l: &Mutex<Option<Launch>>| l.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let job = move || {
+            if let Some(launch) = take(&theirs) {
+                inner.run(Work::New(launch));
+            }
+        };
+        match self.0.threads.run(Box::new(job)) {
+            Ok(()) => Ok(()),
+            Err(_) => take(&launch).map_or(Ok(()), |(task, _)| Err(task)),
+        }
     }
 
     fn replace(&self, task: Task, start: Start) {

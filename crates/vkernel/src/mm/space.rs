@@ -154,7 +154,7 @@ impl Vma {
             Backing::Anon => false,
         }
     }
-    /// Only this process's thread can change its bytes.
+    /// Only this process's threads can change its bytes.
     fn exclusive(&self) -> bool {
         matches!(self.backing, Backing::Anon) || matches!(&self.backing, Backing::File { shared: false, .. })
     }
@@ -1231,7 +1231,8 @@ impl AddressSpace {
             return;
         }
         let entry = u64::from(lines) | u64::from(table_base) << 32;
-        // SAFETY: the table has 2^20 aligned entries at MAP_L1 in memory 1, which is mapped read-write; guest code that reads it runs on this thread.
+        // SAFETY: the table has 2^20 aligned entries at MAP_L1 in memory 1, which is mapped read-write. Guest code of another thread that reads an entry
+        // meanwhile gets the old one or the new one, both of which lead to its own program.
         unsafe {
             self.slot.memory1().add(MAP_L1 as usize + page as usize * 8).cast::<u64>().write_volatile(entry.to_le())
         };
@@ -1326,8 +1327,10 @@ impl AddressSpace {
     /// The same for reading.
     pub fn slice<R>(&self, addr: u64, len: usize, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         match self.check(addr, len, Prot::READ)? {
-            // SAFETY: private, mapped, readable memory that only this process's thread (the caller) accesses, and not while `f` runs.
-            Access::Exclusive if !self.threaded => Ok(f(Some(unsafe { std::slice::from_raw_parts(self.host(addr) as *const u8, len) }))),
+            Access::Exclusive if !self.threaded => {
+                // SAFETY: private, mapped, readable memory that only this process's thread (the caller) accesses, and not while `f` runs.
+                Ok(f(Some(unsafe { std::slice::from_raw_parts(self.host(addr) as *const u8, len) })))
+            }
             _ => Ok(f(None)),
         }
     }
@@ -1345,7 +1348,7 @@ impl Drop for AddressSpace {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
-    /// Private memory whose pages cannot go away.
+    /// Private memory, whose pages go away only by calls of the process.
     Exclusive,
     /// Memory that other processes may change.
     Shared,

@@ -186,7 +186,7 @@ pub(super) fn futex(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::ENOSYS);
     }
     let key_of = |c: &Ctx<'_>, addr: u64| {
-        if addr % 4 != 0 { Err(Errno::EINVAL) } else { crate::futex::key(&c.space(), addr, private) }
+        if !addr.is_multiple_of(4) { Err(Errno::EINVAL) } else { crate::futex::key(&c.space(), addr, private) }
     };
     let key = key_of(c, addr)?;
     let mask = if matches!(op, WAIT_BITSET | WAKE_BITSET) { c.uint(5) } else { u32::MAX };

@@ -12,7 +12,7 @@ mod table;
 pub(crate) mod time;
 mod trace;
 
-pub(crate) use proc::{CAPABILITIES, RELEASE, VERSION, cpus};
+pub(crate) use proc::{CAPABILITIES, RELEASE, VERSION, all_cpus, cpus};
 pub(crate) use sig::blocked_or_ignored;
 pub use table::{Support, SyscallEntry, docs_markdown, table};
 

@@ -112,7 +112,7 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
     let child = {
         let mut tree = lock(&kernel.tree);
         let pid = tree.new_pid();
-        let main = Thread::new(pid);
+        let main = Thread::new(pid, c.task.thread.affinity.load(Ordering::Relaxed));
         let mut signals = lock(&parent.signals).for_fork(c.task.thread.tid, Arc::clone(&main));
         if flags & CLONE_CLEAR_SIGHAND != 0 {
             signals.reset_for_exec();
@@ -881,7 +881,7 @@ fn known(c: &Ctx<'_>, pid: i32) -> Result<()> {
 }
 pub(crate) fn sched_yield(c: &mut Ctx<'_>) -> Result<i64> {
     c.task.kernel.config.launcher.start_deferred();
-    c.task.give_up_turn();
+    c.task.yield_turn();
     std::thread::yield_now();
     Ok(0)
 }
@@ -891,21 +891,40 @@ pub(crate) fn cpus() -> usize {
     static N: OnceLock<usize> = OnceLock::new();
     *N.get_or_init(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(64))
 }
+/// Their bit mask.
+pub(crate) fn all_cpus() -> u64 {
+    u64::MAX >> (64 - cpus())
+}
+/// The thread that the sched_* calls mean by `tid`.
+fn thread(c: &Ctx<'_>, tid: i32) -> Result<Arc<Thread>> {
+    known(c, tid)?;
+    if tid == 0 {
+        return Ok(Arc::clone(&c.task.thread));
+    }
+    let process = c.task.kernel.thread_group(tid).ok_or(Errno::ESRCH)?;
+    let thread = Arc::clone(&lock(&process.signals).own(tid).thread);
+    Ok(thread)
+}
 pub(super) fn sched_getaffinity(c: &mut Ctx<'_>) -> Result<i64> {
-    known(c, c.int(0))?;
+    let thread = thread(c, c.int(0))?;
     let len = c.uint(1);
     if len < 8 || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let mask = u64::MAX >> (64 - cpus());
-    c.put_u64(c.a[2], mask)?;
+    c.put_u64(c.a[2], thread.affinity.load(Ordering::Relaxed))?;
     Ok(8)
 }
 pub(super) fn sched_setaffinity(c: &mut Ctx<'_>) -> Result<i64> {
-    known(c, c.int(0))?;
+    let thread = thread(c, c.int(0))?;
     let b = c.get_vec(c.a[2], u64::from(c.uint(1)).min(128), 128)?;
     let first = b.iter().take(8).enumerate().fold(0u64, |m, (i, &x)| m | u64::from(x) << (8 * i));
-    if first & (u64::MAX >> (64 - cpus())) == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+    match first & all_cpus() {
+        0 => Err(Errno::EINVAL),
+        mask => {
+            thread.affinity.store(mask, Ordering::Relaxed);
+            Ok(0)
+        }
+    }
 }
 pub(super) fn sched_getscheduler(c: &mut Ctx<'_>) -> Result<i64> {
     known(c, c.int(0)).map(|()| 0)
@@ -965,8 +984,10 @@ pub(super) fn membarrier(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     match c.uint(0) {
-        0 => Ok(1),
-        1 => {
+        // GLOBAL, GLOBAL_EXPEDITED, PRIVATE_EXPEDITED, and what registers for the last two.
+        0 => Ok(0x1f),
+        // Who shares memory takes turns, and a turn begins and ends with a barrier.
+        1 | 2 | 4 | 8 | 16 => {
             std::sync::atomic::fence(Ordering::SeqCst);
             Ok(0)
         }

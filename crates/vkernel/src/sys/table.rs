@@ -228,7 +228,7 @@ table! {
     200 tkill("tid:int sig:sig") Full sig::tkill;
     201 time("t:ptr") Full time::time;
     202 futex("addr:ptr op:hex value:int timeout:ptr addr2:ptr value3:int") Partial mem::futex, "all but priority inheritance (ENOSYS)";
-    203 sched_setaffinity("pid:int len:uint mask:ptr") Stub proc::sched_setaffinity, "checked, without effect";
+    203 sched_setaffinity("pid:int len:uint mask:ptr") Partial proc::sched_setaffinity, "recorded, without effect on scheduling";
     204 sched_getaffinity("pid:int len:uint mask:ptr") Full proc::sched_getaffinity;
     213 epoll_create("size:int") Full event::epoll_create;
     217 getdents64("fd:fd buf:ptr count:uint") Full fs::getdents64;
@@ -304,7 +304,7 @@ table! {
     318 getrandom("buf:ptr len:uint flags:hex") Full proc::getrandom;
     319 memfd_create("name:str flags:hex") Partial fs::memfd_create, "no huge pages";
     322 execveat("dir:fd path:str argv:strv envp:ptr flags:hex") Full proc::execveat, "as execve";
-    324 membarrier("cmd:int flags:hex") Partial proc::membarrier, "MEMBARRIER_CMD_GLOBAL";
+    324 membarrier("cmd:int flags:hex") Partial proc::membarrier, "GLOBAL, GLOBAL_EXPEDITED and PRIVATE_EXPEDITED, which need no registration";
     326 copy_file_range("in:fd in_off:ptr out:fd out_off:ptr len:uint flags:hex") Full io::copy_file_range;
     327 preadv2("fd:fd iov:ptr count:uint offset:int high:int flags:hex") Partial io::preadv2, "no flags";
     328 pwritev2("fd:fd iov:ptr count:uint offset:int high:int flags:hex") Partial io::pwritev2, "no flags";

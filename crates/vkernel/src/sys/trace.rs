@@ -16,7 +16,7 @@ pub(super) fn traced(
     entry: Option<&SyscallEntry>,
 ) -> Result<i64> {
     let Some(sink) = task.kernel.config.strace.clone() else { return call(task, m, nr, a, entry) };
-    let pid = task.process.pid;
+    let pid = task.thread.tid;
     let shown = describe(&Ctx { task: &mut *task, m: &mut *m, a }, nr, entry);
     // What does not return, or changes which process this is, is shown before it happens.
     if matches!(nr, 60 | 231) {
