@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
+use sha2::{Digest, Sha256};
 
 use crate::corpus::{self, Corpus};
-use crate::{paths, sh};
+use crate::{paths, polyfill, sh};
 
 /// Something that runs commands in a root file system, with the options of `megalith run`.
 #[derive(Clone, Debug)]
@@ -206,7 +207,10 @@ pub fn bundle(corpus: &Corpus) -> Result<PathBuf> {
     if !megalith.exists() {
         anyhow::bail!("{} is missing: run `cargo xtask build` first", megalith.display());
     }
-    let bundle = paths::target().join("bundles").join(format!("{}-{}", corpus.key, &sh::sha256_file(&megalith)?[..16]));
+    // The runner makes the snapshots; interpreters come from the cache.
+    let made_by = [sh::sha256_file(&megalith)?, sh::sha256_file(&paths::release("megalith-run"))?, polyfill::key()];
+    let key = sh::hex(Sha256::digest(made_by.concat()).get(..8).unwrap_or_default());
+    let bundle = paths::target().join("bundles").join(format!("{}-{key}", corpus.key));
     paths::make_once(&bundle, |dir| {
         // Into a directory of its own: a bundle may not be made over an unrelated directory.
         let out = dir.join("bundle");

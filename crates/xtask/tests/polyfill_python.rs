@@ -16,8 +16,14 @@ const PACKAGES: &[&str] =
     &["python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libpython3.11-testsuite"];
 
 /// Programs and directories of this machine that the root directory has, too.
-const SHARED: &[&str] =
-    &["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/locale", "/usr/share/zoneinfo", "/usr/bin/env", "/usr/bin/sh"];
+const SHARED: &[&str] = &[
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib/locale",
+    "/usr/share/zoneinfo",
+    "/usr/bin/env",
+    "/usr/bin/sh",
+];
 const COMMANDS: &[&str] = &["cat", "head", "tail", "mkdir", "mv", "cp", "rm", "touch", "true"];
 
 /// What is tested, and what it is compared with.
@@ -64,8 +70,29 @@ impl Case {
         let scratch = tempfile::tempdir()?;
         let tests = paths::root().join("polyfills/python/test");
         let mut command = Command::new("bwrap");
-        command.args(["--unshare-pid", "--die-with-parent", "--clearenv", "--tmpfs", "/", "--proc", "/proc", "--dev", "/dev"]);
-        command.args(["--tmpfs", "/tmp", "--tmpfs", "/dev/shm", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"]);
+        command.args([
+            "--unshare-pid",
+            "--die-with-parent",
+            "--clearenv",
+            "--tmpfs",
+            "/",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+        ]);
+        command.args([
+            "--tmpfs",
+            "/tmp",
+            "--tmpfs",
+            "/dev/shm",
+            "--symlink",
+            "usr/lib",
+            "/lib",
+            "--symlink",
+            "usr/lib64",
+            "/lib64",
+        ]);
         command.args(["--symlink", "usr/bin", "/bin", "--ro-bind", "/etc/passwd", "/etc/passwd"]);
         command.args(["--ro-bind", "/etc/group", "/etc/group", "--ro-bind-try", "/etc/ssl", "/etc/ssl"]);
         for path in SHARED {
@@ -107,7 +134,9 @@ fn same(expected: &str, got: &str, what: &str) -> Result<()> {
         number += 1;
         match (a.next(), b.next()) {
             (x, y) if x == y && x.is_some() => {}
-            (x, y) => bail!("{what}: line {number}:\nexpected {}\ngot      {}", x.unwrap_or("(end)"), y.unwrap_or("(end)")),
+            (x, y) => {
+                bail!("{what}: line {number}:\nexpected {}\ngot      {}", x.unwrap_or("(end)"), y.unwrap_or("(end)"))
+            }
         }
     }
 }

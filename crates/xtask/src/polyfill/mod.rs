@@ -3,13 +3,41 @@
 
 pub mod python;
 
-use anyhow::Result;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::paths;
 
 /// Builds every polyfill that is not in the cache.
 ///
 /// # Errors
 /// One cannot be fetched or built.
 pub fn build_all() -> Result<()> {
-    python::build()?;
-    Ok(())
+    publish(python::build()?.program.parent())
+}
+
+/// Changes when another polyfill is `current`.
+pub fn key() -> String {
+    let Ok(dir) = paths::polyfill(".") else { return String::new() };
+    let languages = fs::read_dir(dir).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
+    let mut all: Vec<_> = languages
+        .filter_map(|l| Some(format!("{} {}\n", l.display(), fs::read_link(l.join("current")).ok()?.display())))
+        .collect();
+    all.sort();
+    all.concat()
+}
+
+/// Makes `current` beside the directory of a polyfill lead there: where `megalith build` looks.
+fn publish(dir: Option<&Path>) -> Result<()> {
+    let places = dir.and_then(|d| Some((d.parent()?, d.file_name()?)));
+    let (parent, name) = places.context("a polyfill lies in a directory")?;
+    let link = parent.join("current");
+    if fs::read_link(&link).is_ok_and(|to| to == name) {
+        return Ok(());
+    }
+    let new = parent.join(format!(".current-{}", std::process::id()));
+    symlink(name, &new).and_then(|()| fs::rename(&new, &link)).with_context(|| format!("make {}", link.display()))
 }

@@ -12,6 +12,7 @@ mod no_jit;
 mod polyfill;
 mod second_engine;
 mod suite;
+mod toolbox;
 mod tools;
 mod wasi;
 
@@ -80,6 +81,7 @@ fn main() {
     for more in [
         command_line::tests(),
         polyfill::tests(),
+        toolbox::tests(),
         tools::tests(),
         interactive::tests(),
         bundles::tests(),
