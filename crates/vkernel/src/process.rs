@@ -162,6 +162,10 @@ impl Process {
         let mut resumed = false;
         let other = {
             let mut s = lock(&self.signals);
+            if to.is_some_and(|tid| !s.has(tid)) {
+                // It has ended since it was looked up.
+                return;
+            }
             let posted = s.post(info, to);
             if s.stopped && (sig == signal::SIGCONT || sig == signal::SIGKILL) {
                 s.stopped = false;

@@ -261,6 +261,11 @@ impl Signals {
         if tid == self.main.thread.tid { &mut self.main } else { self.others.get_mut(&tid).unwrap_or(&mut self.main) }
     }
 
+    /// Whether the thread has not ended.
+    pub fn has(&self, tid: Pid) -> bool {
+        if tid == self.main.thread.tid { !self.main_ended } else { self.others.contains_key(&tid) }
+    }
+
     /// The threads that have not ended, the main one first.
     pub fn threads(&self) -> impl Iterator<Item = &Own> {
         (!self.main_ended).then_some(&self.main).into_iter().chain(self.others.values())

@@ -369,6 +369,9 @@ impl Task {
             return;
         }
         self.process.one_left.store(false, Ordering::Release);
+        if lock(&self.process.signals).ending.is_some() {
+            return;
+        }
         if self.thread.tid == self.process.pid {
             self.process.threaded.store(false, Ordering::Release);
         }

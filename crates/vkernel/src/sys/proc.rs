@@ -660,7 +660,7 @@ pub(super) fn capget(c: &mut Ctx<'_>) -> Result<i64> {
         }
     };
     let pid = c.get_u32(c.a[0].wrapping_add(4))? as i32;
-    let p = if pid == 0 { Arc::clone(&c.task.process) } else { c.task.kernel.process(pid).ok_or(Errno::ESRCH)? };
+    let p = if pid == 0 { Arc::clone(&c.task.process) } else { c.task.kernel.thread_group(pid).ok_or(Errno::ESRCH)? };
     if c.a[1] == 0 {
         return Ok(0);
     }
@@ -775,7 +775,7 @@ fn rlimit_common(c: &mut Ctx<'_>, pid: i32, resource: u32, new: u64, old: u64) -
     let target = if pid == 0 || pid == c.task.process.pid {
         Arc::clone(&c.task.process)
     } else {
-        c.task.kernel.process(pid).ok_or(Errno::ESRCH)?
+        c.task.kernel.thread_group(pid).ok_or(Errno::ESRCH)?
     };
     let i = resource as usize;
     let current = lock(&target.rlimits).get(i).copied().ok_or(Errno::EINVAL)?;
@@ -842,7 +842,7 @@ pub(super) fn getpriority(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let p = match (c.int(0), c.int(1)) {
-        (0, pid) if pid != 0 => c.task.kernel.process(pid).ok_or(Errno::ESRCH)?,
+        (0, pid) if pid != 0 => c.task.kernel.thread_group(pid).ok_or(Errno::ESRCH)?,
         _ => Arc::clone(&c.task.process),
     };
     Ok((20 - p.nice.load(Ordering::Relaxed)).into())
@@ -852,7 +852,7 @@ pub(super) fn setpriority(c: &mut Ctx<'_>) -> Result<i64> {
     let root = lock(&c.task.process.ids).privileged();
     let targets = match (c.uint(0), c.int(1)) {
         (0, 0) => vec![Arc::clone(&c.task.process)],
-        (0, pid) => vec![c.task.kernel.process(pid).ok_or(Errno::ESRCH)?],
+        (0, pid) => vec![c.task.kernel.thread_group(pid).ok_or(Errno::ESRCH)?],
         (1, g) => {
             let tree = lock(&c.task.kernel.tree);
             let g = if g == 0 { tree.nodes.get(&c.task.process.pid).map_or(0, |n| n.pgid) } else { g };
