@@ -35,7 +35,7 @@ use crate::wait::{WaitQueue, lock};
 use addr::{Addr, Endpoint, Family};
 use buffer::{Buffer, Cred, Segment};
 use conn::{Conn, End, How, Wire};
-use megalith_vfs::{FileType, InodeId, Location, Stat};
+use megalith_vfs::{Charge, FileType, InodeId, Location, Stat};
 use net::{Net, Transport};
 use option::Options;
 use std::any::Any;
@@ -65,6 +65,9 @@ pub const SOMAXCONN: usize = 4096;
 const UNIX_QUEUE: usize = 10;
 /// Largest UDP payload.
 const UDP_MAX: usize = 65_507;
+
+/// What a socket takes beside its buffers, with its entries in tables.
+const OBJECT: u64 = 2048;
 
 /// Connections that wait for accept(2).
 #[derive(Default)]
@@ -128,6 +131,8 @@ pub struct Socket {
     pub end: Arc<End>,
     state: Mutex<State>,
     pub options: Mutex<Options>,
+    /// For the object itself: the queue of a listener keeps sockets that hold no descriptor.
+    _charge: Charge,
 }
 
 /// What goes with data that is sent.
@@ -171,7 +176,8 @@ impl Socket {
         end: Arc<End>,
         options: Options,
         cred: Cred,
-    ) -> Arc<Socket> {
+    ) -> Result<Arc<Socket>> {
+        let charge = Charge::take(&net.budget, OBJECT).map_err(|_| Errno::ENOBUFS)?;
         let s = Arc::new(Socket {
             family,
             kind,
@@ -196,9 +202,10 @@ impl Socket {
                 blocked: Vec::new(),
             }),
             options: Mutex::new(options),
+            _charge: charge,
         });
-        net.register(&s);
-        s
+        net.register(&s)?;
+        Ok(s)
     }
 
     /// socket(2): `kind` without flags. `cred`: of the caller; `root`: it may do what needs privileges.
@@ -240,7 +247,7 @@ impl Socket {
             (Family::Inet | Family::Inet6, Kind::Stream) => End::new(TCP_SNDBUF, TCP_RCVBUF),
             _ => End::new(BUFFER_DEFAULT, BUFFER_DEFAULT),
         };
-        Ok(Socket::make(net, family, kind, protocol, end, Options::default(), cred))
+        Socket::make(net, family, kind, protocol, end, Options::default(), cred)
     }
 
     /// socketpair(2) of AF_UNIX.
@@ -386,6 +393,8 @@ impl Socket {
             return Err(Errno::ECONNREFUSED);
         }
         if l.queue.len() > l.backlog {
+            // Those that were closed meanwhile go.
+            l.waiting.retain(|w| w.strong_count() > 0);
             if wait && !l.waiting.iter().any(|w| std::ptr::eq(w.as_ptr(), Arc::as_ptr(client))) {
                 l.waiting.push_back(Arc::downgrade(client));
             }
@@ -402,7 +411,7 @@ impl Socket {
             end,
             options,
             Cred { uid: self.uid, ..cred },
-        );
+        )?;
         {
             // Nobody else knows it yet.
             let mut new = lock(&server.state);

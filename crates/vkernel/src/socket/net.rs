@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 /// Ports that are picked (`net.ipv4.ip_local_port_range`).
 pub const LOCAL_PORTS: std::ops::RangeInclusive<u16> = 32768..=60999;
+/// Sockets that one container may have.
+const MAX_SOCKETS: usize = 1 << 17;
 /// Descriptors that may be in flight in one container.
 const MAX_IN_FLIGHT: usize = 1 << 16;
 
@@ -191,9 +193,14 @@ impl Net {
         })
     }
 
-    /// Notes a new socket, for /proc/net.
-    pub fn register(&self, s: &Arc<Socket>) {
-        lock(&self.tables).all.insert(s.ino, Arc::downgrade(s));
+    /// Notes a new socket, for /proc/net; `ENFILE` when there are too many.
+    pub fn register(&self, s: &Arc<Socket>) -> Result<()> {
+        let mut tables = lock(&self.tables);
+        if tables.all.len() >= MAX_SOCKETS {
+            return Err(Errno::ENFILE);
+        }
+        tables.all.insert(s.ino, Arc::downgrade(s));
+        Ok(())
     }
     /// All sockets, by inode number.
     pub fn all(&self) -> Vec<Arc<Socket>> {

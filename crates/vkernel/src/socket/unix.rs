@@ -59,7 +59,9 @@ impl Socket {
             return Err(Errno::EINVAL);
         }
         let target = target.ok_or(Errno::ECONNREFUSED)?;
-        if lock(&self.options).passcred && lock(&self.state).local.is_none() {
+        let passcred = lock(&self.options).passcred;
+        let named = lock(&self.state).local.is_some();
+        if passcred && !named {
             self.bind_unix(&Addr::Unix([].into()))?;
         }
         let own = {
