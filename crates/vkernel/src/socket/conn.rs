@@ -220,9 +220,10 @@ impl Conn {
             own.rcv_shut = true;
             own.snd_shut = true;
             self.end(side).set_error(Errno::EPIPE);
+            let taken = data.len().min(self.limit(side));
             drop(h);
             self.end(side).queue.wake();
-            return Ok(data.len());
+            return Ok(taken);
         }
         let room = self.limit(side).saturating_sub(peer.rx.cost());
         if room == 0 {
@@ -277,8 +278,7 @@ impl Conn {
             }
             return if own.rcv_shut { Ok(Taken::default()) } else { Err(Errno::EAGAIN) };
         }
-        let mut t = Taken::default();
-        t.cred = own.rx.first().and_then(|s| s.cred);
+        let mut t = Taken { cred: own.rx.first().and_then(|s| s.cred), ..Taken::default() };
         let run = if records { 1 } else { own.rx.run(how.creds) };
         t.len = own.rx.peek(0, out, run);
         let mut with_files = None;

@@ -3,7 +3,7 @@
 use super::addr::{Addr, Endpoint, Family, destination, is_local, source_for};
 use super::buffer::{Cred, OVERHEAD, Segment};
 use super::net::Transport;
-use super::{Outgoing, Role, Socket, State, UDP_MAX};
+use super::{Kind, Outgoing, Role, Socket, State, UDP_MAX};
 use crate::errno::{Errno, Result};
 use crate::file::POLLIN;
 use crate::wait::lock;
@@ -32,7 +32,7 @@ impl Socket {
         if self.family == Family::Inet6 && self.v6only() && at.ip.is_ipv4() {
             return Err(Errno::EINVAL);
         }
-        let group = self.transport() == Transport::Udp && at.ip.is_multicast();
+        let group = self.kind == Kind::Datagram && at.ip.is_multicast();
         if !at.ip.is_unspecified() && !is_local(at.ip) && !group {
             return Err(Errno::EADDRNOTAVAIL);
         }
@@ -219,7 +219,7 @@ impl Socket {
             st.peer = None;
             self.forget_picked(&mut st);
             if let Some(Addr::Inet(e)) = st.local {
-                self.net.rebind(self, e.port, e.ip, None);
+                self.net.rebind(self.transport(), self, e.port, e.ip, None);
             }
             return Ok(());
         }
@@ -234,7 +234,7 @@ impl Socket {
         st.picked_ip = matches!(st.local, Some(Addr::Inet(e)) if e.ip.is_unspecified());
         st.local = Some(Addr::Inet(own));
         st.peer = Some(Addr::Inet(to));
-        self.net.rebind(self, own.port, own.ip, Some(to));
+        self.net.rebind(self.transport(), self, own.port, own.ip, Some(to));
         Ok(())
     }
 
@@ -271,7 +271,7 @@ impl Socket {
             self.ensure_port(&mut st, uid)?;
             (self.route(&st, to)?, to, connected)
         };
-        match self.net.find(Transport::Udp, to, own) {
+        match self.net.find(self.transport(), to, own) {
             Some(s) => s.deliver_udp(data, own, to),
             // As an ICMP message would.
             None if connected => {

@@ -63,6 +63,8 @@ const TCP_RCVBUF: usize = 131_072;
 pub const SOMAXCONN: usize = 4096;
 /// Datagrams that an AF_UNIX socket queues of strangers (`net.unix.max_dgram_qlen`).
 const UNIX_QUEUE: usize = 10;
+/// IPPROTO_UDPLITE: UDP with ports of its own; its checksums cover everything here.
+const UDPLITE: u32 = 136;
 /// Largest UDP payload.
 const UDP_MAX: usize = 65_507;
 
@@ -237,6 +239,7 @@ impl Socket {
             (Family::Netlink, Kind::Raw | Kind::Datagram) => return Err(Errno::EPROTONOSUPPORT),
             (_, Kind::Stream) if matches!(protocol, 0 | 6) => (kind, 6),
             (_, Kind::Datagram) if matches!(protocol, 0 | 17) => (kind, 17),
+            (_, Kind::Datagram) if protocol == UDPLITE => (kind, UDPLITE),
             // ICMP without privileges, which `net.ipv4.ping_group_range` allows to nobody.
             (_, Kind::Datagram) if matches!(protocol, 1 | 58) => return Err(Errno::EACCES),
             (_, Kind::Stream | Kind::Datagram) => return Err(Errno::EPROTONOSUPPORT),
@@ -284,7 +287,11 @@ impl Socket {
         self.family.is_inet() && self.kind == Kind::Stream
     }
     fn transport(&self) -> Transport {
-        if self.kind == Kind::Stream { Transport::Tcp } else { Transport::Udp }
+        match self.protocol {
+            6 => Transport::Tcp,
+            UDPLITE => Transport::UdpLite,
+            _ => Transport::Udp,
+        }
     }
     /// The unspecified address of the family.
     fn any(&self) -> IpAddr {

@@ -26,6 +26,7 @@ const MAX_IN_FLIGHT: usize = 1 << 16;
 pub enum Transport {
     Tcp,
     Udp,
+    UdpLite,
 }
 
 /// A socket at a port.
@@ -115,6 +116,7 @@ impl Ports {
 struct Tables {
     tcp: Ports,
     udp: Ports,
+    udp_lite: Ports,
     /// AF_UNIX sockets by type and abstract name, and by inode.
     names: HashMap<(Kind, Arc<[u8]>), Weak<Socket>>,
     inodes: HashMap<InodeId, Weak<Socket>>,
@@ -128,6 +130,7 @@ impl Tables {
         match t {
             Transport::Tcp => &mut self.tcp,
             Transport::Udp => &mut self.udp,
+            Transport::UdpLite => &mut self.udp_lite,
         }
     }
 }
@@ -170,7 +173,10 @@ fn close_files(files: Vec<Arc<OpenFile>>) {
     });
     // Nested: the outer call has them, so that this drops references only.
     drop(files);
-    while !nested {
+    if nested {
+        return;
+    }
+    loop {
         match TRASH.with_borrow_mut(|t| t.as_mut().and_then(Vec::pop)) {
             Some(f) => drop(f),
             None => {
@@ -243,10 +249,10 @@ impl Net {
         lock(&self.tables).tcp.0.entry(at.port).or_default().push(b);
     }
     /// Changes what a UDP socket is bound and connected to.
-    pub fn rebind(&self, s: &Socket, port: u16, ip: IpAddr, peer: Option<Endpoint>) {
+    pub fn rebind(&self, t: Transport, s: &Socket, port: u16, ip: IpAddr, peer: Option<Endpoint>) {
         let mut tables = lock(&self.tables);
         if let Some(b) =
-            tables.udp.0.get_mut(&port).and_then(|l| l.iter_mut().find(|b| std::ptr::eq(b.socket.as_ptr(), s)))
+            tables.ports(t).0.get_mut(&port).and_then(|l| l.iter_mut().find(|b| std::ptr::eq(b.socket.as_ptr(), s)))
         {
             b.ip = ip;
             b.peer = peer;
@@ -288,8 +294,8 @@ impl Net {
             tables.next_name = (n + 1) & 0xf_ffff;
             let name: Arc<[u8]> = format!("\0{n:05x}").into_bytes().into();
             let key = (s.kind, Arc::clone(&name));
-            if !tables.names.contains_key(&key) {
-                tables.names.insert(key, Arc::downgrade(s));
+            if let std::collections::hash_map::Entry::Vacant(free) = tables.names.entry(key) {
+                free.insert(Arc::downgrade(s));
                 return Ok(name);
             }
         }

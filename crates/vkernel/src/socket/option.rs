@@ -289,7 +289,7 @@ impl Socket {
                 let mut n = if level == SOL_SOCKET || level == SOL_TCP { int(v)? } else { short_int(v)? };
                 if (least, most) == (0, 1) {
                     n = i32::from(n != 0);
-                } else if n == -1 && level == SOL_IP || n == -1 && level == SOL_IPV6 {
+                } else if n == -1 && (level == SOL_IP || level == SOL_IPV6) {
                     n = default;
                 } else if !(least..=most).contains(&n) {
                     return Err(if (level, name) == (SOL_SOCKET, libc::SO_PRIORITY) {
