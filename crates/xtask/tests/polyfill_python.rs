@@ -190,9 +190,13 @@ fn main() -> Result<()> {
         let (library, side) = (library.clone(), simulated());
         trials.push(Trial::test(name("expect", &script), move || {
             let run = || -> Result<()> {
-                let expected = fs::read_to_string(script.with_extension("out"))?;
-                let case = Case::read(script)?;
-                same(&expected, &normal(&case.run(&library, &side, true)?), side.name)
+                let out = script.with_extension("out");
+                let got = normal(&Case::read(script)?.run(&library, &side, true)?);
+                // To be read before it is committed.
+                if std::env::var_os("MEGALITH_WRITE_EXPECTED").is_some() {
+                    fs::write(&out, &got)?;
+                }
+                same(&fs::read_to_string(out)?, &got, side.name)
             };
             run().map_err(|e| format!("{e:#}").into())
         }));

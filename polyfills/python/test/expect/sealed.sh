@@ -1,4 +1,5 @@
 # warm: json
+# cold
 export MEGALITH_SIMULATE_SEALED=/usr:/etc:$PWD/good:/test
 mkdir good bad
 echo 'import sys; print("good", sys.argv); sys.path.insert(0, "'$PWD'/bad"); import evil' > good/main.py
