@@ -54,6 +54,7 @@ pub fn test(subject: Option<&str>, filter: &[String]) -> Result<()> {
     corpus::standard()?;
     data::directory()?;
     conformance::suite()?;
+    polyfill::build_all()?;
     let runner = ["test", "--release", "-p", RUNNER];
     attempt("tests of megalith-run", &mut cargo(&runner));
     // `cargo test` runs the runner's tests with its own features; then make sure that the executable is the plain one.
