@@ -59,6 +59,19 @@ pub fn root_builder() -> Result<()> {
     install(&[("mmdebstrap", "mmdebstrap")], &[])
 }
 
+/// Libraries that the Node polyfill is linked with, as static libraries: (header, package).
+const NODE_FILES: &[(&str, &str)] =
+    &[("/usr/include/zlib.h", "zlib1g-dev"), ("/usr/include/openssl/sha.h", "libssl-dev")];
+
+/// The same for what the Node polyfill is built with.
+///
+/// # Errors
+/// See [`packages`].
+pub fn node_builder() -> Result<()> {
+    let files: Vec<_> = NEEDED_FILES.iter().chain(NODE_FILES).copied().collect();
+    install(NEEDED, &files)
+}
+
 /// Libraries that CPython is built with, as static libraries: (header, package).
 const PYTHON_FILES: &[(&str, &str)] = &[
     ("/usr/include/zlib.h", "zlib1g-dev"),

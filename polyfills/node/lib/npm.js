@@ -5,8 +5,10 @@ const ids = new Set(native.builtinIds().filter((id) => id.startsWith('npm/')).ma
 const mains = { 'whatwg-url': 'whatwg-url/index', 'tr46': 'tr46/index', 'punycode/': 'punycode/punycode', 'punycode': 'punycode/punycode',
                 'webidl-conversions': 'webidl-conversions/lib/index', 'http-parser-js': 'http-parser-js/http-parser',
                 '@fastify/busboy': '@fastify/busboy/lib/main' };
-// Replacements for single modules of a package.
-exports.replace = new Map();
+// Replacements for single modules of a package, and for Node's own when a package asks.
+exports.replace = new Map([
+  ['worker_threads', () => load('bindings/builtins').loaders.require('internal/worker/io')],
+]);
 
 function resolve(from, request) {
   if (mains[request] !== undefined) return mains[request];

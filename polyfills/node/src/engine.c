@@ -51,6 +51,9 @@ static void host_stack_header(JSContext *ctx, DynBuf *dbuf, JSValueConst error)
         JS_Throw(ctx, pending);
 }
 
+// A private key for the frames of an object that is no error; made by init_engine.
+static JSAtom frames_atom;
+
 // The value of an error's own "stack": the frames were stored when it was made; the first line is taken from the error when
 // somebody looks, so that a name given by a constructor after super() is in it. V8 embedded in Node does the same.
 static JSValue host_stack_value(JSContext *ctx, JSObject *p)
@@ -58,13 +61,36 @@ static JSValue host_stack_value(JSContext *ctx, JSObject *p)
     DynBuf dbuf;
     js_dbuf_init(ctx, &dbuf);
     host_stack_header(ctx, &dbuf, JS_MKPTR(JS_TAG_OBJECT, p));
-    const char *frames = JS_IsString(p->u.object_data) ? JS_ToCString(ctx, p->u.object_data) : NULL;
+    JSValue stored = p->class_id == JS_CLASS_ERROR ? js_dup(p->u.object_data)
+                                                   : JS_GetProperty(ctx, JS_MKPTR(JS_TAG_OBJECT, p), frames_atom);
+    const char *frames = JS_IsString(stored) ? JS_ToCString(ctx, stored) : NULL;
     if (frames)
         dbuf_putstr(&dbuf, frames);
     JS_FreeCString(ctx, frames);
+    JS_FreeValue(ctx, stored);
     JSValue stack = JS_NewStringLen(ctx, (char *)dbuf.buf, dbuf.size);
     dbuf_free(&dbuf);
     return stack;
+}
+
+// Error.captureStackTrace(object): the same for any object. Takes `frames`.
+static void host_capture_stack(JSContext *ctx, JSValueConst object, JSValue frames)
+{
+    JSObject *p = JS_VALUE_GET_OBJ(object);
+    if (p->is_exotic || !p->extensible) {
+        JS_DefinePropertyValue(ctx, object, JS_ATOM_stack, frames, JS_PROP_WRITABLE | JS_PROP_CONFIGURABLE);
+        return;
+    }
+    if (p->class_id == JS_CLASS_ERROR) {
+        JS_FreeValue(ctx, p->u.object_data);
+        p->u.object_data = frames;
+    } else {
+        JS_DefinePropertyValue(ctx, object, frames_atom, frames, JS_PROP_WRITABLE | JS_PROP_CONFIGURABLE);
+    }
+    if (find_own_property1(p, JS_ATOM_stack) && JS_DeleteProperty(ctx, object, JS_ATOM_stack, 0) <= 0)
+        return;
+    JS_DefineAutoInitProperty(ctx, object, JS_ATOM_stack, JS_AUTOINIT_ID_PROP, (void *)&host_stack_tag,
+                              JS_PROP_WRITABLE | JS_PROP_CONFIGURABLE);
 }
 
 static JSValue host_autoinit_prop(JSContext *ctx, JSObject *p, JSAtom atom, void *opaque)
@@ -477,35 +503,46 @@ NATIVE_FN(nameFrame)
     return JS_UNDEFINED;
 }
 
-static JSValue promise_hooks[4];
-static void on_promise(JSContext *ctx, JSPromiseHookType type, JSValueConst promise, JSValueConst parent, void *opaque)
+// The asynchronous context of promise reactions: [capture, before, after]. What `capture()` gives when a reaction is registered is
+// handed to `before` and `after` around the handler when it runs. Reactions of `await` are among them.
+static JSValue reaction_hooks[3];
+
+static JSValue run_reaction(JSContext *ctx, JSValueConst this_val, int argc, JSValueConst *argv, int magic, JSValueConst *data)
 {
-    static const uint8_t INDEX[4] = {
-        [JS_PROMISE_HOOK_INIT] = 0, [JS_PROMISE_HOOK_BEFORE] = 1, [JS_PROMISE_HOOK_AFTER] = 2, [JS_PROMISE_HOOK_RESOLVE] = 3,
-    };
-    JSValue hook = promise_hooks[INDEX[type]];
-    if (!JS_IsFunction(ctx, hook))
-        return;
-    JSValueConst args[2] = {promise, parent};
+    JSValueConst resource = data[1];
+    JSValue entered = JS_Call(ctx, reaction_hooks[1], JS_UNDEFINED, 1, &resource);
+    if (JS_IsException(entered))
+        return entered;
+    JS_FreeValue(ctx, entered);
+    JSValue result = JS_Call(ctx, data[0], JS_UNDEFINED, argc, argv);
     JSValue pending = JS_GetException(ctx);
-    JSValue result = JS_Call(ctx, hook, JS_UNDEFINED, 2, args);
-    if (JS_IsException(result))
-        JS_FreeValue(ctx, JS_GetException(ctx));
-    JS_FreeValue(ctx, result);
+    JS_FreeValue(ctx, JS_Call(ctx, reaction_hooks[2], JS_UNDEFINED, 1, &resource));
     if (!JS_IsUninitialized(pending))
         JS_Throw(ctx, pending);
+    return result;
 }
 
-// setPromiseHooks(init, before, after, resolved)
-NATIVE_FN(setPromiseHooks)
+static JSValue wrap_reaction(JSContext *ctx, JSValueConst handler)
 {
-    bool any = false;
-    for (int i = 0; i < 4; i++) {
-        JS_FreeValue(ctx, promise_hooks[i]);
-        promise_hooks[i] = js_dup(argv[i]);
-        any |= JS_IsFunction(ctx, argv[i]);
+    JSValue resource = JS_Call(ctx, reaction_hooks[0], JS_UNDEFINED, 0, NULL);
+    if (JS_IsException(resource)) {
+        JS_FreeValue(ctx, JS_GetException(ctx));
+        return js_dup(handler);
     }
-    JS_SetPromiseHook(ctx->rt, any ? on_promise : NULL, NULL);
+    JSValueConst data[2] = {handler, resource};
+    JSValue wrapped = JS_NewCFunctionData(ctx, run_reaction, 1, 0, 2, data);
+    JS_FreeValue(ctx, resource);
+    return wrapped;
+}
+
+// setReactionHooks(capture, before, after), all undefined to end it.
+NATIVE_FN(setReactionHooks)
+{
+    for (int i = 0; i < 3; i++) {
+        JS_FreeValue(ctx, reaction_hooks[i]);
+        reaction_hooks[i] = js_dup(argv[i]);
+    }
+    host_reaction = JS_IsFunction(ctx, argv[0]) ? wrap_reaction : NULL;
     return JS_UNDEFINED;
 }
 
@@ -527,14 +564,17 @@ NATIVE_FN(gc)
 
 void init_engine(JSContext *ctx, JSValueConst native)
 {
-    for (int i = 0; i < 4; i++)
-        promise_hooks[i] = JS_UNDEFINED;
+    JSAtom name = JS_NewAtom(ctx, "node:frames");
+    JSValue frames_symbol = JS_NewSymbolFromAtom(ctx, name, JS_ATOM_TYPE_PRIVATE);
+    frames_atom = JS_ValueToAtom(ctx, frames_symbol);
+    for (int i = 0; i < 3; i++)
+        reaction_hooks[i] = JS_UNDEFINED;
     static const JSCFunctionListEntry table[] = {
         NATIVE(classOf, 1), NATIVE(promiseDetails, 1), NATIVE(proxyDetails, 1), NATIVE(previewEntries, 1),
         NATIVE(ownNonIndexKeys, 2), NATIVE(constructorName, 1), NATIVE(callerFile, 1), NATIVE(compileScript, 3),
         NATIVE(runScript, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
         NATIVE(setRejectionCallback, 1), NATIVE(uninitialized, 1), NATIVE(detach, 1), NATIVE(isDetached, 1),
-        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(setPromiseHooks, 4),
+        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(setReactionHooks, 3),
         NATIVE(gc, 0),
     };
     ADD_NATIVES(ctx, native, table);

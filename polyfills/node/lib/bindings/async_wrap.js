@@ -48,7 +48,19 @@ exports.registerDestroyHook = () => {};
 exports.queueDestroyAsyncId = (id) => {
   if (fields[3] > 0) load('loop').defer(() => load('loop').call(exports.hooks.destroy, undefined, id));
 };
-exports.setPromiseHooks = (init, before, after, settled) => native.setPromiseHooks(init, before, after, settled);
+// Promise hooks by reactions: each registered handler, those of `await` included, is a resource of its own.
+exports.setPromiseHooks = (init, before, after) => {
+  if (init === undefined && before === undefined && after === undefined) {
+    native.setReactionHooks(undefined, undefined, undefined);
+    return;
+  }
+  const nothing = () => {};
+  native.setReactionHooks(() => {
+    const resource = {};
+    init?.(resource, undefined);
+    return resource;
+  }, before ?? nothing, after ?? nothing);
+};
 exports.getPromiseHooks = () => [undefined, undefined, undefined, undefined];
 
 // The base of every handle and request: an id, and calls into JavaScript in its context.

@@ -41,6 +41,22 @@ class HTTPParser extends Base {
     return error;
   }
   nextRequest() { this.began = 0; super.nextRequest(); }
+  // The base class gives the chunk with offset and length, as Node did before version 16; now it is the part itself.
+  #body(length) {
+    const part = this.chunk.subarray(this.offset, this.offset + length);
+    this.userCall()(this[3](part));
+    this.offset += length;
+    if (this.body_bytes !== null) this.body_bytes -= length;
+  }
+  BODY_CHUNK() {
+    this.#body(Math.min(this.end - this.offset, this.body_bytes));
+    if (!this.body_bytes) this.state = 'BODY_CHUNKEMPTYLINE';
+  }
+  BODY_RAW() { this.#body(this.end - this.offset); }
+  BODY_SIZED() {
+    this.#body(Math.min(this.end - this.offset, this.body_bytes));
+    if (!this.body_bytes) this.nextRequest();
+  }
   idle() { return state[this.state] === true && this.line === ''; }
   remove() { this._list?.delete(this); this._list = undefined; }
   free() { this.remove(); }

@@ -10,23 +10,29 @@ class Dispatcher {
     const client = url.protocol === 'https:' ? require('https') : http;
     const headers = {};
     const list = options.headers ?? [];
-    for (const [name, value] of Array.isArray(list) && !Array.isArray(list[0]) ? pairs(list) : list) headers[name] = value;
+    const entries = !Array.isArray(list) ? Object.entries(list) : Array.isArray(list[0]) ? list : pairs(list);
+    for (const [name, value] of entries) headers[name] = value;
     const request = client.request(url, { method: options.method, headers, agent: http.globalAgent });
-    let aborted = false;
+    let aborted = false, answered = false;
     handler.onConnect((reason) => {
+      if (aborted) return;
       aborted = true;
-      request.destroy(reason instanceof Error ? reason : new DOMException('This operation was aborted', 'AbortError'));
+      request.destroy();
+      // Once there is an answer, who aborts knows what to do with its body (a redirection drops it).
+      if (!answered) handler.onError(reason instanceof Error ? reason : new DOMException('This operation was aborted', 'AbortError'));
     });
     if (aborted) return true;
+    const fail = (error) => { if (!aborted) handler.onError(error); };
     request.on('response', (response) => {
+      answered = true;
       const raw = response.rawHeaders.map((text) => Buffer.from(text, 'latin1'));
       const resume = () => response.resume();
       if (handler.onHeaders(response.statusCode, raw, resume, response.statusMessage) === false) response.pause();
       response.on('data', (chunk) => { if (handler.onData(chunk) === false) response.pause(); });
-      response.on('end', () => handler.onComplete(response.rawTrailers));
-      response.on('error', (error) => handler.onError(error));
+      response.on('end', () => { if (!aborted) handler.onComplete(response.rawTrailers); });
+      response.on('error', fail);
     });
-    request.on('error', (error) => handler.onError(error));
+    request.on('error', fail);
     const { body } = options;
     if (body === null || body === undefined) {
       request.end();
