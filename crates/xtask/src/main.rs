@@ -33,7 +33,7 @@ enum Verb {
     Demo,
     /// Native and Megalith in turn: writes docs/benchmarks.md.
     Bench(bench::Options),
-    /// busybox's own test suite, Python and Node packages, CPython's Lib/test: writes docs/compatibility.md.
+    /// busybox's own test suite, Python and Node packages, CPython's Lib/test, test262: writes docs/compatibility.md.
     Conformance(conformance::Options),
     /// Instruction fuzz against this CPU, and hostile input.
     Fuzz(fuzz::Options),

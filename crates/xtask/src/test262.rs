@@ -26,7 +26,7 @@ const QJS: &str = "/usr/bin/qjs";
 /// Seconds for one test; the slowest take a few natively.
 const LIMIT: (u32, u32) = (20, 200);
 /// Tests that share a container.
-const BATCH: usize = 250;
+const BATCH: usize = 100;
 
 /// One run of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,16 +119,24 @@ pub fn own_tests() -> Result<Suite> {
     let mut names = Vec::new();
     find(&sources.join("tests"), Path::new("tests"), &mut names)?;
     names.retain(|n| !excluded.contains(&n.as_str()) && !n.contains("fixture"));
-    let scenario = |name: String| Scenario {
-        arguments: vec!["--std".to_owned(), name.clone()],
-        name,
-        negative: None,
-        asynchronous: false,
-    };
+    let mut scenarios = Vec::new();
+    for name in names {
+        let text = String::from_utf8_lossy(&fs::read(sources.join(&name))?).into_owned();
+        let front = front_matter(&text).unwrap_or_default();
+        let flags = list(front, "flags");
+        // These run for ever unless the host interrupts them, which qjs does not do.
+        if flags.iter().any(|f| f == "qjs:set-interrupt-handler") {
+            continue;
+        }
+        let mut arguments = vec!["--std".to_owned()];
+        arguments.extend(flags.iter().any(|f| f == "module").then(|| "-m".to_owned()));
+        arguments.push(name.clone());
+        scenarios.push(Scenario { name, arguments, negative: negative(front), asynchronous: false });
+    }
     Ok(Suite {
         name: "quickjs-ng",
         origin: format!("`tests/` of the crate {} {}", CRATE.0, CRATE.1),
-        scenarios: names.into_iter().map(scenario).collect(),
+        scenarios,
         volumes: vec![format!("{}:/suite:ro", sources.display())],
         directory: "/suite",
         _strict: None,
@@ -225,10 +233,7 @@ fn plain_scenarios(name: &str, text: &str, strict: &Path) -> Result<Vec<Scenario
         harness.extend(list(front, "includes"));
         arguments.extend(harness.iter().flat_map(|h| ["-I".to_owned(), format!("/suite/harness/{h}")]));
     }
-    let negative = front.split_once("negative:").and_then(|(_, rest)| {
-        let line = rest.lines().find(|l| l.trim_start().starts_with("type:"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
+    let negative = negative(front);
     let scenario = |name: String, path: String| Scenario {
         name,
         arguments: arguments.iter().cloned().chain([path]).collect(),
@@ -246,6 +251,13 @@ fn plain_scenarios(name: &str, text: &str, strict: &Path) -> Result<Vec<Scenario
         found.push(scenario(format!("{name} (strict)"), format!("/strict/{name}")));
     }
     Ok(found)
+}
+
+/// The error that a test must end with.
+fn negative(front: &str) -> Option<String> {
+    let (_, rest) = front.split_once("negative:")?;
+    let line = rest.lines().find(|l| l.trim_start().starts_with("type:"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 fn front_matter(text: &str) -> Option<&str> {
