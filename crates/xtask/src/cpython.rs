@@ -203,12 +203,12 @@ fn from_log(log: &str) -> BTreeMap<String, Verdict> {
     let mut current: Option<String> = None;
     for line in log.lines() {
         let (head, result) = line.rsplit_once(" ... ").map_or((line, ""), |(head, result)| (head, result.trim()));
-        if let Some((method, rest)) = head.split_once(" (") {
-            if let Some((id, _)) = rest.split_once(')') {
-                if id.starts_with("test.") && id.ends_with(method) {
-                    current = Some(id.to_owned());
-                }
-            }
+        if let Some((method, rest)) = head.split_once(" (")
+            && let Some((id, _)) = rest.split_once(')')
+            && id.starts_with("test.")
+            && id.ends_with(method)
+        {
+            current = Some(id.to_owned());
         }
         let verdict = match result {
             "ok" => Verdict::Pass,
