@@ -74,6 +74,13 @@ fn sources() -> Result<PathBuf> {
     Ok(dir.join(format!("vendor/{name}-{version}/quickjs")))
 }
 
+/// A copy of a tree of the cache that can be a volume: `megalith run` refuses those in its own cache.
+fn as_volume(tree: &Path, name: &str) -> Result<PathBuf> {
+    paths::make_once(&paths::target().join("suites").join(name), |dir| {
+        sh::output(sh::command("cp", ["-a"]).arg(tree.join(".")).arg(dir)).map(drop)
+    })
+}
+
 /// An image with `qjs`.
 ///
 /// # Errors
@@ -112,7 +119,7 @@ pub fn corpus() -> Result<Corpus> {
 /// # Errors
 /// The sources cannot be fetched.
 pub fn own_tests() -> Result<Suite> {
-    let sources = sources()?;
+    let sources = as_volume(&sources()?, &format!("quickjs-ng-{}", CRATE.1))?;
     let configuration = fs::read_to_string(sources.join("tests.conf"))?;
     let excluded = configuration.split("[exclude]").nth(1).unwrap_or_default();
     let excluded: Vec<&str> = excluded.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
@@ -152,7 +159,9 @@ pub fn suite() -> Result<Suite> {
         Some(dir) => (PathBuf::from(dir), "the checkout that `MEGALITH_TEST262` named".to_owned()),
         None => {
             let debian::SourcePackage { tree, version } = debian::newest_source_package("mozjs78")?;
-            (tree.join("js/src/tests/test262"), format!("Debian's source package mozjs78 {version}"))
+            let copy =
+                as_volume(&tree.join("js/src/tests/test262"), &format!("test262-{}", version.replace(':', "_")))?;
+            (copy, format!("Debian's source package mozjs78 {version}"))
         }
     };
     let prelude = paths::root().join("tests/test262");
