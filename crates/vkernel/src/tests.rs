@@ -699,6 +699,71 @@ fn mremap_moves_and_grows() {
     p.err(WRITE, &[1, b + 4096, 1], Errno::EFAULT);
 }
 
+/// Behind the end of what is mapped a copy by the host would be a SIGBUS of its own.
+#[test]
+fn shared_memory_grown_past_its_end_is_efault() {
+    let w = world();
+    let mut p = w.next();
+    let a = p.ok(MMAP, &[0, 4096, 3, 0x21, u64::MAX, 0]) as u64;
+    let a = p.ok(25, &[a, 4096, 8192, 1]) as u64;
+    p.poke(a, b"here");
+    p.err(WRITE, &[1, a + 4096, 1], Errno::EFAULT);
+    p.err(318, &[a + 4096, 16, 0], Errno::EFAULT);
+    assert_eq!(p.peek(a, 4), b"here");
+}
+
+#[test]
+fn a_thread_ends_before_its_process() {
+    let w = world();
+    let mut p = w.next();
+    p.poke(BUF, &[0xff; 8]);
+    // As pthread_create(3) does it.
+    let tid = p.ok(56, &[0x3d_0f00, BUF + 1024, BUF, BUF + 4, 0x1234]) as u64;
+    assert_eq!(p.word(BUF), 0xffff_ffff_0000_0000 | tid);
+    let mut t = w.next();
+    t.m.0.pc = 0x40_0020;
+    assert!(t.resolve().is_some());
+    assert_eq!((t.m.0.fs_base, t.m.0.get(Gpr::Rsp), t.m.0.get(Gpr::Rax)), (0x1234, BUF + 1024, 0));
+    assert_eq!((t.ok(186, &[]) as u64, t.ok(39, &[])), (tid, 1));
+    // What is sent to the process is not for who blocks it; what is sent to the thread stays with it.
+    p.task.set_mask(u64::MAX);
+    t.task.set_mask(u64::MAX);
+    t.ok(KILL, &[1, 10]);
+    t.ok(234, &[1, 1, 12]);
+    let pending = |p: &Proc| lock(&p.task.process.signals).pending(p.task.thread.tid);
+    assert_eq!((pending(&p), pending(&t)), (1 << 9 | 1 << 11, 1 << 9));
+    assert_eq!(t.sys(60, &[5]), Outcome::Unwind);
+    assert_eq!(t.resolve(), None);
+    assert_eq!(p.word(BUF) >> 32, 0, "the word that says that it lives");
+    p.err(234, &[1, tid, 0], Errno::ESRCH);
+    assert_eq!(w.kernel.status(), None);
+    // One thread is left, and needs no turns.
+    assert!(p.task.seat.is_none());
+    p.sys(231, &[3]);
+    assert_eq!(p.resolve(), None);
+    drop((p, t));
+    assert_eq!(w.kernel.wait(), WaitStatus::Exited(3));
+}
+
+#[test]
+fn exit_of_all_ends_threads_that_wait() {
+    let w = world();
+    let mut p = w.next();
+    p.ok(56, &[0x3d_0f00, BUF + 1024, BUF, BUF + 4, 0]);
+    let mut t = w.next();
+    t.m.0.pc = 0x40_0020;
+    let sleeper = std::thread::spawn(move || {
+        // pause(2), for ever
+        assert_eq!(t.sys(34, &[]), Outcome::Unwind);
+        assert_eq!(t.resolve(), None);
+    });
+    p.sys(231, &[7]);
+    assert_eq!(p.resolve(), None);
+    drop(p);
+    sleeper.join().unwrap();
+    assert_eq!(w.kernel.wait(), WaitStatus::Exited(7));
+}
+
 #[test]
 fn brk_grows_and_shrinks() {
     let w = world();

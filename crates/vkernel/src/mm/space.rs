@@ -148,8 +148,9 @@ impl Vma {
     /// Touching it may fault although the tree allows it.
     fn may_fault(&self, start: u64) -> bool {
         match &self.backing {
-            Backing::File { source, .. } => {
-                source.truncatable || file_pages(&self.backing, self.end - start) < self.end - start
+            // mremap(2) may have made it longer than its file.
+            Backing::File { source, offset, .. } => {
+                source.truncatable || align_up(source.size).saturating_sub(*offset) < self.end - start
             }
             Backing::Anon => false,
         }
