@@ -18,7 +18,7 @@ exports.start = (builtinRequire, binding) => {
   internalBinding = binding;
   loop.callbacks.onError = load('bindings/errors').triggerUncaughtException;
   for (const id of EARLY) require(id);
-  const warm = native.getenv('MEGALITH_WARM');
+  load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
   native.gc();
   const resumed = native.snapshot();
   if (resumed) refresh();

@@ -33,6 +33,17 @@ static void put_property(JSContext *ctx, DynBuf *dbuf, JSValueConst object, JSAt
     JS_FreeValue(ctx, value);
 }
 
+// Node's own errors have this symbol and show their code: "TypeError [ERR_X]: message".
+static JSAtom node_error_key = JS_ATOM_NULL, code_atom;
+
+// setNodeErrorKey(symbol)
+NATIVE_FN(setNodeErrorKey)
+{
+    node_error_key = JS_ValueToAtom(ctx, argv[0]);
+    code_atom = JS_NewAtom(ctx, "code");
+    return JS_UNDEFINED;
+}
+
 static void host_stack_header(JSContext *ctx, DynBuf *dbuf, JSValueConst error)
 {
     bool name_empty, message_empty;
@@ -41,6 +52,12 @@ static void host_stack_header(JSContext *ctx, DynBuf *dbuf, JSValueConst error)
     // This may be on the way of an exception: it stays pending.
     JSValue pending = JS_GetException(ctx);
     put_property(ctx, dbuf, error, JS_ATOM_name, "Error", &name_empty);
+    if (node_error_key != JS_ATOM_NULL && JS_HasProperty(ctx, error, node_error_key) > 0) {
+        dbuf_putstr(dbuf, " [");
+        bool code_empty;
+        put_property(ctx, dbuf, error, code_atom, "", &code_empty);
+        dbuf_putc(dbuf, ']');
+    }
     size_t mark = dbuf->size;
     if (!name_empty)
         dbuf_putstr(dbuf, ": ");
@@ -105,6 +122,9 @@ static bool is_ours(JSContext *ctx, JSFunctionBytecode *b, const char *name)
 {
     if (!b)
         return name && strcmp(name, "runMicrotasks") == 0;
+    // Functions that Node hides from V8's traces, too.
+    if (name && strncmp(name, "__node_internal_", 16) == 0)
+        return true;
     const char *file = b->filename ? JS_AtomToCString(ctx, b->filename) : NULL;
     bool ours = file && strncmp(file, "node:internal/megalith", 22) == 0;
     JS_FreeCString(ctx, file);
@@ -574,7 +594,7 @@ void init_engine(JSContext *ctx, JSValueConst native)
         NATIVE(ownNonIndexKeys, 2), NATIVE(constructorName, 1), NATIVE(callerFile, 1), NATIVE(compileScript, 3),
         NATIVE(runScript, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
         NATIVE(setRejectionCallback, 1), NATIVE(uninitialized, 1), NATIVE(detach, 1), NATIVE(isDetached, 1),
-        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(setReactionHooks, 3),
+        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(setReactionHooks, 3), NATIVE(setNodeErrorKey, 1),
         NATIVE(gc, 0),
     };
     ADD_NATIVES(ctx, native, table);

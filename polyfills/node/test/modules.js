@@ -20,6 +20,6 @@ show('cache', () => { const k = r.resolve('./data'); delete r.cache[k]; return r
   const u = (p) => require('url').pathToFileURL(path.join(dir, p)).href;
   const m = await import(u('esm.mjs')); console.log(Object.keys(m), m.late, m.here, m.again, m.default.name); console.log(m);
   console.log((await import(u('node_modules/exp/i.mjs'))).self.one, (await import('data:text/javascript,export default 5')).default);
-  for (const s of ['./none.mjs', 'no-such-pkg', 'throws.mjs', 'syntax.js', 'node:nope', 'data.json']) await import(s.includes('.') && !s.startsWith('.') ? u(s) : s).then(console.log, (e) => console.log(s, e.name, e.code, e.message.split('\n')[0].split(' imported from')[0].replaceAll(dir, 'DIR')));
+  for (const s of ['./none.mjs', 'no-such-pkg', 'throws.mjs', 'syntax.js', 'node:nope', 'data.json']) await import(s.includes('.') && !s.startsWith('.') ? u(s) : s).then(console.log, (e) => console.log(s, e.name, e.code, e.message.split('\n')[0].split(' imported from')[0].replaceAll(dir, 'DIR').replaceAll(__dirname, 'HERE')));
   console.log((await import('node:path')).default === path, Object.keys(await import('node:querystring')).length > 4); fs.rmSync(dir, { recursive: true });
 })();

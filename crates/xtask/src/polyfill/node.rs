@@ -38,8 +38,7 @@ const LDFLAGS: &[&str] = &["-static", "-no-pie", "-lcrypto", "-lz", "-lm"];
 const ENGINE: &[&str] = &["libregexp", "libunicode", "dtoa"];
 
 /// Our sources. `engine_modules.c` is part of `engine.c`.
-const OURS: &[&str] =
-    &["engine", "builtins", "main", "bytes", "files", "sockets", "process", "digest", "deflate"];
+const OURS: &[&str] = &["engine", "builtins", "main", "bytes", "files", "sockets", "process", "digest", "deflate"];
 
 /// Parameters of the functions that the modules are compiled as.
 const NODE: &str = "exports, require, module, process, internalBinding, primordials";
@@ -188,8 +187,7 @@ impl Build {
         let manifest = self.ours.join("quickjs/Cargo.toml");
         let mut cargo = sh::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), ["metadata"]);
         cargo.args(["--format-version=1", "--locked", "--manifest-path"]).arg(&manifest);
-        let metadata: serde_json::Value =
-            serde_json::from_slice(&sh::output(&mut cargo)?).context("cargo metadata")?;
+        let metadata: serde_json::Value = serde_json::from_slice(&sh::output(&mut cargo)?).context("cargo metadata")?;
         let packages = metadata.get("packages").and_then(|p| p.as_array());
         let path = packages.into_iter().flatten().find_map(|package| {
             let named = package.get("name")?.as_str()? == "rquickjs-sys";
@@ -297,6 +295,46 @@ impl Build {
         })?;
         Ok(())
     }
+}
+
+/// An entry of `polyfills/node/modules.toml`.
+#[derive(serde::Deserialize)]
+pub struct Module {
+    /// What `require` is called with.
+    pub name: String,
+    /// Whether it loads; otherwise `require` throws an exception that says "not available".
+    pub there: bool,
+    /// What a user should know.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// The list of what is there.
+///
+/// # Errors
+/// It cannot be read or is not understood.
+pub fn modules() -> Result<Vec<Module>> {
+    #[derive(serde::Deserialize)]
+    struct List {
+        module: Vec<Module>,
+    }
+    let path = paths::root().join("polyfills/node/modules.toml");
+    let list: List = toml::from_str(&fs::read_to_string(&path)?).with_context(|| format!("read {}", path.display()))?;
+    Ok(list.module)
+}
+
+/// The text of `docs/node.md`.
+///
+/// # Errors
+/// See [`modules`].
+pub fn documentation() -> Result<String> {
+    let mut text = fs::read_to_string(paths::root().join("polyfills/node/node.md"))?;
+    text += "\n| Module | There | Remarks |\n|---|---|---|\n";
+    for module in modules()? {
+        let there = if module.there { "yes" } else { "no: `require` throws" };
+        text += &format!("| `{}` | {there} | {} |\n", module.name, module.note);
+    }
+    Ok(text)
 }
 
 /// The module id of a file below `root`: its path without `.js`.

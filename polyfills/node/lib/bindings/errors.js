@@ -8,7 +8,9 @@ exports.exitCodes = {
   kInvalidCommandLineArgument: 9, kBootstrapFailure: 10, kInvalidCommandLineArgument2: 12, kStartupSnapshotFailure: 14, kAbort: 134,
 };
 // The engine formats stack traces in V8's shape itself, and calls the user's Error.prepareStackTrace.
-exports.setPrepareStackTraceCallback = () => {};
+exports.setPrepareStackTraceCallback = () => {
+  native.setNodeErrorKey(load('bindings/builtins').loaders.require('internal/errors').kIsNodeError);
+};
 exports.setGetSourceMapErrorSource = () => {};
 exports.setSourceMapsEnabled = () => {};
 exports.setMaybeCacheGeneratedSourceMap = () => {};
@@ -25,12 +27,13 @@ exports.noSideEffectsToString = (value) => {
 const isErrorLike = (value) => typeof value === 'object' && value !== null && native.types.isNativeError(value);
 
 // The line of source an error came from, with a caret, as Node prints it above the stack.
-function sourceLine(error) {
+const promiseLine = 'node:internal/process/promises:288\n            triggerUncaughtException(err, true /* fromPromise */);\n            ^\n\n';
+function sourceLine(error, fromPromise) {
   const frames = typeof error.stack === 'string' ? error.stack.split('\n').filter((l) => l.startsWith('    at ')) : [];
   for (const frame of frames) {
     const match = /\(?((?:file:\/\/)?\/[^()]*?):(\d+):(\d+)\)?$/.exec(frame) ?? /\(?(\[[^\]]*\]|[^() ]*<anonymous>):(\d+):(\d+)\)?$/.exec(frame);
     if (match === null) {
-      if (frame.includes('(node:')) return '';
+      if (frame.includes('(node:')) return fromPromise ? promiseLine : '';
       continue;
     }
     const [, name, line, column] = match;
@@ -52,12 +55,11 @@ function report(error, fromPromise) {
       text = afterInspector === undefined ? `${error.stack}` : `${afterInspector(error)}`;
     } catch { text = `${error.stack}`; }
     if (typeof error.stack !== 'string') text = `Uncaught:\n${text}`;
-    if (!decorated) text = (typeof arrow === 'string' ? `${arrow}\n` : sourceLine(error)) + text;
+    if (!decorated) text = (typeof arrow === 'string' ? `${arrow}\n` : sourceLine(error, fromPromise)) + text;
   } else {
     let shown;
     try { shown = require('internal/util/inspect').inspect(error); } catch { shown = exports.noSideEffectsToString(error); }
-    text = `node:internal/process/${fromPromise ? 'promises' : 'execution'}\n${'Uncaught:'}\n${shown}\n(Use \`node --trace-uncaught ...\` to show where the exception was thrown)`;
-    text = `Uncaught:\n${shown}\n(Use \`node --trace-uncaught ...\` to show where the exception was thrown)`;
+    text = `Uncaught:\n${shown}`;
   }
   native.writeText(2, `${text}\n\nNode.js ${process.version}\n`);
 }

@@ -278,5 +278,7 @@ exports.internalModuleReadJSON = (path) => {
 
 // Text of a file that is to run as code. The policy may refuse it.
 exports.readCode = (path) => load('code').read(path);
+// Called by Module._load with what a request resolved to: see lib/warm.js.
+exports.adoptWarm = load('warm').adopt;
 exports.legacyMainResolve = undefined;
 exports.getFormatOfExtensionlessFile = () => 0;
