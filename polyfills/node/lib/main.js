@@ -9,7 +9,9 @@ const EARLY = ['fs', 'path', 'util', 'url', 'events', 'buffer', 'timers', 'strea
                'internal/modules/cjs/loader', 'internal/modules/run_main', 'internal/process/execution',
                'internal/process/pre_execution', 'internal/process/esm_loader', 'internal/fs/sync_write_stream', 'net', 'tty',
                'internal/util/inspect', 'internal/encoding', 'internal/url', 'assert', 'os', 'string_decoder', 'querystring',
-               'child_process', 'crypto', 'zlib', 'http', 'https', 'readline', 'internal/abort_controller'];
+               'child_process', 'crypto', 'zlib', 'http', 'https', 'readline', 'internal/abort_controller',
+               'internal/modules/esm/assert', 'internal/modules/esm/module_map', 'internal/modules/esm/translators',
+               'internal/source_map/source_map', 'module', 'internal/modules/esm/loader', 'internal/modules/esm/resolve'];
 
 let require, internalBinding;
 
@@ -18,6 +20,7 @@ exports.start = (builtinRequire, binding) => {
   internalBinding = binding;
   loop.callbacks.onError = load('bindings/errors').triggerUncaughtException;
   for (const id of EARLY) require(id);
+  load('bindings/url').parse('http://localhost/?a#b');
   load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
   native.gc();
   const resumed = native.snapshot();

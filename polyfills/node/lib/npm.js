@@ -21,10 +21,16 @@ function resolve(from, request) {
   return parts.join('/');
 }
 
-exports.require = (request, from = '') => {
+// The tables of tr46 are large and most programs never see a domain name beyond ASCII.
+exports.replace.set('tr46/index', () => ({
+  toASCII: (...args) => exports.require('tr46/index', '', true).toASCII(...args),
+  toUnicode: (...args) => exports.require('tr46/index', '', true).toUnicode(...args),
+}));
+
+exports.require = (request, from = '', original = false) => {
   const path = resolve(from, request);
   for (const id of [path, path.replace(/\.js(on)?$/, ''), `${path}/index`]) {
-    if (exports.replace.has(id)) return exports.replace.get(id)();
+    if (!original && exports.replace.has(id)) return exports.replace.get(id)();
     const known = cache.get(id);
     if (known !== undefined) return known.exports;
     if (!ids.has(id)) continue;

@@ -7,7 +7,7 @@ const types = { http: 0, https: 2, ws: 3, ftp: 4, wss: 5, file: 6 };
 const parts = exports.urlComponents = new Uint32Array(9);
 
 // What most file: URLs look like: nothing to be escaped, no dot segments.
-const plainFile = /^file:\/\/\/(?:[A-Za-z0-9_\-~@+=,$]|\.(?!\.?(?:\/|$))|\/)*$/;
+const plainFile = /^file:\/\/\/(?:[A-Za-z0-9_\-~@+=,$!&'()*;\[\]]|\.(?!\.?(?:\/|$))|\/)*$/;
 
 function describe(url) {
   const { serializeHost, serializePath } = machine();
