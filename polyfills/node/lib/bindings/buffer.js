@@ -21,6 +21,7 @@ exports.decodeUTF8 = (bytes, ignoreBOM, fatal) => {
 exports.setBufferPrototype = (prototype) => { exports.prototype = prototype; };
 const zeroFill = new Uint32Array(1);
 exports.getZeroFillToggle = () => zeroFill;
+exports.createUnsafeArrayBuffer = native.uninitialized;
 exports.detachArrayBuffer = native.detach;
 exports.copy = (source, target, targetStart, sourceStart, count) => native.copyBytes(source, target, targetStart, sourceStart, count);
 exports.copyArrayBuffer = (to, toOffset, from, fromOffset, count) => native.copyBytes(from, to, toOffset, fromOffset, count);
