@@ -26,10 +26,39 @@ __asm__(".intel_syntax noprefix\n.text\n.globl jump_kept\n.type jump_kept, @func
         ".section .rodata\n.p2align 2\njump_kept_table: .long 3b - jump_kept_table, 4b - jump_kept_table, 5b - jump_kept_table, "
         "6b - jump_kept_table, 8b - jump_kept_table\n.text\n.att_syntax\n");
 
+/* Two switches on bytes that are compared where they lie in memory, as scanners have them: the second table follows the first at once, and only the
+   comparisons say where the first ends. */
+uint64_t jump_bytes(const uint8_t *kinds, uint64_t n);
+__asm__(".intel_syntax noprefix\n.text\n.globl jump_bytes\n.type jump_bytes, @function\njump_bytes:\n"
+        " xor r8d, r8d\n xor ecx, ecx\n"
+        " cmp byte ptr [rdi], 2\n ja 3f\n movzx eax, byte ptr [rdi]\n lea rdx, [rip + jump_bytes_first]\n"
+        " movsxd rax, dword ptr [rdx + rax * 4]\n add rax, rdx\n jmp rax\n"
+        "1: add r8, 1\n jmp 4f\n"
+        "2: add r8, 17\n jmp 4f\n"
+        "3: add r8, 257\n"
+        "4: lea rdx, [rip + jump_bytes_second]\n"
+        "5: cmp byte ptr [rdi + rcx], 3\n ja 6f\n movzx eax, byte ptr [rdi + rcx]\n"
+        " movsxd rax, dword ptr [rdx + rax * 4]\n add rax, rdx\n jmp rax\n"
+        "6: rol r8, 5\n jmp 9f\n"
+        "7: lea r8, [r8 + r8 * 2 + 1]\n jmp 9f\n"
+        "8: xor r8, 0x5a5a\n"
+        "9: inc rcx\n cmp rcx, rsi\n jb 5b\n mov rax, r8\n ret\n"
+        ".size jump_bytes, . - jump_bytes\n"
+        ".section .rodata\n.p2align 2\njump_bytes_first: .long 1b - jump_bytes_first, 2b - jump_bytes_first, 3b - jump_bytes_first\n"
+        "jump_bytes_second: .long 7b - jump_bytes_second, 8b - jump_bytes_second, 6b - jump_bytes_second, 7b - jump_bytes_second\n"
+        ".text\n.att_syntax\n");
+
 static int jump_tables(int argc, char **argv) {
     (void)argc, (void)argv;
     for (uint64_t rounds = 1; rounds < 3000; rounds += 409)
         printf("%lu %016lx\n", rounds, jump_kept(rounds, rounds * 0x9e3779b97f4a7c15u));
+    for (uint64_t n = 1; n < 40; n += 3) {
+        uint8_t kinds[40];
+        for (int i = 0; i < 40; i++)
+            kinds[i] = (uint8_t)(i * n % 6);
+        kinds[0] = (uint8_t)(n % 5);
+        printf("%lu %016lx\n", n, jump_bytes(kinds, n));
+    }
     return 0;
 }
 

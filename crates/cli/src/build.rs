@@ -232,8 +232,10 @@ impl Writer<'_> {
         let mut own: BTreeMap<String, Arc<[u8]>> = BTreeMap::new();
         for (hash, chosen) in &self.programs.polyfills {
             own.insert(chosen.file(), Arc::clone(&chosen.elf));
-            if let Some((bytes, _)) = snapshots.get(hash) {
-                own.insert(chosen.snapshot_file(hash), Arc::clone(bytes));
+            // Without a snapshot yet there is an empty file in its place: inode numbers, which programs remember, are the same before and after.
+            if !self.args.no_snapshots {
+                let snapshot = snapshots.get(hash).map_or_else(|| Arc::from([]), |(bytes, _)| Arc::clone(bytes));
+                own.insert(chosen.snapshot_file(hash), snapshot);
             }
         }
         let rootfs = self.image.rootfs.with_own(&own).map_err(|e| anyhow!("{e}"))?;

@@ -629,7 +629,7 @@ impl History<'_> {
     fn bound(&self, reg: Register, from: usize) -> Option<u64> {
         let mut reg = reg;
         let mut above = None;
-        for insn in self.insns.iter().skip(from) {
+        for (pos, insn) in self.insns.iter().enumerate().skip(from) {
             match insn.mnemonic() {
                 Mnemonic::Ja | Mnemonic::Jbe => above = Some(1),
                 Mnemonic::Jae | Mnemonic::Jb => above = Some(0),
@@ -666,6 +666,9 @@ impl History<'_> {
                         }
                         reg = insn.op1_register().full_register();
                     }
+                    Mnemonic::Mov | Mnemonic::Movzx if insn.op1_kind() == OpKind::Memory => {
+                        return self.bound_in_memory(insn, pos + 1);
+                    }
                     _ => return None,
                 },
                 _ => {}
@@ -673,6 +676,42 @@ impl History<'_> {
         }
         None
     }
+
+    /// The bound of what `load` loads: `cmp byte [m],10; ja ...; movzx eax,byte [m]`. `from` is the position before it.
+    fn bound_in_memory(&self, load: &Instruction, from: usize) -> Option<u64> {
+        let mut above = None;
+        for insn in self.insns.iter().skip(from) {
+            match insn.mnemonic() {
+                Mnemonic::Ja | Mnemonic::Jbe => above = Some(1),
+                Mnemonic::Jae | Mnemonic::Jb => above = Some(0),
+                Mnemonic::Cmp if insn.op0_kind() == OpKind::Memory && same_memory(insn, load) => {
+                    let known = above.is_some() && insn.op1_kind() != OpKind::Register;
+                    return known.then(|| (insn.immediate(1) & 0xffff_ffff).saturating_add(above.unwrap_or(0)));
+                }
+                _ => {}
+            }
+            let jumps = matches!(insn.flow_control(), FlowControl::Next | FlowControl::ConditionalBranch);
+            let stores =
+                insn.op0_kind() == OpKind::Memory && !matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test);
+            let moved = [load.memory_base(), load.memory_index()]
+                .iter()
+                .any(|&r| r != Register::None && writes(insn, r.full_register()));
+            if !jumps || stores || moved {
+                return None;
+            }
+        }
+        None
+    }
+}
+
+/// Whether the memory operands of two instructions are the same bytes, if no register changes.
+fn same_memory(a: &Instruction, b: &Instruction) -> bool {
+    a.memory_base() == b.memory_base()
+        && a.memory_index() == b.memory_index()
+        && a.memory_index_scale() == b.memory_index_scale()
+        && a.memory_displacement64() == b.memory_displacement64()
+        && a.segment_prefix() == b.segment_prefix()
+        && a.memory_size().size() == b.memory_size().size()
 }
 
 /// Whether `insn` writes any part of the full register `reg` (explicit first operand; others are rare enough to give up on).
