@@ -30,6 +30,37 @@ Error.stackTraceLimit = 10;
   Object.defineProperty(JSON, 'parse', { value: holder.parse, writable: true, enumerable: false, configurable: true });
 }
 
+// What V8's call sites tell beside what QuickJS's do. Calls as a method and the receiver are not known.
+{
+  const { prepareStackTrace } = Error;
+  Error.prepareStackTrace = (error, sites) => sites;
+  const prototype = Object.getPrototypeOf((() => new Error().stack)()[0]);
+  Error.prepareStackTrace = prepareStackTrace;
+  const methods = {
+    getEnclosingColumnNumber() { return this.getColumnNumber(); },
+    getEnclosingLineNumber() { return this.getLineNumber(); },
+    getEvalOrigin() { return undefined; },
+    getMethodName() { return null; },
+    getPosition() { return 0; },
+    getPromiseIndex() { return null; },
+    getScriptNameOrSourceURL() { return this.getFileName(); },
+    getThis() { return undefined; },
+    getTypeName() { return null; },
+    isAsync() { return false; },
+    isEval() { return this.getFileName() === '<evalScript>' || this.getFileName() === '<input>'; },
+    isPromiseAll() { return false; },
+    isToplevel() { return true; },
+    toString() {
+      const name = this.getFunctionName();
+      const line = this.getLineNumber();
+      const where = `${this.getFileName() ?? '<anonymous>'}${line > 0 ? `:${line}:${this.getColumnNumber()}` : ''}`;
+      return name ? `${this.isConstructor() ? 'new ' : ''}${name} (${where})` : where;
+    },
+  };
+  for (const name of Object.keys(methods))
+    Object.defineProperty(prototype, name, { value: methods[name], writable: true, enumerable: false, configurable: true });
+}
+
 // QuickJS's own extras that Node 18 does not have and its programs probe for.
 for (const name of ['navigator', 'gc', 'bjson', 'DOMException', 'performance', 'queueMicrotask', 'btoa', 'atob', 'Iterator'])
   delete globalThis[name];

@@ -165,6 +165,63 @@ static void host_stack_frame(JSContext *ctx, DynBuf *dbuf, JSStackFrame *sf)
     JS_FreeCString(ctx, name);
 }
 
+// ---- Dates
+
+// Names of time zones as V8 shows them, by the abbreviation and offset of the zone database. ICU has more of them; a zone that is
+// not here is shown by its abbreviation.
+static const struct { const char *abbreviation; int minutes; const char *name; } ZONES[] = {
+    {"UTC", 0, "Coordinated Universal Time"}, {"GMT", 0, "Greenwich Mean Time"}, {"BST", 60, "British Summer Time"},
+    {"WET", 0, "Western European Standard Time"}, {"WEST", 60, "Western European Summer Time"},
+    {"CET", 60, "Central European Standard Time"}, {"CEST", 120, "Central European Summer Time"},
+    {"EET", 120, "Eastern European Standard Time"}, {"EEST", 180, "Eastern European Summer Time"},
+    {"MSK", 180, "Moscow Standard Time"}, {"SAST", 120, "South Africa Standard Time"},
+    {"IST", 120, "Israel Standard Time"}, {"IDT", 180, "Israel Daylight Time"}, {"IST", 330, "India Standard Time"},
+    {"CST", 480, "China Standard Time"}, {"HKT", 480, "Hong Kong Standard Time"},
+    {"JST", 540, "Japan Standard Time"}, {"KST", 540, "Korean Standard Time"},
+    {"AWST", 480, "Australian Western Standard Time"}, {"ACST", 570, "Australian Central Standard Time"},
+    {"ACDT", 630, "Australian Central Daylight Time"}, {"AEST", 600, "Australian Eastern Standard Time"},
+    {"AEDT", 660, "Australian Eastern Daylight Time"}, {"NZST", 720, "New Zealand Standard Time"},
+    {"NZDT", 780, "New Zealand Daylight Time"}, {"EST", -300, "Eastern Standard Time"},
+    {"EDT", -240, "Eastern Daylight Time"}, {"CST", -360, "Central Standard Time"},
+    {"CDT", -300, "Central Daylight Time"}, {"MST", -420, "Mountain Standard Time"},
+    {"MDT", -360, "Mountain Daylight Time"}, {"PST", -480, "Pacific Standard Time"},
+    {"PDT", -420, "Pacific Daylight Time"}, {"AKST", -540, "Alaska Standard Time"},
+    {"AKDT", -480, "Alaska Daylight Time"}, {"HST", -600, "Hawaii-Aleutian Standard Time"},
+};
+
+// localtime_r looks at TZ once only.
+static bool zone_known;
+
+void engine_forget_zone(void)
+{
+    zone_known = false;
+}
+
+static void host_use_zone(void)
+{
+    if (!zone_known)
+        tzset();
+    zone_known = true;
+}
+
+static int host_zone_name(JSContext *ctx, JSValueConst date, char *buf, size_t size)
+{
+    double milliseconds;
+    struct tm local;
+    if (JS_ThisTimeValue(ctx, &milliseconds, date) || !isfinite(milliseconds))
+        return 0;
+    time_t seconds = (time_t)floor(milliseconds / 1000);
+    host_use_zone();
+    if (!localtime_r(&seconds, &local) || !local.tm_zone)
+        return 0;
+    const char *name = local.tm_zone;
+    for (size_t i = 0; i < countof(ZONES); i++)
+        if (strcmp(ZONES[i].abbreviation, local.tm_zone) == 0 && ZONES[i].minutes * 60 == local.tm_gmtoff)
+            name = ZONES[i].name;
+    int length = snprintf(buf, size, " (%s)", name);
+    return length < 0 || (size_t)length >= size ? 0 : length;
+}
+
 // ---- Strings
 
 bool string_view(JSContext *ctx, JSValueConst value, StringView *view)

@@ -64,6 +64,7 @@ NATIVE_FN(snapshot)
         take_over_auxv((const Elf64_auxv_t *)(end + 1));
     }
     process_forget();
+    engine_forget_zone();
     engine_new_random(ctx);
     JS_UpdateStackTop(JS_GetRuntime(ctx));
     return JS_NewBool(ctx, resumed);

@@ -67,6 +67,7 @@ int64_t int64_arg(JSContext *ctx, JSValueConst value);
 int open_code(const char *path);
 
 void engine_new_random(JSContext *ctx);     // engine.c: Math.random starts anew
+void engine_forget_zone(void);              // engine.c: TZ may have changed
 void process_forget(void);                  // process.c: what was learnt of an earlier exec
 extern char **environ;
 

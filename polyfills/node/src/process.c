@@ -314,6 +314,8 @@ NATIVE_FN(setenv)
     if (!name || !value)
         return JS_EXCEPTION;
     JSValue r = status(ctx, setenv(name, value, 1));
+    if (strcmp(name, "TZ") == 0)
+        engine_forget_zone();
     JS_FreeCString(ctx, name);
     JS_FreeCString(ctx, value);
     return r;
@@ -325,6 +327,8 @@ NATIVE_FN(unsetenv)
     if (!name)
         return JS_EXCEPTION;
     unsetenv(name);
+    if (strcmp(name, "TZ") == 0)
+        engine_forget_zone();
     JS_FreeCString(ctx, name);
     return JS_UNDEFINED;
 }
