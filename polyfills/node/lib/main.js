@@ -14,6 +14,7 @@ const EARLY = ['fs', 'path', 'util', 'url', 'events', 'buffer', 'timers', 'strea
                'internal/source_map/source_map', 'module', 'internal/modules/esm/loader', 'internal/modules/esm/resolve'];
 
 let require, internalBinding;
+let evalGlobals;    // name, getter, setter, name, ...: the builtin modules as -e sees them
 
 exports.start = (builtinRequire, binding) => {
   require = builtinRequire;
@@ -22,11 +23,27 @@ exports.start = (builtinRequire, binding) => {
   for (const id of EARLY) require(id);
   load('bindings/url').parse('http://localhost/?a#b');
   load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
+  require('internal/process/pre_execution').prepareDefaults();
+  evalGlobals = builtinGlobals();
   native.gc();
   const resumed = native.snapshot();
   if (resumed) refresh();
   run();
 };
+
+// Has Node define the getters of the builtin modules and takes them away again: only -e has them.
+function builtinGlobals() {
+  const before = new Set(Reflect.ownKeys(globalThis));
+  require('internal/modules/helpers').addBuiltinLibsToObject(globalThis, '<eval>');
+  const list = [];
+  for (const name of Reflect.ownKeys(globalThis)) {
+    if (before.has(name)) continue;
+    const { get, set } = Object.getOwnPropertyDescriptor(globalThis, name);
+    list.push(name, get, set);
+    delete globalThis[name];
+  }
+  return list;
+}
 
 // After a resume: nothing of the process that was snapshotted may show.
 function refresh() {
@@ -152,8 +169,7 @@ function guard(fn) {
 
 function evalString(source, name) {
   const { evalModule, evalScript } = require('internal/process/execution');
-  const { addBuiltinLibsToObject } = require('internal/modules/helpers');
-  if (name === '[eval]') addBuiltinLibsToObject(globalThis, '<eval>');
+  if (name === '[eval]') native.defineAccessors(globalThis, evalGlobals);
   const print = options.values.get('--print') ?? false;
   if (options.values.get('--input-type') === 'module') evalModule(source, print);
   else evalScript(name, source, false, print, false);

@@ -580,6 +580,30 @@ NATIVE_FN(nameFrame)
     return JS_UNDEFINED;
 }
 
+// defineAccessors(object, [name, getter, setter, ...]): configurable, not enumerable, where the object has no such own property.
+NATIVE_FN(defineAccessors)
+{
+    int64_t count = 0;
+    if (!JS_IsObject(argv[0]) || JS_GetLength(ctx, argv[1], &count) < 0)
+        return JS_EXCEPTION;
+    JSObject *object = JS_VALUE_GET_OBJ(argv[0]);
+    for (int64_t i = 0; i + 2 < count; i += 3) {
+        JSValue name = JS_GetPropertyInt64(ctx, argv[1], i);
+        JSAtom atom = JS_ValueToAtom(ctx, name);
+        JS_FreeValue(ctx, name);
+        JSValue getter = JS_GetPropertyInt64(ctx, argv[1], i + 1), setter = JS_GetPropertyInt64(ctx, argv[1], i + 2);
+        if (find_own_property1(object, atom)) {
+            JS_FreeValue(ctx, getter);
+            JS_FreeValue(ctx, setter);
+        } else if (JS_DefinePropertyGetSet(ctx, argv[0], atom, getter, setter, JS_PROP_CONFIGURABLE) < 0) {
+            JS_FreeAtom(ctx, atom);
+            return JS_EXCEPTION;
+        }
+        JS_FreeAtom(ctx, atom);
+    }
+    return JS_UNDEFINED;
+}
+
 // The asynchronous context of promise reactions: [capture, before, after]. What `capture()` gives when a reaction is registered is
 // handed to `before` and `after` around the handler when it runs. Reactions of `await` are among them.
 static JSValue reaction_hooks[3];
@@ -651,7 +675,7 @@ void init_engine(JSContext *ctx, JSValueConst native)
         NATIVE(ownNonIndexKeys, 2), NATIVE(constructorName, 1), NATIVE(callerFile, 1), NATIVE(compileScript, 3),
         NATIVE(runScript, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
         NATIVE(setRejectionCallback, 1), NATIVE(uninitialized, 1), NATIVE(detach, 1), NATIVE(isDetached, 1),
-        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(setReactionHooks, 3), NATIVE(setNodeErrorKey, 1),
+        NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(defineAccessors, 2), NATIVE(setReactionHooks, 3), NATIVE(setNodeErrorKey, 1),
         NATIVE(gc, 0),
     };
     ADD_NATIVES(ctx, native, table);

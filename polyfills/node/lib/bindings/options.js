@@ -7,6 +7,11 @@ exports.defaults = new Map(data.options.map(([name, value, envVarSettings, type,
   [name, { value, helpText: '', envVarSettings, type, defaultIsTrue }]));
 exports.values = new Map();      // name -> value that differs from the default
 exports.aliases = new Map(data.aliases);
+// Whether nothing is set but what chooses the main program.
+exports.isPlain = () => {
+  for (const name of exports.values.keys()) if (name !== '--eval' && name !== '--print') return false;
+  return true;
+};
 exports.getCLIOptions = () => {
   if (exports.values.size === 0) return { options: exports.defaults, aliases: exports.aliases };
   const options = new Map(exports.defaults);
