@@ -658,6 +658,9 @@ NATIVE_FN(heapStatistics)
 NATIVE_FN(gc)
 {
     JS_RunGC(ctx->rt);
+    // As the engine does after a collection of its own: without this the first one comes soon after the snapshot, and touches
+    // every page of it.
+    JS_SetGCThreshold(ctx->rt, ctx->rt->malloc_state.malloc_size * 2);
     return JS_UNDEFINED;
 }
 

@@ -12,9 +12,8 @@ exports.isPlain = () => {
   for (const name of exports.values.keys()) if (name !== '--eval' && name !== '--print') return false;
   return true;
 };
+const options = new Map(exports.defaults);
 exports.getCLIOptions = () => {
-  if (exports.values.size === 0) return { options: exports.defaults, aliases: exports.aliases };
-  const options = new Map(exports.defaults);
   for (const [name, value] of exports.values) options.set(name, { ...options.get(name), value });
   return { options, aliases: exports.aliases };
 };
