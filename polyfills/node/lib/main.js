@@ -25,11 +25,28 @@ exports.start = (builtinRequire, binding) => {
   load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
   require('internal/process/pre_execution').prepareDefaults();
   evalGlobals = builtinGlobals();
+  rehearse();
   native.gc();
   const resumed = native.snapshot();
   if (resumed) refresh();
   run();
 };
+
+// Runs an empty -e and loads an empty file, for what the library makes when it is first used, and leaves no trace of it.
+function rehearse() {
+  const { Module } = require('internal/modules/cjs/loader');
+  const before = new Set(Reflect.ownKeys(globalThis));
+  try {
+    require('internal/process/execution').evalScript('[eval]', '0', false, false, false);
+    Module._load('/dev/null', null, false);
+  } catch {
+    // Under the policy `sealed` that is refused: then the first run makes what it needs.
+  }
+  delete Module._cache['/dev/null'];
+  Module._pathCache = { __proto__: null };
+  for (const name of Reflect.ownKeys(globalThis)) if (!before.has(name)) delete globalThis[name];
+  loop.settle();
+}
 
 // Has Node define the getters of the builtin modules and takes them away again: only -e has them.
 function builtinGlobals() {
