@@ -108,6 +108,9 @@ function parse(argv) {
         }
         continue;
       case '--interactive': values.set('--interactive', true); invocation.interactive = true; continue;
+      case '--expose-gc':
+        Object.defineProperty(globalThis, 'gc', { value: () => native.gc(), writable: true, enumerable: false, configurable: true });
+        continue;
       case '--check': values.set('--check', true); invocation.mode = 'check'; continue;
     }
     let known = options.defaults.get(name);

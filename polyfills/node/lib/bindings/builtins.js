@@ -12,6 +12,9 @@ exports.hasCachedBuiltins = () => true;
 exports.config = JSON.stringify({
   target_defaults: { cflags: [], default_configuration: 'Release', defines: [], include_dirs: [], libraries: [] },
   variables: { host_arch: 'x64', target_arch: 'x64', napi_build_version: '9', node_shared: false, v8_enable_i18n_support: 0,
-               node_no_browser_globals: false, node_builtin_modules_path: '' },
+               node_no_browser_globals: false,
+               // Debian's places for modules, and then Node's own.
+               node_relative_path: 'lib/x86_64-linux-gnu/nodejs:share/nodejs:lib/node',
+               node_builtin_modules_path: '' },
 });
 exports.setInternalLoaders = (internalBinding, require) => { exports.loaders = { internalBinding, require }; };
