@@ -807,7 +807,7 @@ static int timeouts(void) {
     setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
     while (recv(fd[1], big, sizeof big, MSG_DONTWAIT) > 0)
         ;
-    ualarm(20000, 0);
+    ualarm(20000, 20000);
     printf("with timeout: %s\n", err(recv(fd[1], b, 1, 0)));
     tv = (struct timeval){0};
     setsockopt(fd[1], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
@@ -818,12 +818,13 @@ static int timeouts(void) {
         send(fd[0], "z", 1, 0);
         _exit(0);
     }
-    ualarm(20000, 0);
+    ualarm(20000, 20000);
     printf("restarted: %s\n", err(recv(fd[1], b, 1, 0)));
     sa.sa_flags = 0;
     sigaction(SIGALRM, &sa, 0);
-    ualarm(20000, 0);
-    printf("interrupted: %s %s\n", err(recv(fd[1], b, 1, 0)), (ualarm(20000, 0), err(accept(l, 0, 0))));
+    ualarm(20000, 20000);
+    printf("interrupted: %s %s\n", err(recv(fd[1], b, 1, 0)), (ualarm(20000, 20000), err(accept(l, 0, 0))));
+    ualarm(0, 0);
     tv = (struct timeval){0, 2000000};
     printf("EDOM %s\n", err(setsockopt(l, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv)));
     wait_child(pid);

@@ -18,10 +18,5 @@ for (const zone of ['UTC', 'Europe/Berlin', 'America/New_York']) {
   console.log(String(new Date(0)), '|', new Date(1720000000000).toTimeString(), '|', Date.parse(String(new Date(86400000))));
 }
 console.log(String(new Date(NaN)), new Date(0).toUTCString());
-const { isMainThread, threadId, workerData, parentPort, MessageChannel: Channel, receiveMessageOnPort, setEnvironmentData, getEnvironmentData } = require('worker_threads');
-const { port1, port2 } = new Channel();
-port1.postMessage({ a: [1, 2] });
-setEnvironmentData('k', 'v');
-console.log(isMainThread, threadId, workerData, parentPort, receiveMessageOnPort(port2), receiveMessageOnPort(port2), getEnvironmentData('k'));
 const { constants, sensitiveHeaders, getDefaultSettings } = require('http2');
 console.log(constants.HTTP2_HEADER_PATH, constants.NGHTTP2_CANCEL, Object.keys(constants).length, sensitiveHeaders, getDefaultSettings().maxFrameSize);
