@@ -564,7 +564,7 @@ static int unix_states(void) {
 }
 
 static int connecting(void) {
-    int l = listener(0), s, port = port_of(l);
+    int l = listener(5), s, port = port_of(l);
     struct pollfd p;
     s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     printf("start %s", err(name_connect(s, "127.0.0.1", port)));
