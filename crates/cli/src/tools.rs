@@ -5,7 +5,7 @@ use crate::inspect::{kind_name, show};
 use crate::run::become_runner;
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use megalith_manifest::{FileHash, GuestPath, Kind, Manifest};
+use megalith_manifest::{FileHash, GuestPath, Kind, Manifest, Scripts};
 use megalith_run::options::ContainerOptions;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -66,9 +66,12 @@ struct Tool<'a> {
     path: &'a GuestPath,
     hash: FileHash,
     kind: Kind,
-    /// What interprets a script, if a recompiled program does: what that reads as code is not checked.
+    /// What interprets a script.
     #[serde(skip_serializing_if = "Option::is_none")]
     interpreter: Option<&'a GuestPath>,
+    /// What it may read as code, if it reads any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scripts: Option<Scripts>,
 }
 
 pub fn main(args: Args) -> Result<ExitCode> {
@@ -116,10 +119,14 @@ fn tools(manifest: &Manifest) -> Vec<Tool<'_>> {
         let Some(file) = manifest.binaries.values().find(|b| b.hash == hash) else { continue };
         // A script's entry point is its interpreter's.
         let mut programs = manifest.binaries.iter().filter(|(_, b)| b.kind != Kind::Script);
-        let interpreter = (file.kind == Kind::Script)
-            .then(|| programs.find(|(_, b)| b.entry_point == file.entry_point).map(|(path, _)| path))
-            .flatten();
-        tools.push(Tool { name, path, hash, kind: file.kind, interpreter });
+        let interpreter =
+            (file.kind == Kind::Script).then(|| programs.find(|(_, b)| b.entry_point == file.entry_point)).flatten();
+        // A tool's polyfill is always sealed; recompiled interpreters know of no policy.
+        let scripts = match interpreter.map_or(file.kind, |(_, b)| b.kind) {
+            Kind::Polyfill => Some(Scripts::Sealed),
+            _ => interpreter.map(|_| Scripts::Open),
+        };
+        tools.push(Tool { name, path, hash, kind: file.kind, interpreter: interpreter.map(|(path, _)| path), scripts });
     }
     tools
 }
@@ -134,7 +141,12 @@ fn print(out: &mut impl Write, tools: &[Tool<'_>]) -> io::Result<()> {
     let path = width("PATH", &|t| t.path.to_string().len());
     writeln!(out, "{:name$}  {:path$}  {:8}  {:71}  CODE", "NAME", "PATH", "KIND", "HASH")?;
     for t in tools {
-        let code = t.interpreter.map_or_else(|| "-".to_string(), |i| format!("open, read by {i}"));
+        let policy = match t.scripts {
+            Some(Scripts::Sealed) => "sealed",
+            Some(Scripts::Open) => "open",
+            None => "-",
+        };
+        let code = t.interpreter.map_or_else(|| policy.to_string(), |i| format!("{policy}, read by {i}"));
         let (at, kind, hash) = (t.path.to_string(), kind_name(t.kind), t.hash.to_string());
         writeln!(out, "{:name$}  {at:path$}  {kind:8}  {hash:71}  {code}", t.name)?;
     }

@@ -3,6 +3,8 @@
 //! Absolute times are noisy on a shared machine, so every number is a ratio of medians within one run, with the smallest and
 //! largest ratio of single rounds beside it. The native side is a plain `chroot(8)`, about a millisecond.
 
+mod interpreters;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -76,6 +78,10 @@ pub struct Report {
     pub operations: Vec<Row>,
     /// Starts that the gate let through in the spawn benchmark, counted from a trace of its system calls.
     pub gated_starts: Option<usize>,
+    /// Interpreters that polyfills stand in for: starts, and compute.
+    pub interpreters: Vec<Row>,
+    /// Geometric mean of the ratios of Python's compute.
+    pub python_mean: Option<f64>,
     /// `run -- true` as a whole process: who, median in ms, spread in ms.
     pub whole_process: Vec<(String, f64, (f64, f64))>,
     /// Translator: what, value, unit.
@@ -251,6 +257,11 @@ fn measure(corpus: &Corpus, rounds: usize, judge: bool, names: &[String]) -> Res
             Err(error) => report.missing.push(format!("{name}: {error:#}")),
         }
     }
+    if !judge && interpreters::wanted(&wanted) {
+        if let Err(error) = interpreters::measure(rounds, &wanted, &mut report) {
+            report.missing.push(format!("interpreters: {error:#}"));
+        }
+    }
     if wanted("whole process") {
         eprintln!("xtask: bench: whole process");
         whole_process(&sides, temporary.path(), 20, &mut report);
@@ -313,18 +324,20 @@ fn compute(sides: &Sides, item: &Compute, rounds: usize) -> Result<Row> {
     Ok(Row::new(item.name, "s", &pairs))
 }
 
+/// The median that `spawn` prints, in nanoseconds.
+fn spawn_median(command: Command) -> Result<f64> {
+    let text = printed(command)?;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words.as_slice() {
+        ["started", started, "of", all, "median", ns, ..] if started == all => Ok(ns.parse()?),
+        _ => bail!("not all were started: {text}"),
+    }
+}
+
 /// posix_spawn + waitpid, 2,000 times: medians that the program measures itself, and the exec counter.
 fn spawn(sides: &Sides, rounds: usize) -> Result<(Row, Option<usize>)> {
     let command = words(&["/opt/t/spawn", "/opt/t/true", "2000"]);
-    let measure = |command: Command| -> Result<f64> {
-        let text = printed(command)?;
-        let words: Vec<&str> = text.split_whitespace().collect();
-        match words.as_slice() {
-            ["started", "2000", "of", "2000", "median", ns, ..] => Ok(ns.parse()?),
-            _ => bail!("not all were started: {text}"),
-        }
-    };
-    let pairs = in_turn(rounds, || measure(sides.native(&command)), || measure(sides.ours(&command, &[])))?;
+    let pairs = in_turn(rounds, || spawn_median(sides.native(&command)), || spawn_median(sides.ours(&command, &[])))?;
     let mut starts = None;
     if sides.subject.is_some() {
         // The counter: successful execve calls of the children in a trace of what the guest asked and got.
@@ -530,6 +543,14 @@ pub fn table(report: &Report) -> String {
         rows(&mut text, &report.operations);
         if let Some(starts) = report.gated_starts {
             let _ = writeln!(text, "\nSpawn: the goal is at most 0.2; {starts} gated starts were counted in one pass.");
+        }
+        let _ = writeln!(text);
+    }
+    if !report.interpreters.is_empty() {
+        let _ = writeln!(text, "## Python and Node, by polyfill (starts from inside, by spawn; native: Debian's)\n");
+        rows(&mut text, &report.interpreters);
+        if let Some(mean) = report.python_mean {
+            let _ = writeln!(text, "\nGeometric mean of Python's compute {mean:.2} (goal: at most 2.2).");
         }
         let _ = writeln!(text);
     }

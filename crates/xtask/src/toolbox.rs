@@ -138,7 +138,7 @@ fn build(
         extra.push((top.clone(), dir.join(&top), 0o755));
         extra.extend(corpus::tree(&dir.join(&top), &top)?);
     }
-    let corpus = corpus::build(&format!("toolbox-{name}"), &extra, false)?;
+    let corpus = corpus::build(&format!("toolbox-{name}"), &extra, true)?;
     let told = packages.iter().filter(|p| !matches!(**p, "tzdata" | "netbase" | "python3"));
     let mut versions = vec![("python3.11".to_owned(), closure.version("python3.11")?)];
     for package in told {

@@ -15,7 +15,7 @@ impl Socket {
     /// The endpoint that `addr` gives a socket of this family.
     fn endpoint(&self, addr: &Addr) -> Result<Endpoint> {
         match addr {
-            Addr::Inet(e) => Ok(*e),
+            Addr::Inet(e) if e.ip.is_ipv4() || self.family != Family::Inet => Ok(*e),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }

@@ -172,7 +172,12 @@ fn sealed() -> Result<()> {
     ensure!(outcome.status == 0, "{}", outcome.describe());
     let mut call = sh::command(paths::release("megalith"), ["tools"]);
     call.arg(dir.path().join("b")).args(["call", "p", "policy"]);
-    is(&subject::run(call, &Stdin::Empty, Duration::from_secs(60))?, 0, "1\n")
+    is(&subject::run(call, &Stdin::Empty, Duration::from_secs(60))?, 0, "1\n")?;
+    let mut list = sh::command(paths::release("megalith"), ["tools"]);
+    list.arg(dir.path().join("b"));
+    let listed = subject::run(list, &Stdin::Empty, Duration::from_secs(60))?;
+    ensure!(listed.text().trim_end().ends_with("  sealed"), "{}", listed.describe());
+    Ok(())
 }
 
 fn refused() -> Result<()> {
