@@ -257,10 +257,11 @@ fn measure(corpus: &Corpus, rounds: usize, judge: bool, names: &[String]) -> Res
             Err(error) => report.missing.push(format!("{name}: {error:#}")),
         }
     }
-    if !judge && interpreters::wanted(&wanted) {
-        if let Err(error) = interpreters::measure(rounds, &wanted, &mut report) {
-            report.missing.push(format!("interpreters: {error:#}"));
-        }
+    if !judge
+        && interpreters::wanted(&wanted)
+        && let Err(error) = interpreters::measure(rounds, &wanted, &mut report)
+    {
+        report.missing.push(format!("interpreters: {error:#}"));
     }
     if wanted("whole process") {
         eprintln!("xtask: bench: whole process");
