@@ -138,6 +138,10 @@ pub struct Vma {
 }
 
 impl Vma {
+    /// Pages of a snapshot lie behind it.
+    fn is_snapshot(&self) -> bool {
+        self.backing.is_anonymous() && !matches!(self.backing, Backing::Anon)
+    }
     fn shared(&self) -> bool {
         matches!(self.backing, Backing::File { shared: true, .. })
     }
@@ -844,12 +848,19 @@ impl AddressSpace {
     }
 
     /// Makes the pages of a snapshot in a range plain memory with the same bytes, so that areas that are one to the guest are one in the tree, too.
+    /// What lies beside the range is left alone: other threads may be writing to it.
     fn make_plain(&mut self, range: Range<u64>) -> Result<()> {
         const STEP: u64 = 1 << 20;
-        let snapshots = self.areas.range(..range.end).rev().take_while(|(_, v)| v.end > range.start);
-        let snapshots = snapshots.filter(|(_, v)| v.backing.is_anonymous() && !matches!(v.backing, Backing::Anon));
-        let pieces: Vec<(u64, Vma)> = snapshots.map(|(&s, v)| (s, v.clone())).collect();
-        for (start, v) in pieces {
+        let pieces = |space: &AddressSpace| -> Vec<(u64, Vma)> {
+            let touched = space.areas.range(..range.end).rev().take_while(|(_, v)| v.end > range.start);
+            touched.filter(|(_, v)| v.is_snapshot()).map(|(&s, v)| (s, v.clone())).collect()
+        };
+        if pieces(self).is_empty() {
+            return Ok(());
+        }
+        self.split(range.start);
+        self.split(range.end);
+        for (start, v) in pieces(self) {
             let _held = self.hold(true, v.end - start)?;
             for at in (start..v.end).step_by(STEP as usize) {
                 let end = (at + STEP).min(v.end);
@@ -899,7 +910,7 @@ impl AddressSpace {
             if advice == libc::MADV_FREE && !v.backing.is_anonymous() || advice == libc::MADV_REMOVE && !v.shared() {
                 return Err(Errno::EINVAL);
             }
-            if advice != libc::MADV_FREE && v.backing.is_anonymous() && !matches!(v.backing, Backing::Anon) {
+            if advice != libc::MADV_FREE && v.is_snapshot() {
                 // What lies behind must not show again.
                 let v = Vma { end: stop, backing: Backing::Anon, ..v.clone() };
                 let _held = self.hold(v.committed(), stop - at)?;
