@@ -34,9 +34,7 @@ impl Cache {
     /// # Errors
     /// When the own executable cannot be read.
     pub fn open() -> Result<Cache> {
-        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-        let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")));
-        let dir = base.map(|b| b.join("megalith")).filter(|dir| usable(dir).is_ok_and(|ok| ok));
+        let dir = directory().filter(|dir| usable(dir).is_ok_and(|ok| ok));
         Ok(Cache { tool: tool_version()?, dir, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) })
     }
 
@@ -67,6 +65,13 @@ impl Cache {
         }
         Ok(Cached { bytes, hash })
     }
+}
+
+/// Where the cache is, `None` without a home.
+pub fn directory() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")));
+    base.map(|b| b.join("megalith"))
 }
 
 /// Makes the directory; whether only we can write it.

@@ -1,5 +1,6 @@
 //! Interpreters of ours that stand in for programs of the image: which, why, and from what they start.
 
+use crate::cache;
 use crate::run::runner;
 use crate::scan::{Class, File};
 use anyhow::{Context, Result, anyhow, bail};
@@ -58,8 +59,15 @@ pub struct Interpreter {
 
 impl fmt::Display for Interpreter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let space = if self.version.is_empty() { "" } else { " " };
-        write!(f, "{}{space}{}", self.language.name(), self.version)
+        f.write_str(&self.joined(" "))
+    }
+}
+
+impl Interpreter {
+    /// Name and version, if it has one, with `between`.
+    fn joined(&self, between: &str) -> String {
+        let name = self.language.name();
+        if self.version.is_empty() { name.into() } else { format!("{name}{between}{}", self.version) }
     }
 }
 
@@ -77,9 +85,7 @@ pub struct Chosen {
 impl Chosen {
     /// Name of its file among the container's own.
     pub fn file(&self) -> String {
-        let Interpreter { language, version } = &self.interpreter;
-        let dash = if version.is_empty() { "" } else { "-" };
-        format!("{}{dash}{version}.elf", language.name())
+        format!("{}.elf", self.interpreter.joined("-"))
     }
 
     /// Name of the file with its snapshot as a stand-in for `hash`.
@@ -113,17 +119,11 @@ fn python_version(elf: &[u8]) -> Option<String> {
 
 /// Where the polyfill for an interpreter lies.
 fn place(i: &Interpreter) -> Option<PathBuf> {
-    let name = i.language.name();
-    let dash = if i.version.is_empty() { "" } else { "-" };
     let dir = match std::env::var_os(VARIABLE) {
         Some(dir) => PathBuf::from(dir),
-        None => {
-            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-            let cache = cache.or_else(|| std::env::var_os("HOME").map(|h| Path::new(&h).join(".cache")))?;
-            cache.join("megalith/polyfill")
-        }
+        None => cache::directory()?.join("polyfill"),
     };
-    Some(dir.join(format!("{name}{dash}{}", i.version)).join("current").join(name))
+    Some(dir.join(i.joined("-")).join("current").join(i.language.name()))
 }
 
 /// The polyfill for an interpreter. `because` goes into the reason.

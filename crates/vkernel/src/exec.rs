@@ -154,15 +154,20 @@ fn begin(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, b: Beginning<'_>
             let base = if meta.fixed { 0 } else { u64::from(PIE_BASE) };
             let mut random = [0u8; 16];
             k.fill_random(&mut random)?;
-            let snapshot = program.snapshot.as_ref().filter(|_| warm);
-            let (mut space, top) = match snapshot {
-                Some(s) => {
-                    let opened = s.open().inspect_err(|_| {
+            let snapshot = match program.snapshot.as_ref().filter(|_| warm) {
+                None => None,
+                Some(s) => Some((
+                    s,
+                    s.open().inspect_err(|_| {
                         k.audit(&format!(
                             "the snapshot of {} does not match its hash; build the bundle again",
                             program.entry_point
                         ));
-                    })?;
+                    })?,
+                )),
+            };
+            let (mut space, top) = match snapshot {
+                Some((s, opened)) => {
                     let mut space = map_snapshot(k, &program, s, opened, base, &exe, limits)?;
                     let top = argument_area(&mut space, argv, envp, name)?;
                     (space, top)
@@ -170,8 +175,8 @@ fn begin(k: &Kernel, fs: &FsState, ids: &Ids, limits: &Rlimits, b: Beginning<'_>
                 None => map(k, &program, base, &exe, limits)?,
             };
             let stack = build_stack(&mut space, top, &program, base, ids, argv, envp, name, random)?;
-            if let Some(s) = snapshot {
-                resumed = Some(s.open()?.state.resumed(stack.rsp)?);
+            if let Some((_, opened)) = snapshot {
+                resumed = Some(opened.state.resumed(stack.rsp)?);
             }
             (space, stack)
         }

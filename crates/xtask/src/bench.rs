@@ -190,7 +190,8 @@ impl Sides {
 pub fn run(options: &Options) -> Result<()> {
     setup::packages()?;
     let corpus = corpus::standard()?;
-    let report = measure(&corpus, options.rounds.max(1), options.subject == "native", &options.names)?;
+    let judge = options.subject == "native";
+    let report = measure(&corpus, options.rounds.max(1), judge, !judge, &options.names)?;
     let json = serde_json::to_string_pretty(&report)?;
     fs::create_dir_all(paths::target())?;
     fs::write(paths::target().join("bench.json"), &json)?;
@@ -210,10 +211,11 @@ pub fn run(options: &Options) -> Result<()> {
 /// See [`run`].
 pub fn short(corpus: &Corpus) -> Result<String> {
     let names = ["sha256sum", "gzip", "sort", "sh loop", "spawn", "whole process"].map(String::from);
-    Ok(table(&measure(corpus, 3, false, &names)?))
+    Ok(table(&measure(corpus, 3, false, false, &names)?))
 }
 
-fn measure(corpus: &Corpus, rounds: usize, judge: bool, names: &[String]) -> Result<Report> {
+/// `judge`: native on both sides. `interpreters`: Python and Node, too, which need an image of their own.
+fn measure(corpus: &Corpus, rounds: usize, judge: bool, interpreters: bool, names: &[String]) -> Result<Report> {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|n| name.contains(n.as_str()));
     let data = data::directory()?;
     let temporary = tempfile::tempdir()?;
@@ -257,7 +259,7 @@ fn measure(corpus: &Corpus, rounds: usize, judge: bool, names: &[String]) -> Res
             Err(error) => report.missing.push(format!("{name}: {error:#}")),
         }
     }
-    if !judge
+    if interpreters
         && interpreters::wanted(&wanted)
         && let Err(error) = interpreters::measure(rounds, &wanted, &mut report)
     {

@@ -5,6 +5,7 @@ use crate::errno::{ERESTARTSYS, Errno, Result};
 use crate::exec::{self, ArgRoom, ExecRequest};
 use crate::file::closed;
 use crate::process::{Node, Pid, Process, State, WCONTINUED, WEXITED, WNOHANG, WNOWAIT, WUNTRACED, Waited, Which};
+use crate::regs::Regs;
 use crate::signal::{SIGCHLD, SigInfo};
 use crate::thread::{Leave, Thread};
 use crate::wait::lock;
@@ -79,6 +80,18 @@ pub(super) fn clone3(c: &mut Ctx<'_>) -> Result<i64> {
 }
 
 impl CloneArgs {
+    /// What the child begins with: the caller's registers, but for what the call returns and what was asked for.
+    fn registers(&self, c: &mut Ctx<'_>) -> Regs {
+        let mut regs = c.m.load();
+        regs.set(Gpr::Rax, 0);
+        if self.stack != 0 {
+            regs.set(Gpr::Rsp, self.stack);
+        }
+        if self.flags & CLONE_SETTLS != 0 {
+            regs.fs_base = self.tls;
+        }
+        regs
+    }
     fn leave(&self) -> Leave {
         Leave { clear_tid: if self.flags & CLONE_CHILD_CLEARTID != 0 { self.child_tid } else { 0 }, robust_list: 0 }
     }
@@ -173,14 +186,7 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
             if flags & CLONE_CHILD_SETTID != 0 {
                 let _ = space.write(q.child_tid, &pid.to_le_bytes());
             }
-            let mut regs = c.m.load();
-            regs.set(Gpr::Rax, 0);
-            if q.stack != 0 {
-                regs.set(Gpr::Rsp, q.stack);
-            }
-            if flags & CLONE_SETTLS != 0 {
-                regs.fs_base = q.tls;
-            }
+            let regs = q.registers(c);
             c.task.launch_fork(child, space, regs, leave);
             if flags & CLONE_VFORK != 0 {
                 // The parent waits for exec or exit although nothing is shared.
@@ -231,14 +237,7 @@ fn make_thread(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
         return Err(Errno::ENOSYS);
     }
     room_for_one(c)?;
-    let mut regs = c.m.load();
-    regs.set(Gpr::Rax, 0);
-    if q.stack != 0 {
-        regs.set(Gpr::Rsp, q.stack);
-    }
-    if flags & CLONE_SETTLS != 0 {
-        regs.fs_base = q.tls;
-    }
+    let regs = q.registers(c);
     let tid = c.task.launch_thread(regs, q.leave(), |tid, space| {
         for (flag, addr) in [(CLONE_PARENT_SETTID, q.parent_tid), (CLONE_CHILD_SETTID, q.child_tid)] {
             if flags & flag != 0 {
