@@ -62,4 +62,51 @@ static int jump_tables(int argc, char **argv) {
     return 0;
 }
 
-const struct probe jump_probes[] = {{"jump-tables", jump_tables}, {0, 0}};
+/* Calls and tail jumps through variables that the file has functions' addresses in, before and after something else is put there. */
+static uint64_t plus(uint64_t n, uint64_t x);
+static uint64_t times(uint64_t n, uint64_t x);
+__attribute__((used)) uint64_t (*jump_step)(uint64_t, uint64_t) = plus;
+__attribute__((used)) uint64_t (*jump_last)(uint64_t, uint64_t) = times;
+
+/* Registers that calls preserve are used across the call; the second one is a tail jump. */
+uint64_t jump_through(uint64_t n, uint64_t x);
+__asm__(".intel_syntax noprefix\n.text\n.globl jump_through\n.type jump_through, @function\njump_through:\n"
+        " push rbx\n push rbp\n push rax\n mov rbx, rdi\n lea rbp, [rsi + rsi]\n"
+        " call [rip + jump_step]\n"
+        " mov rdi, rbx\n lea rsi, [rax + rbp]\n pop rax\n pop rbp\n pop rbx\n jmp [rip + jump_last]\n"
+        ".size jump_through, . - jump_through\n.att_syntax\n");
+
+/* Recursion by way of the variable only, some megabytes deep. */
+static uint64_t plus(uint64_t n, uint64_t x) {
+    return n ? jump_step(n - 1, x + n) * 3 + n : x;
+}
+
+static uint64_t times(uint64_t n, uint64_t x) {
+    return x * 0x9e3779b97f4a7c15u ^ n;
+}
+
+static uint64_t minus(uint64_t n, uint64_t x) {
+    return n ? x - jump_step(n - 1, x ^ n) : x;
+}
+
+/* Parts of registers are changed, and the rest is looked at. */
+uint64_t jump_parts(uint64_t a, uint64_t b);
+__asm__(".intel_syntax noprefix\n.text\n.globl jump_parts\n.type jump_parts, @function\njump_parts:\n"
+        " mov rax, rdi\n or al, sil\n mov rcx, rax\n xor cx, si\n rol rax, 13\n xor al, byte ptr [rip + jump_part]\n"
+        " lea rax, [rax + rcx * 2]\n or cl, 0x81\n js 1f\n not rax\n1: xor ch, cl\n add rax, rcx\n or ax, 0x8001\n ret\n"
+        ".size jump_parts, . - jump_parts\n.data\njump_part: .byte 0xa5\n.text\n.att_syntax\n");
+
+static int jump_variables(int argc, char **argv) {
+    (void)argc, (void)argv;
+    for (uint64_t n = 1; n < 100000; n = n * 7 + 3)
+        printf("%lu %016lx %016lx\n", n, jump_through(n, n * 5), jump_parts(n * 0x9e3779b97f4a7c15u, n * 0xc2b2ae3d27d4eb4fu));
+    jump_step = minus;
+    for (uint64_t n = 1; n < 100000; n = n * 7 + 3)
+        printf("%lu %016lx\n", n, jump_through(n, n * 5));
+    jump_last = minus;
+    jump_step = plus;
+    printf("%016lx\n", jump_through(1000, 5));
+    return 0;
+}
+
+const struct probe jump_probes[] = {{"jump-tables", jump_tables}, {"jump-variables", jump_variables}, {0, 0}};

@@ -63,8 +63,8 @@ pub const CODE_LINE_ENTRY: u32 = 16;
 /// What `vkernel.syscall` returns when the caller must unwind (never a valid Linux result).
 pub const UNWIND: i64 = i64::MIN;
 
-/// Guest stack bytes that one host stack may hold frames for. Every cycle of calls contains a function that checks
-/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` and the poll word on entry and unwinds with [`Reason::Depth`] if need be.
+/// Guest stack bytes that one host stack may hold frames for. Every cycle of calls contains an indirect call, or a function that on entry checks
+/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` and the poll word and unwinds with [`Reason::Depth`] if need be; on the way of an indirect call the same is checked.
 /// The trampoline sets `StackFloor = rsp - STACK_WINDOW + 256` each time it (re)enters code (1 where rsp lies below `STACK_WINDOW`: an
 /// rsp of 0 is always outside of the window).
 pub const STACK_WINDOW: u32 = 0x1_0000;
@@ -242,13 +242,18 @@ pub enum PolyfillOp {
     /// `(path)`: opens a file to be loaded as code, for reading and close-on-exec. Under the policy EACCES unless it is a file of the image with the bytes that it was sealed
     /// with, or has the hash of a program or script of the manifest.
     OpenCode = 4,
+    /// `(state, data, blocks)`: SHA-256's compression function (FIPS 180-4, section 6.2.2) over the first of `blocks` blocks of 64 bytes at `data`; `state` is eight 32-bit words in the
+    /// processor's order. Returns for how many blocks: at least one, unless there are none.
+    Sha256 = 5,
+    /// The same for SHA-512 (section 6.4.2): blocks of 128 bytes, eight 64-bit words.
+    Sha512 = 6,
 }
 
 impl PolyfillOp {
     /// The operation with number `n`.
     pub fn from_u64(n: u64) -> Option<PolyfillOp> {
         use PolyfillOp::*;
-        [Snapshot, Cold, Policy, OpenCode].into_iter().find(|&op| op as u64 == n)
+        [Snapshot, Cold, Policy, OpenCode, Sha256, Sha512].into_iter().find(|&op| op as u64 == n)
     }
 }
 

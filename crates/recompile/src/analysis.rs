@@ -626,8 +626,8 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
 /// Longest chain of calls without a check.
 const UNCHECKED_CALLS: u32 = 16;
 
-/// Chooses functions so that no chain of calls longer than [`UNCHECKED_CALLS`] goes without a check: those that call unknown code, one in every cycle, and
-/// some in long chains.
+/// Chooses functions so that no chain of direct calls longer than [`UNCHECKED_CALLS`] goes without a check: those that call what was not recompiled, one in every
+/// cycle, and some in long chains.
 fn checks_depth(program: &Program, graphs: &[Graph]) -> Vec<bool> {
     let n = graphs.len();
     let mut callees: Vec<Vec<usize>> = vec![Vec::new(); n];
@@ -636,12 +636,14 @@ fn checks_depth(program: &Program, graphs: &[Graph]) -> Vec<bool> {
         for (b, a) in g.addrs.iter().enumerate() {
             // A tail jump adds no frame, but what it leads to may call.
             callees[f].extend(g.leaves[b].iter().flatten());
-            match program.blocks.get(a).map(|b| &b.term) {
-                Some(Term::Call { .. }) => match g.calls[b] {
+            let Some(block) = program.blocks.get(a) else { continue };
+            match &block.term {
+                Term::Call { .. } => match g.calls[b] {
                     Some(t) => callees[f].push(t),
                     None => checks[f] = true,
                 },
-                Some(Term::CallIndirect { .. } | Term::JumpIndirect(None)) => checks[f] = true,
+                // To any other function there is a check on the way ([`crate::codegen::index::Helper::Jump`]).
+                Term::CallIndirect { .. } | Term::JumpIndirect(None) => callees[f].extend(program.expected(block)),
                 _ => {}
             }
         }

@@ -106,9 +106,17 @@ pub struct Program {
     pub address_taken: HashSet<u32>,
     /// Addresses inside functions that may be the target of an indirect jump, or only look like it: they can be resumed at.
     pub labels: BTreeSet<u32>,
+    /// Where indirect calls and jumps through a variable are expected to go, by the address of the instruction: the entry that the file has in it. Programs
+    /// seldom put something else there; generated code looks.
+    pub expected: HashMap<u32, u32>,
 }
 
 impl Program {
+    /// The function that an indirect call or jump at the end of `block` is expected to go to.
+    pub fn expected(&self, block: &Block) -> Option<usize> {
+        self.function_at(*self.expected.get(&(block.insns.last()?.ip() as u32))?)
+    }
+
     pub fn function_at(&self, addr: u32) -> Option<usize> {
         self.functions.binary_search_by_key(&addr, |f| f.entry).ok()
     }
@@ -191,7 +199,31 @@ pub fn discover(image: &Image) -> Program {
     let mut address_taken: HashSet<u32> = f.pointers.iter().copied().filter(|a| known.contains(a)).collect();
     address_taken.insert(image.entry);
     let labels = inner.into_iter().filter(|a| !known.contains(a)).collect();
-    Program { blocks, functions, address_taken, labels }
+    let jumps = blocks.values().filter(|b| matches!(b.term, Term::CallIndirect { .. } | Term::JumpIndirect(None)));
+    let expected = jumps
+        .filter_map(|b| {
+            let last = b.insns.last()?;
+            let value = image.bytes(u32::try_from(variable(last)?).ok()?).first_chunk()?;
+            let target = u32::try_from(u64::from_le_bytes(*value)).ok()?;
+            address_taken.contains(&target).then_some((last.ip() as u32, target))
+        })
+        .collect();
+    Program { blocks, functions, address_taken, labels, expected }
+}
+
+/// The address of the variable that an indirect call or jump reads, if it is a constant.
+fn variable(insn: &Instruction) -> Option<u64> {
+    if insn.op0_kind() != OpKind::Memory
+        || insn.memory_index() != Register::None
+        || insn.segment_prefix() != Register::None
+    {
+        return None;
+    }
+    match insn.memory_base() {
+        Register::RIP => Some(insn.ip_rel_memory_address()),
+        Register::None => Some(insn.memory_displacement64()),
+        _ => None,
+    }
 }
 
 impl Finder<'_> {
@@ -527,17 +559,7 @@ impl Finder<'_> {
 
     /// Where a jump through an IFUNC slot is expected to go.
     fn predicted(&self, insn: &Instruction) -> Option<u32> {
-        if insn.op0_kind() != OpKind::Memory
-            || insn.memory_index() != Register::None
-            || insn.segment_prefix() != Register::None
-        {
-            return None;
-        }
-        let slot = match insn.memory_base() {
-            Register::RIP => insn.ip_rel_memory_address(),
-            Register::None => insn.memory_displacement64(),
-            _ => return None,
-        };
+        let slot = variable(insn)?;
         let resolver = self.image.irelative.get(&u32::try_from(slot).ok()?)?;
         let target = crate::predict::resolve(self.image, *resolver)?;
         // Its address is taken by the resolver, so it is a function.

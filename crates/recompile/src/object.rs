@@ -5,6 +5,7 @@ use crate::codegen::{self, Form, Mode, Module, index};
 use crate::discover::Program;
 use crate::elf::Image;
 use crate::inline::inline;
+use crate::regs::{RDI, RDX, RSI, RSP};
 use crate::{Error, Object};
 use megalith_abi::*;
 use rayon::prelude::*;
@@ -314,23 +315,32 @@ fn helpers(first: u32) -> Vec<HelperFn> {
     let nan64 = first + index::Helper::NanF64 as u32;
     let nan32 = first + index::Helper::NanF32 as u32;
     vec![
-        make("megalith_lookup", &[I32], &[I32], &[I64, I32, I64, I64], &|s| {
-            // 1: L1 entry, 2: line entry address, 3: starts, 4: bit
-            s.local_get(0)
-                .i32_const(12)
-                .i32_shr_u()
-                .i32_const(3)
-                .i32_shl()
-                .i64_load(MEM1(u64::from(MAP_L1)))
-                .local_tee(1);
-            s.i32_wrap_i64().i32_eqz().if_(BlockType::Empty).i32_const(0).return_().end();
-            s.local_get(0).i32_const(6).i32_shr_u().i32_const(63).i32_and().i32_const(4).i32_shl();
-            s.local_get(1).i32_wrap_i64().i32_add().local_tee(2).i64_load(MEM1(0)).local_set(3);
-            s.i64_const(1).local_get(0).i64_extend_i32_u().i64_shl().local_tee(4);
-            s.local_get(3).i64_and().i64_eqz().if_(BlockType::Empty).i32_const(0).return_().end();
-            s.local_get(1).i64_const(32).i64_shr_u().i32_wrap_i64();
-            s.local_get(2).i32_load(MEM1(8)).i32_add();
-            s.local_get(3).local_get(4).i64_const(1).i64_sub().i64_and().i64_popcnt().i32_wrap_i64().i32_add();
+        make("megalith_jump", &index::PARAMS, &index::RESULTS, &[I64, I32, I64, I64, I32], &|s| {
+            // 0 to 3: rsp, rdi, rsi, rdx; 4: L1 entry, 5: line entry address, 6: starts, 7: bit, 8: pc
+            s.block(BlockType::Empty);
+            s.local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
+            s.i32_const(0).i32_atomic_load(MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: 1 });
+            s.i32_or().br_if(0);
+            s.global_get(Global::Pc as u32).i32_wrap_i64().local_tee(8);
+            s.i32_const(12).i32_shr_u().i32_const(3).i32_shl().i64_load(MEM1(u64::from(MAP_L1))).local_tee(4);
+            s.i32_wrap_i64().i32_eqz().br_if(0);
+            s.local_get(8).i32_const(6).i32_shr_u().i32_const(63).i32_and().i32_const(4).i32_shl();
+            s.local_get(4).i32_wrap_i64().i32_add().local_tee(5).i64_load(MEM1(0)).local_set(6);
+            s.i64_const(1).local_get(8).i64_extend_i32_u().i64_shl().local_tee(7);
+            s.local_get(6).i64_and().i64_eqz().br_if(0);
+            for k in 0..4 {
+                s.local_get(k);
+            }
+            s.local_get(4).i64_const(32).i64_shr_u().i32_wrap_i64();
+            s.local_get(5).i32_load(MEM1(8)).i32_add();
+            s.local_get(6).local_get(7).i64_const(1).i64_sub().i64_and().i64_popcnt().i32_wrap_i64().i32_add();
+            s.return_call_indirect(0, index::FN_TYPE).end();
+            s.local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
+            for (local, r) in [(1, RDI), (2, RSI), (3, RDX)] {
+                s.local_get(local).global_set(u32::from(r));
+            }
+            s.i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
+            s.i32_const(0).i32_const(0).i64_const(0);
         }),
         make("megalith_nan_f64", &[I64, I64], &[I64], &[], &|s| {
             for k in 0..2 {

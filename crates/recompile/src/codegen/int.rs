@@ -635,8 +635,22 @@ impl Gen<'_> {
                 self.s().local_set(r);
             }
         }
-        if writes {
-            self.write_back(i, size, at, r);
+        let partial = i.op0_kind() == OpKind::Register && size < 4 && !is_high_byte(i.op0_register());
+        match op {
+            // The second operand is zero-extended, so the rest of the register stays as it is.
+            Alu::Or | Alu::Xor if partial => {
+                let full = i.op0_register().full_register();
+                self.push_gpr64(full);
+                self.s().local_get(y).i64_extend_i32_u();
+                if op == Alu::Or {
+                    self.s().i64_or();
+                } else {
+                    self.s().i64_xor();
+                }
+                self.pop_reg(full);
+            }
+            _ if writes => self.write_back(i, size, at, r),
+            _ => {}
         }
         if !keep {
             return;

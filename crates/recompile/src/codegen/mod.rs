@@ -64,8 +64,9 @@ pub mod index {
     /// Helper functions, in order after the recompiled ones.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     pub enum Helper {
-        /// `(pc: i32) -> i32`: table index of the function that can be entered at pc, or 0.
-        Lookup,
+        /// A recompiled function that jumps to the address in the global `Pc`. If no function can be entered there, the stack window is used up, or somebody wants our
+        /// attention, it unwinds.
+        Jump,
         /// `(a: i64, b: i64) -> i64`: x86's NaN result of a two-operand f64 operation whose result is a NaN.
         NanF64,
         /// `(a: i32, b: i32) -> i32`: the same for f32.
@@ -1136,20 +1137,36 @@ impl<'a> Gen<'a> {
         }
     }
 
-    /// Jumps to the address in `indirect_pc`; of what is dirty, `want` is stored.
-    fn leave_indirect(&mut self, want: RegSet) {
+    /// Jumps to the address in `indirect_pc`, which is expected to be that of function `expected`; of what is dirty, `want` is stored.
+    fn leave_indirect(&mut self, want: RegSet, expected: Option<usize>) {
         let stores = group(self.dirty.dirty & want, want);
         let pc = self.indirect_pc;
         self.store_globals(stores);
         if self.m.mode == Mode::Program {
-            let lookup = self.m.helper_index(Helper::Lookup);
-            let t = self.tmp(ValType::I32);
-            self.s().local_get(pc).call(lookup).local_tee(t).if_(BlockType::Empty);
+            if let Some(f) = expected {
+                self.push_is_entry(f);
+                self.s().if_(BlockType::Empty);
+                self.push_rsp32();
+                self.push_params(RegSet::PARAMS);
+                self.s().return_call(Module::function_index(f)).end();
+            }
+            let jump = self.m.helper_index(Helper::Jump);
+            self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
             self.push_rsp32();
             self.push_params(RegSet::PARAMS);
-            self.s().local_get(t).return_call_indirect(0, index::FN_TYPE).end();
+            self.s().return_call(jump);
+        } else {
+            self.unwind_to_pc_local();
         }
-        self.unwind_to_pc_local();
+    }
+
+    /// Pushes whether `indirect_pc` is where function `f` is entered.
+    fn push_is_entry(&mut self, f: usize) {
+        let entry = self.m.program.functions.get(f).map_or(0, |f| f.entry);
+        let pc = self.indirect_pc;
+        self.s().local_get(pc);
+        self.push_pc32(entry);
+        self.s().i32_eq();
     }
 
     fn block_exit(&mut self, st: &Structured, id: NodeId, b: usize, block: &Block) -> Exit {
@@ -1236,7 +1253,7 @@ impl<'a> Gen<'a> {
                 } else {
                     self.m.analysis.unknown.jumped | self.own.ret_live | self.own.kept | RegSet::PARAMS
                 };
-                self.leave_indirect(want);
+                self.leave_indirect(want, self.m.program.expected(block));
                 Exit::Never
             }
             Term::JumpPredicted(to) => {
@@ -1475,44 +1492,53 @@ impl<'a> Gen<'a> {
         if pushed != 0 {
             self.push_return_address(ret);
         }
-        let lookup = self.m.helper_index(Helper::Lookup);
-        let slot = self.tmp(ValType::I32);
-        if direct.is_none() {
-            let pc = self.indirect_pc;
+        if direct.is_none() && (to.is_some() || self.cx.snippet) {
+            // A direct call to a place that was not recompiled, or a call in a snippet. The trampoline takes the parameters from the globals.
             match to {
-                // A direct call to a place that was not recompiled.
-                Some(t) => {
-                    self.push_pc32(t);
-                    self.s().local_set(pc);
-                    self.s().i32_const(1).if_(BlockType::Empty);
-                }
-                None if self.cx.snippet => {
-                    self.s().i32_const(1).if_(BlockType::Empty);
-                }
+                Some(t) => self.push_pc64(t),
                 None => {
-                    self.s().local_get(pc).call(lookup).local_tee(slot).i32_eqz().if_(BlockType::Empty);
+                    let pc = self.indirect_pc;
+                    self.s().local_get(pc).i64_extend_i32_u();
                 }
             }
-            // The trampoline takes the parameters from the globals.
+            self.s().global_set(Global::Pc as u32);
             self.store_globals(reads & RegSet::PARAMS);
             self.push_rsp64();
             self.s().i64_const(pushed).i64_sub().global_set(u32::from(RSP));
-            self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
             self.s().i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-            self.return_unwound(1);
-            self.s().end();
-            if to.is_some() || self.cx.snippet {
-                self.s().unreachable();
-                return;
-            }
+            self.return_unwound(0);
+            self.s().unreachable();
+            return;
         }
         self.push_rsp32();
         self.s().i32_const(pushed as i32).i32_sub();
-        self.push_params(reads);
         match direct {
-            Some(f) => self.s().call(Module::function_index(f)),
-            None => self.s().local_get(slot).call_indirect(0, index::FN_TYPE),
-        };
+            Some(f) => {
+                self.push_params(reads);
+                self.s().call(Module::function_index(f));
+            }
+            None => {
+                // If nothing can be called, the globals take what is given here.
+                for r in [RDI, RSI, RDX] {
+                    if reads.has(r) {
+                        let l = self.reg_local(r);
+                        self.s().local_get(l);
+                    } else {
+                        self.s().global_get(u32::from(r));
+                    }
+                }
+                let expected = self.m.program.expected(block);
+                if let Some(f) = expected {
+                    self.push_is_entry(f);
+                    self.s().if_(BlockType::FunctionType(index::FN_TYPE)).call(Module::function_index(f)).else_();
+                }
+                let (pc, jump) = (self.indirect_pc, self.m.helper_index(Helper::Jump));
+                self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32).call(jump);
+                if expected.is_some() {
+                    self.s().end();
+                }
+            }
+        }
         let rax = self.reg_local(RAX);
         let (rsp, pc, depth) = (self.ret_rsp, self.ret_pc, self.depth_now);
         self.s().local_set(rax).local_set(rsp).local_tee(pc);
@@ -1862,7 +1888,7 @@ impl Emit for Emitting<'_, '_> {
                         g.load_globals(RegSet::PARAMS - have);
                         // The table does not know the index: go on with what its known targets read.
                         let want = if g.cx.snippet { RegSet::EVERYTHING } else { g.need_out[b] };
-                        g.leave_indirect(want);
+                        g.leave_indirect(want, None);
                     }
                 }
                 Exit::Never
