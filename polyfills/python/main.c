@@ -20,6 +20,7 @@
 #include "internal/pycore_signal.h"
 
 #include "megalith.h"
+#include "megalith_hash.h"
 #include "megalith_warm.h"
 
 #include <elf.h>

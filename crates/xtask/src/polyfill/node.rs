@@ -32,7 +32,16 @@ const CFLAGS: &[&str] = &[
     "-DQUICKJS_NG_BUILD",
     "-DDIRECT_DISPATCH=0",
 ];
-const LDFLAGS: &[&str] = &["-static", "-no-pie", "-lcrypto", "-lz", "-lm"];
+/// The kernel computes SHA-2 (`polyfills/hash.h`).
+const LDFLAGS: &[&str] = &[
+    "-static",
+    "-no-pie",
+    "-Wl,--wrap=sha256_block_data_order",
+    "-Wl,--wrap=sha512_block_data_order",
+    "-lcrypto",
+    "-lz",
+    "-lm",
+];
 
 /// Sources of the engine that are compiled as they are; `quickjs.c` itself is part of `engine.c`.
 const ENGINE: &[&str] = &["libregexp", "libunicode", "dtoa"];
@@ -128,7 +137,7 @@ fn key(ours: &Path, node: &str) -> Result<String> {
     hasher.update(format!("{REVISION} {node} {CFLAGS:?} {LDFLAGS:?} {LEFT_OUT:?} {DEPS:?} {PACKAGES:?}"));
     // Another compiler or C library makes another program.
     hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
-    for name in ["src", "lib", "patches", "package-lock.json", "quickjs/Cargo.lock"] {
+    for name in ["src", "lib", "patches", "package-lock.json", "quickjs/Cargo.lock", "../hash.h"] {
         for file in files(&ours.join(name))? {
             hasher.update(file.strip_prefix(ours)?.as_os_str().as_encoded_bytes());
             hasher.update(fs::read(&file)?);
@@ -206,6 +215,7 @@ impl Build {
             for (name, source, warnings) in &jobs {
                 let mut gcc = sh::command("gcc", CFLAGS);
                 gcc.arg(warnings).arg("-I").arg(self.work.join("quickjs")).arg("-I").arg(self.ours.join("src"));
+                gcc.arg("-I").arg(paths::root().join("polyfills"));
                 sh::output(gcc.arg("-c").arg(source).arg("-o").arg(self.work.join(format!("{name}.o"))))?;
             }
             tool.join().unwrap_or_else(|_| bail!("the thread that compiles the JavaScript panicked"))

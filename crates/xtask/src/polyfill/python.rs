@@ -24,8 +24,9 @@ const REVISION: &str = "1";
 const CFLAGS: &str = "-O2 -fno-pie -fno-semantic-interposition -fno-stack-protector";
 const OPT: &str = "-DNDEBUG -Wall";
 const LDFLAGS: &str = "-static -no-pie";
-/// Of the program alone: main.c sees what is asked for while modules are warmed.
-const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid";
+/// Of the program alone: main.c sees what is asked for while modules are warmed, and the kernel computes SHA-2 (polyfills/hash.h).
+const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid \
+    -Wl,--wrap=sha256_block_data_order -Wl,--wrap=sha512_block_data_order";
 
 /// Options of configure: Debian's (debian/rules), but for those that say how the program is linked.
 ///
@@ -44,6 +45,9 @@ const CONFIGURE: &[&str] = &[
     "--with-ssl-default-suites=openssl",
     "--with-wheel-pkg-dir=/usr/share/python-wheels/",
     "--disable-shared",
+    // Arithmetic is SSE2's, so nothing depends on the x87 control word, which conversions of floats to text would set and put back
+    // each time: a call into the host here.
+    "ac_cv_gcc_asm_for_x87=no",
 ];
 
 /// Modules that configure's list names but that cannot be had, or not so.
@@ -83,8 +87,12 @@ xxlimited_35 -UPy_BUILD_CORE_BUILTIN -UPy_BUILD_CORE xxlimited_35.c
 ";
 
 /// Our files, and what each takes the place of in CPython's tree. The paths are relative to `polyfills/python`.
-const OURS: &[(&str, &str)] =
-    &[("main.c", "Programs/python.c"), ("library.c", "Python/dynload_shlib.c"), ("megalith.h", "Include/megalith.h")];
+const OURS: &[(&str, &str)] = &[
+    ("main.c", "Programs/python.c"),
+    ("library.c", "Python/dynload_shlib.c"),
+    ("megalith.h", "Include/megalith.h"),
+    ("../hash.h", "Include/megalith_hash.h"),
+];
 
 /// What the recipe makes, all in one directory of the cache.
 pub struct Python {
