@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -300,6 +301,12 @@ pub struct Options {
     /// Runs only the sample of Lib/test that `cargo xtask test` runs.
     #[arg(long)]
     sample: bool,
+    /// Takes the results of Lib/test's files that an earlier run of the same bundle left (below target/conformance), and runs the others only.
+    #[arg(long)]
+    resume: bool,
+    /// How many files of Lib/test run at a time; without it, one for each core.
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
     /// Applets or directories of ash_test, packages (`python/requests`), test files (`test_json`), or beginnings of paths of test262 to run; without any, all of
     /// them run and docs/compatibility.md is written.
     parts: Vec<String>,
@@ -390,7 +397,9 @@ fn run_cpython(options: &Options) -> Result<()> {
     files.retain(|f| options.wants(&f.name));
     let (_, subject) = options.sides(&toolbox.corpus)?;
     eprintln!("xtask: {} files of Lib/test, {}", files.len(), options.subject);
-    let report = cpython::compare(&subject, &files)?;
+    let kept = cpython::Kept::new(&subject.key()?, options.resume)?;
+    let jobs = options.jobs.map_or_else(parallel::cores, NonZeroUsize::get);
+    let report = cpython::compare(&subject, &files, &kept, jobs)?;
     let text = report.text(&toolbox);
     print!("{text}");
     if options.is_full() {

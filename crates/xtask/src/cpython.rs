@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,8 @@ pub struct TestFile {
 }
 
 /// What became of the methods of one file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// By identifier: what it was. Several runs of one method count as the worst of them.
     pub verdicts: BTreeMap<String, Verdict>,
@@ -58,7 +59,7 @@ pub struct Outcome {
 }
 
 /// What became of one method, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     /// It passed, or failed as its author expected.
     Pass,
@@ -399,43 +400,100 @@ struct Failure {
     tail: String,
 }
 
-/// Runs `files` and compares with what passes natively.
+impl TestFile {
+    /// When a run of this file counts as hanging.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds * 10.0 + 60.0)
+    }
+
+    /// The methods that pass natively and not in `outcome`, each with what it did there; `None` is a method that was not seen.
+    pub fn regressions<'a>(&'a self, outcome: &Outcome) -> Vec<(&'a str, Option<Verdict>)> {
+        let verdict = |id: &'a String| (id.as_str(), outcome.verdicts.get(id).copied());
+        self.passes.iter().map(verdict).filter(|(_, v)| *v != Some(Verdict::Pass)).collect()
+    }
+}
+
+impl Outcome {
+    /// How the file ended, for people.
+    pub fn end(&self) -> String {
+        match self.status {
+            -1 => "hangs".to_owned(),
+            status if self.verdicts.is_empty() => format!("status {status}, nothing ran"),
+            status => format!("status {status}"),
+        }
+    }
+}
+
+/// Results of files, each in a file of its own, so that a run can be made in parts.
+pub struct Kept {
+    dir: PathBuf,
+    /// Whether what is there already counts.
+    pub resume: bool,
+}
+
+impl Kept {
+    /// The results of one bundle (`name`), below Cargo's target directory.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new(name: &str, resume: bool) -> Result<Kept> {
+        let dir = paths::target().join("conformance/cpython").join(name);
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        Ok(Kept { dir, resume })
+    }
+
+    /// The outcome of `file`, or that of `run`, which is kept.
+    fn get(&self, file: &TestFile, run: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+        let path = self.dir.join(format!("{}.json", file.name));
+        // A file that cannot be read was being written when a run was interrupted.
+        if self.resume
+            && let Ok(text) = fs::read(&path)
+            && let Ok(outcome) = serde_json::from_slice(&text)
+        {
+            return Ok(outcome);
+        }
+        let outcome = run()?;
+        fs::write(&path, serde_json::to_vec(&outcome)?).with_context(|| format!("write {}", path.display()))?;
+        Ok(outcome)
+    }
+}
+
+/// Runs `files` on `jobs` threads and compares with what passes natively.
 ///
 /// # Errors
 /// The subject cannot be started.
-pub fn compare(subject: &Subject, files: &[TestFile]) -> Result<Report> {
-    let left_out = left_out()?;
-    let outcomes = parallel::map(files, |file| {
-        let limit = Duration::from_secs_f64(file.seconds * 10.0 + 60.0);
-        let outcome = run_file(subject, &file.name, limit)?;
-        eprintln!("xtask: {}: {:.1} s, natively {:.1} s", file.name, outcome.seconds, file.seconds);
-        Ok(outcome)
+pub fn compare(subject: &Subject, files: &[TestFile], kept: &Kept, jobs: usize) -> Result<Report> {
+    let outcomes = parallel::map_on(jobs, files, |file| {
+        kept.get(file, || {
+            let outcome = run_file(subject, &file.name, file.limit())?;
+            let passed = file.passes.len() - file.regressions(&outcome).len();
+            let (name, end, count) = (&file.name, outcome.end(), file.passes.len());
+            eprintln!(
+                "xtask: {name}: {passed} of {count}, {end}, {:.1} s, natively {:.1} s",
+                outcome.seconds, file.seconds
+            );
+            Ok(outcome)
+        })
     })?;
     let mut report = Report { files: files.len(), ..Report::default() };
     for (file, outcome) in files.iter().zip(&outcomes) {
-        let wanted: Vec<&String> =
-            file.passes.iter().filter(|id| !left_out.method.iter().any(|l| l.matches(id))).collect();
-        let bad = wanted.iter().filter(|id| outcome.verdicts.get(**id) != Some(&Verdict::Pass));
-        let methods: Vec<String> = bad
-            .map(|id| {
+        let methods: Vec<String> = file
+            .regressions(outcome)
+            .into_iter()
+            .map(|(id, verdict)| {
                 let short = id.strip_prefix(&format!("test.{}.", file.name)).unwrap_or(id);
-                match outcome.verdicts.get(*id) {
+                match verdict {
                     Some(Verdict::Skipped) => format!("{short} (skipped)"),
                     None => format!("{short} (missing)"),
                     _ => short.to_owned(),
                 }
             })
             .collect();
-        report.expected += wanted.len();
-        report.passed += wanted.len() - methods.len();
+        report.expected += file.passes.len();
+        report.passed += file.passes.len() - methods.len();
         if !methods.is_empty() {
-            let end = match outcome.status {
-                -1 => "hangs".to_owned(),
-                status if outcome.verdicts.is_empty() => format!("status {status}, nothing ran"),
-                status => format!("status {status}"),
-            };
-            let (expected, file, tail) = (wanted.len(), file.name.clone(), outcome.tail.clone());
-            report.failures.push(Failure { file, expected, end, methods, tail });
+            let (expected, file, tail) = (file.passes.len(), file.name.clone(), outcome.tail.clone());
+            report.failures.push(Failure { file, expected, end: outcome.end(), methods, tail });
         }
     }
     Ok(report)

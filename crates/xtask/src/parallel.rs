@@ -10,10 +10,23 @@ use anyhow::{Context, Result};
 /// # Errors
 /// That of the first item that failed.
 pub fn map<T: Sync, R: Send>(items: &[T], run: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    map_on(cores(), items, run)
+}
+
+/// How many threads [`map`] has.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
+}
+
+/// [`map`] on `threads` threads.
+///
+/// # Errors
+/// That of the first item that failed.
+pub fn map_on<T: Sync, R: Send>(threads: usize, items: &[T], run: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<Result<R>>>> = Mutex::new(items.iter().map(|_| None).collect());
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+        for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);

@@ -128,6 +128,20 @@ impl Subject {
         Ok(Subject::megalith(&bundle(corpus)?))
     }
 
+    /// Names what is judged: changes with the bundle and the runner, or with the root directory's path, which has a key in it.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn key(&self) -> Result<String> {
+        let place = self.prefix.last().map(PathBuf::from).unwrap_or_default();
+        let made_of = if self.native {
+            vec!["native".to_owned(), place.display().to_string()]
+        } else {
+            vec![sh::sha256_file(&place.join("manifest.json"))?, sh::sha256_file(&paths::release("megalith-run"))?]
+        };
+        Ok(sh::hex(Sha256::digest(made_of.concat()).get(..8).unwrap_or_default()))
+    }
+
     /// The process to start for `job`. Standard streams are the caller's to set.
     pub fn command(&self, job: &Job, terminal: bool) -> Command {
         let mut words = self.prefix.iter();
