@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
@@ -512,6 +513,75 @@ static int arg_limits(int argc, char **argv) {
     return 0;
 }
 
-const struct probe process_probes[] = {{"arg-limits", arg_limits}, 
+static const char *word(long r) {
+    return r < 0 ? strerrorname_np(errno) : "fine";
+}
+
+/* Descriptors of processes: readiness, signals, waiting. */
+static int pidfds(int argc, char **argv) {
+    (void)argc, (void)argv;
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    printf("opened %d, closed by exec %d\n", fd >= 0, fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    struct pollfd p = {fd, POLLIN, 0};
+    printf("alive: poll %d\n", poll(&p, 1, 0));
+    siginfo_t info = {0};
+    printf("not yet: %s\n", word(waitid(P_PIDFD, fd, &info, WEXITED | WNOHANG)));
+    printf("pid %d\n", info.si_pid);
+    int patient = (int)syscall(SYS_pidfd_open, pid, O_NONBLOCK);
+    printf("nonblocking: %s\n", word(waitid(P_PIDFD, patient, &info, WEXITED)));
+    printf("signal 0: %s\n", word(syscall(SYS_pidfd_send_signal, fd, 0, 0, 0)));
+    printf("signal 99: %s\n", word(syscall(SYS_pidfd_send_signal, fd, 99, 0, 0)));
+    printf("flags: %s\n", word(syscall(SYS_pidfd_send_signal, fd, SIGTERM, 0, 77)));
+    memset(&info, 0, sizeof info);
+    info.si_signo = SIGUSR1, info.si_code = SI_QUEUE;
+    printf("another's info: %s\n", word(syscall(SYS_pidfd_send_signal, fd, SIGTERM, &info, 0)));
+    info.si_signo = SIGTERM, info.si_code = SI_USER;
+    printf("forged info: %s\n", word(syscall(SYS_pidfd_send_signal, fd, SIGTERM, &info, 0)));
+    printf("SIGTERM: %s\n", word(syscall(SYS_pidfd_send_signal, fd, SIGTERM, 0, 0)));
+    printf("ended: poll %d", poll(&p, 1, -1));
+    printf(", input %d\n", p.revents & POLLIN);
+    printf("to a zombie: %s\n", word(syscall(SYS_pidfd_send_signal, fd, SIGTERM, 0, 0)));
+    printf("waitid: %s", word(waitid(P_PIDFD, fd, &info, WEXITED)));
+    printf(", code %d status %d pid %d\n", info.si_code == CLD_KILLED, info.si_status, info.si_pid == pid);
+    printf("again: %s\n", word(waitid(P_PIDFD, fd, &info, WEXITED)));
+    printf("to nobody: %s\n", word(syscall(SYS_pidfd_send_signal, fd, SIGTERM, 0, 0)));
+    printf("still ready: %d\n", poll(&p, 1, 0));
+    printf("open nobody: %s\n", word(syscall(SYS_pidfd_open, pid, 0)));
+    printf("open -1: %s\n", word(syscall(SYS_pidfd_open, -1, 0)));
+    printf("open flags: %s\n", word(syscall(SYS_pidfd_open, getpid(), 0x10)));
+    printf("no pidfd: %s\n", word(syscall(SYS_pidfd_send_signal, 1, 0, 0, 0)));
+    printf("wait for no pidfd: %s\n", word(waitid(P_PIDFD, 1, &info, WEXITED)));
+    printf("wait for oneself: %s\n", word(waitid(P_PIDFD, (int)syscall(SYS_pidfd_open, getpid(), 0), &info, WEXITED)));
+    char c;
+    printf("read: %s\n", word(read(fd, &c, 1)));
+    return 0;
+}
+
+/* Closes descriptors while it reads the directory that lists them, as a child of Python's subprocess does, in pieces of a few entries. */
+static int fd_directory(int argc, char **argv) {
+    (void)argc, (void)argv;
+    for (int i = 100; i < 160; i++)
+        dup2(0, i);
+    int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY);
+    char buf[100] __attribute__((aligned(8)));
+    long n;
+    while ((n = syscall(SYS_getdents64, dir, buf, sizeof buf)) > 0)
+        for (long at = 0; at < n; at += *(unsigned short *)(buf + at + 16)) {
+            int fd = atoi(buf + at + 19);
+            if (fd >= 100)
+                close(fd);
+        }
+    int left = 0;
+    for (int i = 100; i < 160; i++)
+        left += fcntl(i, F_GETFD) >= 0;
+    printf("%ld, %d left open\n", n, left);
+    return 0;
+}
+
+const struct probe process_probes[] = {{"fd-directory", fd_directory}, {"pidfds", pidfds}, {"arg-limits", arg_limits}, 
     {"fork", forks}, {"vfork", vforks}, {"spawn", spawns}, {"waits", waits}, {"exec", doors}, {"swap-race", swap_race}, {"statuses", statuses}, {"descriptors", descriptors}, {"unknown-calls", unknown_calls}, {0, 0},
 };

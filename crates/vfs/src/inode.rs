@@ -224,22 +224,22 @@ pub trait Inode: Any + Send + Sync {
     }
 }
 
-/// A `readdir` body for a directory whose entries are given as a whole (/proc, /dev): adds "." and "..", uses the
-/// position as cursor.
+/// A `readdir` body for a directory whose entries are given as a whole (/proc, /dev): adds "." and "..". The first part of an entry
+/// is its place, which it keeps when others come and go; they ascend, and become the cursor.
 pub fn list_dir(
     ino: u64,
     parent_ino: u64,
-    entries: impl IntoIterator<Item = (Vec<u8>, u64, FileType)>,
+    entries: impl IntoIterator<Item = (u64, Vec<u8>, u64, FileType)>,
     cursor: u64,
     max: usize,
 ) -> Vec<DirEntry> {
-    let dots = [(b".".to_vec(), ino, FileType::Directory), (b"..".to_vec(), parent_ino, FileType::Directory)];
+    let dots = [(1, b".".to_vec(), ino, FileType::Directory), (2, b"..".to_vec(), parent_ino, FileType::Directory)];
+    let entries = entries.into_iter().map(|(place, name, ino, kind)| (place.saturating_add(3), name, ino, kind));
     dots.into_iter()
         .chain(entries)
-        .zip(1u64..)
-        .skip(usize::try_from(cursor).unwrap_or(usize::MAX))
+        .filter(|(next, ..)| *next > cursor)
         .take(max)
-        .map(|((name, ino, file_type), next)| DirEntry { name, ino, file_type, next })
+        .map(|(next, name, ino, file_type)| DirEntry { name, ino, file_type, next })
         .collect()
 }
 

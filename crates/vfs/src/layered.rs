@@ -986,7 +986,7 @@ impl Inode for Node {
         let b = &self.shared.options.budget;
         // Without a limit, a number that programs which look for free space are content with: 1 TiB.
         let total = b.limit().min(1 << 40);
-        let free = b.free().min(total);
+        let free = total.saturating_sub(b.used());
         Ok(StatFs {
             fs_type: if self.shared.options.lower.is_some() { 0x794c_7630 } else { 0x0102_1994 },
             bsize: 4096,

@@ -210,7 +210,7 @@ impl Inode for Proc {
         if name == b"fd" { Ok(Arc::new(Magic(self.target.lock().expect("lock").clone()))) } else { Err(Errno::ENOENT) }
     }
     fn readdir(&self, cursor: u64, max: usize) -> Result<Vec<DirEntry>> {
-        Ok(list_dir(1, 1, [(b"fd".to_vec(), 2, FileType::Symlink)], cursor, max))
+        Ok(list_dir(1, 1, [(0, b"fd".to_vec(), 2, FileType::Symlink)], cursor, max))
     }
 }
 impl Inode for Magic {

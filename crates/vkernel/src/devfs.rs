@@ -233,8 +233,8 @@ impl Inode for PtsDir {
     }
     fn readdir(&self, cursor: u64, max: usize) -> Result<Vec<DirEntry>> {
         let list = self.kernel.upgrade().map(|k| k.ptys.list()).unwrap_or_default();
-        let pts = list.into_iter().map(|n| (n.to_string().into_bytes(), 3 + u64::from(n), FileType::CharDevice));
-        Ok(list_dir(1, 1, std::iter::once((b"ptmx".to_vec(), 2, FileType::CharDevice)).chain(pts), cursor, max))
+        let pts = list.into_iter().map(|n| (1 + u64::from(n), n.to_string().into_bytes(), 3 + u64::from(n), FileType::CharDevice));
+        Ok(list_dir(1, 1, std::iter::once((0, b"ptmx".to_vec(), 2, FileType::CharDevice)).chain(pts), cursor, max))
     }
     fn statfs(&self) -> Result<StatFs> {
         Ok(StatFs { fs_type: 0x1cd1, bsize: 4096, frsize: 4096, namelen: 255, ..StatFs::default() })

@@ -401,6 +401,8 @@ impl Kernel {
             dumpable: AtomicU32::new(1),
             death_signal: AtomicI32::new(0),
             timers: Mutex::default(),
+            ended: AtomicBool::new(false),
+            end: WaitQueue::default(),
         });
         {
             let mut tree = lock(&self.tree);

@@ -1,7 +1,7 @@
 //! Processes: what one owns, and the tree they form.
 
 use crate::errno::{Errno, Result};
-use crate::file::FdTable;
+use crate::file::{FdTable, POLLIN};
 use crate::gate::Script;
 use crate::kernel::Kernel;
 use crate::mm::{AddressSpace, Slot};
@@ -9,7 +9,7 @@ use crate::program::Program;
 use crate::signal::{self, SigInfo, Signals};
 use crate::thread::Thread;
 use crate::tty::Tty;
-use crate::wait::lock;
+use crate::wait::{WaitQueue, lock};
 use megalith_vfs::{Cred, Location};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -144,6 +144,10 @@ pub struct Process {
     pub death_signal: AtomicI32,
     /// Posix timers and interval timers by ID; see `time.rs`.
     pub timers: Mutex<BTreeMap<i32, Arc<crate::timer::Timer>>>,
+    /// It has ended, and is a zombie or has been waited for.
+    pub ended: AtomicBool,
+    /// Woken when it ends: for pidfds.
+    pub end: WaitQueue,
 }
 
 impl Process {
@@ -526,6 +530,8 @@ impl Kernel {
                 me.continued = false;
             }
         }
+        p.ended.store(true, Ordering::Release);
+        p.end.wake_for(POLLIN);
         for (g, only_hup) in hangups {
             self.signal_group(g, SigInfo::new(signal::SIGHUP, signal::SI_KERNEL));
             if !only_hup {

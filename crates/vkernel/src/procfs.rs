@@ -27,6 +27,8 @@ pub fn set_current(pid: Pid, tid: Pid) {
 }
 
 const DEV: u64 = 21;
+/// Above all places in a directory of entries without a number of their own.
+const PLACES: u64 = 1 << 16;
 
 /// Mounts /proc.
 pub fn mount(k: &Arc<Kernel>) -> Result<()> {
@@ -378,9 +380,15 @@ impl Inode for Node {
             }
             _ => return Err(Errno::ENOTDIR),
         }
-        let entries = names.into_iter().map(|(n, kind)| {
+        let entries = names.into_iter().zip(0..).map(|((n, kind), i)| {
+            // Processes, threads and descriptors come and go while somebody reads the directory.
+            let place = match kind {
+                Kind::Process(p) => PLACES + p as u64,
+                Kind::Fd(_, fd) | Kind::FdInfo(_, fd) => fd as u64,
+                _ => i,
+            };
             let node = Node { kernel: Weak::clone(&self.kernel), kind };
-            (n.into_bytes(), node.ino(), node.file_type())
+            (place, n.into_bytes(), node.ino(), node.file_type())
         });
         Ok(list_dir(self.ino(), 1, entries, cursor, max))
     }

@@ -950,6 +950,7 @@ fn hostile_arguments() {
                     | "rt_sigreturn"
                     | "rt_sigqueueinfo"
                     | "rt_tgsigqueueinfo"
+                    | "pidfd_send_signal"
             ) {
                 continue;
             }

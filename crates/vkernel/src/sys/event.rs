@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-fn anonymous_stat(ino: u64) -> Stat {
+pub(super) fn anonymous_stat(ino: u64) -> Stat {
     Stat { dev: 15, ino, mode: 0o600, nlink: 1, blksize: 4096, ..Stat::default() }
 }
 

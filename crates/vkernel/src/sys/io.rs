@@ -349,17 +349,31 @@ pub(super) fn preadv(c: &mut Ctx<'_>) -> Result<i64> {
 pub(super) fn pwritev(c: &mut Ctx<'_>) -> Result<i64> {
     vectored(c, Some(c.a[3]), true)
 }
-pub(super) fn preadv2(c: &mut Ctx<'_>) -> Result<i64> {
-    if c.a[5] != 0 {
+
+const RWF_HIPRI: u64 = 1;
+const RWF_DSYNC: u64 = 2;
+const RWF_SYNC: u64 = 4;
+
+/// preadv2 and pwritev2. That something is urgent (RWF_HIPRI) changes nothing here.
+fn flagged(c: &mut Ctx<'_>, write: bool) -> Result<i64> {
+    let flags = c.a[5];
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
-    vectored(c, (c.a[3] != u64::MAX).then_some(c.a[3]), false)
+    let n = vectored(c, (c.a[3] != u64::MAX).then_some(c.a[3]), write)?;
+    if write
+        && flags & (RWF_DSYNC | RWF_SYNC) != 0
+        && let Object::Inode(i) = &c.real_file(0)?.object
+    {
+        i.fsync(flags & RWF_SYNC == 0)?;
+    }
+    Ok(n)
+}
+pub(super) fn preadv2(c: &mut Ctx<'_>) -> Result<i64> {
+    flagged(c, false)
 }
 pub(super) fn pwritev2(c: &mut Ctx<'_>) -> Result<i64> {
-    if c.a[5] != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    vectored(c, (c.a[3] != u64::MAX).then_some(c.a[3]), true)
+    flagged(c, true)
 }
 
 pub(crate) fn lseek(c: &mut Ctx<'_>) -> Result<i64> {

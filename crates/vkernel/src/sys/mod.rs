@@ -5,6 +5,7 @@ pub(crate) mod fs;
 pub(crate) mod io;
 mod mem;
 pub(crate) mod net;
+mod pidfd;
 mod polyfill;
 pub(crate) mod proc;
 mod sig;

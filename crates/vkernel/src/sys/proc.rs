@@ -8,7 +8,7 @@ use crate::process::{Node, Pid, Process, State, WCONTINUED, WEXITED, WNOHANG, WN
 use crate::regs::Regs;
 use crate::signal::{SIGCHLD, SigInfo};
 use crate::thread::{Leave, Thread};
-use crate::wait::lock;
+use crate::wait::{WaitQueue, lock};
 use megalith_abi::Gpr;
 use megalith_vfs::WalkFlags;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -158,6 +158,8 @@ fn make_process(c: &mut Ctx<'_>, q: &CloneArgs) -> Result<i64> {
             dumpable: AtomicU32::new(parent.dumpable.load(Ordering::Relaxed)),
             death_signal: AtomicI32::new(0),
             timers: Mutex::default(),
+            ended: AtomicBool::new(false),
+            end: WaitQueue::default(),
         });
         tree.forks += 1;
         tree.nodes.insert(
@@ -408,13 +410,27 @@ pub(super) fn waitid(c: &mut Ctx<'_>) -> Result<i64> {
     {
         return Err(Errno::EINVAL);
     }
+    let mut nonblocking = false;
     let which = match kind {
         0 => Which::Any,
         1 if id > 0 => Which::Pid(id),
         2 if id >= 0 => Which::Group(id),
+        3 if id >= 0 => {
+            let file = c.file(1)?;
+            let child = super::pidfd::process(&file)?;
+            // Its number may be another's by now.
+            if !c.task.kernel.process(child.pid).is_some_and(|p| Arc::ptr_eq(&p, child)) {
+                return Err(Errno::ECHILD);
+            }
+            nonblocking = file.nonblocking() && options & WNOHANG == 0;
+            Which::Pid(child.pid)
+        }
         _ => return Err(Errno::EINVAL),
     };
-    let w = wait_for(c, which, options)?;
+    let w = wait_for(c, which, if nonblocking { options | WNOHANG } else { options })?;
+    if nonblocking && w.is_none() {
+        return Err(Errno::EAGAIN);
+    }
     let info = match w {
         None => SigInfo([0; 128]),
         Some(w) => {
@@ -896,7 +912,6 @@ pub(crate) fn all_cpus() -> u64 {
 }
 /// The thread that the sched_* calls mean by `tid`.
 fn thread(c: &Ctx<'_>, tid: i32) -> Result<Arc<Thread>> {
-    known(c, tid)?;
     if tid == 0 {
         return Ok(Arc::clone(&c.task.thread));
     }

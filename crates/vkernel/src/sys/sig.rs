@@ -9,7 +9,7 @@ use crate::wait::lock;
 use megalith_abi::Gpr;
 use std::sync::Arc;
 
-fn valid(sig: i32) -> Result<i32> {
+pub(super) fn valid(sig: i32) -> Result<i32> {
     if (1..=signal::NSIG).contains(&sig) { Ok(sig) } else { Err(Errno::EINVAL) }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn sigaltstack(c: &mut Ctx<'_>) -> Result<i64> {
 }
 
 /// Whether the caller may signal a process (man 2 kill).
-fn allowed(c: &Ctx<'_>, target: &Arc<crate::process::Process>, sig: i32) -> bool {
+pub(super) fn allowed(c: &Ctx<'_>, target: &Arc<crate::process::Process>, sig: i32) -> bool {
     let (e, r) = {
         let me = lock(&c.task.process.ids);
         (me.euid, me.ruid)
@@ -164,13 +164,14 @@ fn allowed(c: &Ctx<'_>, target: &Arc<crate::process::Process>, sig: i32) -> bool
     sig == SIGCONT && sid(target.pid) == sid(c.task.process.pid)
 }
 
-fn send(c: &Ctx<'_>, target: &Arc<crate::process::Process>, info: Option<SigInfo>) {
+pub(super) fn send(c: &Ctx<'_>, target: &Arc<crate::process::Process>, info: Option<SigInfo>) {
     if let Some(i) = info {
         target.post(&c.task.kernel, i);
     }
 }
 
-fn info(c: &Ctx<'_>, sig: i32, code: i32) -> Result<Option<SigInfo>> {
+/// What a process sends; `None` for signal 0, which only asks whether it might.
+pub(super) fn info(c: &Ctx<'_>, sig: i32, code: i32) -> Result<Option<SigInfo>> {
     if sig == 0 {
         return Ok(None);
     }

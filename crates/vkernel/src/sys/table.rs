@@ -1,6 +1,6 @@
 //! The table of system calls.
 
-use super::{Ctx, event, fs, io, mem, net, proc, sig, time};
+use super::{Ctx, event, fs, io, mem, net, pidfd, proc, sig, time};
 use crate::errno::Result;
 
 /// How much of a call's Linux behaviour is there.
@@ -306,10 +306,12 @@ table! {
     322 execveat("dir:fd path:str argv:strv envp:ptr flags:hex") Full proc::execveat, "as execve";
     324 membarrier("cmd:int flags:hex") Partial proc::membarrier, "GLOBAL, GLOBAL_EXPEDITED and PRIVATE_EXPEDITED, which need no registration";
     326 copy_file_range("in:fd in_off:ptr out:fd out_off:ptr len:uint flags:hex") Full io::copy_file_range;
-    327 preadv2("fd:fd iov:ptr count:uint offset:int high:int flags:hex") Partial io::preadv2, "no flags";
-    328 pwritev2("fd:fd iov:ptr count:uint offset:int high:int flags:hex") Partial io::pwritev2, "no flags";
+    327 preadv2("fd:fd iov:ptr count:uint offset:int high:int flags:hex") Partial io::preadv2, "RWF_HIPRI, RWF_DSYNC, RWF_SYNC";
+    328 pwritev2("fd:fd iov:ptr count:uint offset:int high:int flags:hex") Partial io::pwritev2, "RWF_HIPRI, RWF_DSYNC, RWF_SYNC";
     332 statx("dir:fd path:str flags:hex mask:hex buf:ptr") Full fs::statx;
     334 rseq("area:ptr len:uint flags:hex sig:hex") Stub proc::enosys, "ENOSYS";
+    424 pidfd_send_signal("pidfd:fd sig:sig info:ptr flags:hex") Full pidfd::pidfd_send_signal;
+    434 pidfd_open("pid:int flags:hex") Full pidfd::pidfd_open;
     435 clone3("args:ptr size:uint") Partial proc::clone3, "as clone";
     436 close_range("first:uint last:uint flags:hex") Full io::close_range;
     437 openat2("dir:fd path:str how:ptr size:uint") Full fs::openat2;
