@@ -682,6 +682,53 @@ static int addresses(void) {
 
 /* ---- UDP ---- */
 
+/* One datagram with its header's fields from the options, from control messages, or in messages that are wrong. */
+static void header(int family, const char *what, int level, int hop_kind, int class_kind, int hops, int class, int length) {
+    int from = socket(family, SOCK_DGRAM, 0), to = socket(family, SOCK_DGRAM, 0), on = 1;
+    struct sockaddr_in6 six = v6("::1", 0);
+    struct sockaddr_in four = v4("127.0.0.1", 0);
+    void *at = family == AF_INET ? (void *)&four : (void *)&six;
+    socklen_t n = family == AF_INET ? sizeof four : sizeof six;
+    bind(to, at, n);
+    getsockname(to, at, &n);
+    setsockopt(to, level, family == AF_INET ? IP_RECVTTL : IPV6_RECVHOPLIMIT, &on, sizeof on);
+    setsockopt(to, level, family == AF_INET ? IP_RECVTOS : IPV6_RECVTCLASS, &on, sizeof on);
+    int own_hops = 33, own_class = 8;
+    setsockopt(from, level, family == AF_INET ? IP_TTL : IPV6_UNICAST_HOPS, &own_hops, sizeof own_hops);
+    setsockopt(from, level, class_kind, &own_class, sizeof own_class);
+    char control[64] = {0}, b[8];
+    struct iovec v = {"x", 1};
+    struct msghdr m = {.msg_name = at, .msg_namelen = n, .msg_iov = &v, .msg_iovlen = 1};
+    if (length) {
+        m.msg_control = control, m.msg_controllen = 2 * CMSG_SPACE(length);
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        *h = (struct cmsghdr){CMSG_LEN(length), level, hop_kind};
+        memcpy(CMSG_DATA(h), &hops, 4);
+        h = CMSG_NXTHDR(&m, h);
+        *h = (struct cmsghdr){CMSG_LEN(length), level, class_kind};
+        memcpy(CMSG_DATA(h), &class, 4);
+    }
+    printf("%s: %s", what, err(sendmsg(from, &m, 0)));
+    v = (struct iovec){b, sizeof b};
+    m = (struct msghdr){.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    if (recvmsg(to, &m, MSG_DONTWAIT) >= 0)
+        for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+            printf(" %s %d", h->cmsg_type == hop_kind ? "hops" : "class", h->cmsg_len == CMSG_LEN(1) ? *(unsigned char *)CMSG_DATA(h) : *(int *)CMSG_DATA(h));
+    printf("\n");
+    close(from), close(to);
+}
+
+static void headers(void) {
+    header(AF_INET6, "options", IPPROTO_IPV6, IPV6_HOPLIMIT, IPV6_TCLASS, 0, 0, 0);
+    header(AF_INET6, "control messages", IPPROTO_IPV6, IPV6_HOPLIMIT, IPV6_TCLASS, 2, 4, 4);
+    header(AF_INET6, "defaults", IPPROTO_IPV6, IPV6_HOPLIMIT, IPV6_TCLASS, -1, -1, 4);
+    header(AF_INET6, "too many", IPPROTO_IPV6, IPV6_HOPLIMIT, IPV6_TCLASS, 256, 4, 4);
+    header(AF_INET6, "too long", IPPROTO_IPV6, IPV6_HOPLIMIT, IPV6_TCLASS, 2, 4, 5);
+    header(AF_INET, "IPv4, options", IPPROTO_IP, IP_TTL, IP_TOS, 0, 0, 0);
+    header(AF_INET, "IPv4, control messages", IPPROTO_IP, IP_TTL, IP_TOS, 2, 4, 4);
+    header(AF_INET, "IPv4, no hops", IPPROTO_IP, IP_TTL, IP_TOS, 0, 4, 4);
+}
+
 static int udp(void) {
     int a = socket(AF_INET, SOCK_DGRAM, 0), b = socket(AF_INET, SOCK_DGRAM, 0);
     char buf[70000];
@@ -761,6 +808,7 @@ static int udp(void) {
         v[i] = (struct iovec){parts[i], 8}, mm[i].msg_hdr = (struct msghdr){.msg_iov = v + i, .msg_iovlen = 1};
     printf("recvmmsg %s", err(recvmmsg(p, mm, 3, MSG_WAITFORONE, 0)));
     printf(": %d %d\n", mm[0].msg_len, mm[1].msg_len);
+    headers();
     return 0;
 }
 

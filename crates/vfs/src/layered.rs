@@ -12,6 +12,7 @@
 use crate::budget::Charge;
 use crate::content::{Content, MAX_SIZE, copy_from};
 use crate::lock::{read, write};
+use crate::xattr::{self, Xattrs};
 use crate::{
     Access, Budget, Clock, ContentClass, DirEntry, Errno, FileSystem, FileType, Inode, InodeId, LowerTree, MapSource,
     NAME_MAX, NewNode, RenameFlags, Result, SetAttr, Stat, StatFs, Timespec, check_name, mode,
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 /// A sealed file whose bytes do not have the hash that the tree says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +129,8 @@ struct Node {
     checked: AtomicU8,
     generation: AtomicU64,
     shared_writable: AtomicBool,
+    /// Extended attributes that were set; few inodes have any.
+    xattrs: Mutex<Option<Box<Xattrs>>>,
     _charge: Charge,
 }
 
@@ -272,6 +275,7 @@ impl Shared {
             checked: AtomicU8::new(UNCHECKED),
             generation: AtomicU64::new(1),
             shared_writable: AtomicBool::new(false),
+            xattrs: Mutex::default(),
             _charge: charge,
         }))
     }
@@ -318,6 +322,7 @@ impl Shared {
             checked: AtomicU8::new(UNCHECKED),
             generation: AtomicU64::new(1),
             shared_writable: AtomicBool::new(false),
+            xattrs: Mutex::default(),
             _charge: Charge::none(&self.options.budget),
         });
         tree.nodes.insert(ino, node.clone());
@@ -456,6 +461,9 @@ impl Tree {
 }
 
 impl Node {
+    fn xattrs(&self) -> MutexGuard<'_, Option<Box<Xattrs>>> {
+        self.xattrs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     fn arc(&self) -> Result<Arc<Node>> {
         // A method runs on a borrowed Arc, so this cannot fail.
         self.me.upgrade().ok_or(Errno::EIO)
@@ -980,6 +988,33 @@ impl Inode for Node {
         }
         let sealed = self.sealed()?;
         if sealed.len() as u64 > limit { Err(Errno::EFBIG) } else { Ok(sealed.to_vec()) }
+    }
+
+    fn getxattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        match xattr::check(name, self.kind) {
+            // To read what cannot be there is no offence.
+            Ok(()) | Err(Errno::EPERM) => self.xattrs().as_deref().map_or(Err(Errno::ENODATA), |x| x.get(name)),
+            Err(e) => Err(e),
+        }
+    }
+    fn listxattr(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.xattrs().as_deref().map(Xattrs::names).unwrap_or_default())
+    }
+    fn setxattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
+        xattr::check(name, self.kind)?;
+        self.shared.writable()?;
+        let mut xattrs = self.xattrs();
+        let budget = &self.shared.options.budget;
+        xattrs.get_or_insert_with(|| Box::new(Xattrs::new(budget))).set(name, value, flags)?;
+        write(&self.meta).ctime = self.shared.now();
+        Ok(())
+    }
+    fn removexattr(&self, name: &[u8]) -> Result<()> {
+        xattr::check(name, self.kind)?;
+        self.shared.writable()?;
+        self.xattrs().as_deref_mut().map_or(Err(Errno::ENODATA), |x| x.remove(name))?;
+        write(&self.meta).ctime = self.shared.now();
+        Ok(())
     }
 
     fn statfs(&self) -> Result<StatFs> {

@@ -26,6 +26,7 @@ mod sealed;
 mod types;
 mod vfs;
 mod volume;
+mod xattr;
 
 pub use budget::{Budget, Charge};
 pub use dentry::Location;

@@ -233,7 +233,9 @@ impl Inode for PtsDir {
     }
     fn readdir(&self, cursor: u64, max: usize) -> Result<Vec<DirEntry>> {
         let list = self.kernel.upgrade().map(|k| k.ptys.list()).unwrap_or_default();
-        let pts = list.into_iter().map(|n| (1 + u64::from(n), n.to_string().into_bytes(), 3 + u64::from(n), FileType::CharDevice));
+        let pts = list
+            .into_iter()
+            .map(|n| (1 + u64::from(n), n.to_string().into_bytes(), 3 + u64::from(n), FileType::CharDevice));
         Ok(list_dir(1, 1, std::iter::once((0, b"ptmx".to_vec(), 2, FileType::CharDevice)).chain(pts), cursor, max))
     }
     fn statfs(&self) -> Result<StatFs> {

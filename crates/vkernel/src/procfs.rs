@@ -27,6 +27,8 @@ pub fn set_current(pid: Pid, tid: Pid) {
 }
 
 const DEV: u64 = 21;
+/// What distinguishes the inode number of /proc/PID from those of what is in it.
+const PROCESS_DIRECTORY: u64 = 1;
 /// Above all places in a directory of entries without a number of their own.
 const PLACES: u64 = 1 << 16;
 
@@ -144,6 +146,12 @@ fn number(name: &[u8]) -> Option<i32> {
     (n >= 0 && n.to_string() == s).then_some(n)
 }
 
+/// The process whose directory in /proc has these attributes.
+pub fn process_of(stat: &Stat) -> Option<Pid> {
+    let pid = Pid::try_from(stat.ino >> 32).ok().filter(|p| *p > 0)?;
+    (stat.dev == DEV && stat.ino & 0xffff_ffff == PROCESS_DIRECTORY).then_some(pid)
+}
+
 impl Node {
     fn kernel(&self) -> Result<Arc<Kernel>> {
         self.kernel.upgrade().ok_or(Errno::ENOENT)
@@ -165,7 +173,7 @@ impl Node {
             Kind::NetFile(pid, i) => p(pid, 300 + i as u64),
             Kind::File(i) => 100 + i as u64,
             Kind::Sys(i) => 200 + i as u64,
-            Kind::Process(pid) => p(pid, 1),
+            Kind::Process(pid) => p(pid, PROCESS_DIRECTORY),
             Kind::FdDir(pid) => p(pid, 2),
             Kind::TaskDir(pid) => p(pid, 3),
             Kind::FdInfoDir(pid) => p(pid, 4),

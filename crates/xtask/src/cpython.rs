@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::subject::{self, Job, Subject};
 use crate::toolbox::{self, Toolbox};
-use crate::{parallel, paths};
+use crate::{known, parallel, paths};
 
 /// Share of natively passing methods that must pass here.
 pub const REQUIRED: f64 = 0.90;
@@ -31,6 +31,8 @@ const SAMPLE_COST: (f64, f64) = (1.0, 4.0);
 const NATIVE_LIMIT: Duration = Duration::from_secs(600);
 
 const LIST: &str = "tests/cpython/native.txt";
+/// Failures of the sample that are known, with their reasons.
+pub const KNOWN: &str = "tests/cpython/known-failures.toml";
 const LEFT_OUT: &str = "tests/cpython/left-out.toml";
 
 /// A test file and what passes in it natively.
@@ -360,6 +362,19 @@ fn read_list(text: &str) -> Result<Vec<TestFile>> {
         }
     }
     Ok(files.into_iter().map(|(file, _)| file).collect())
+}
+
+/// Known failures of the sample: identifier of a method to reason.
+///
+/// # Errors
+/// The list cannot be read.
+pub fn known_failures() -> Result<BTreeMap<String, String>> {
+    known::failures(KNOWN)
+}
+
+/// The test file in a method's identifier: `test_json` of `test.test_json.T.test_x`.
+pub fn file_of(id: &str) -> Option<&str> {
+    id.strip_prefix("test.")?.split('.').next()
 }
 
 /// The fixed sample: test files in the order of their names' hashes, each one that still fits [`SAMPLE_SECONDS`].

@@ -180,6 +180,11 @@ pub struct SourcePackage {
     pub version: String,
 }
 
+/// Whether version `a` is older than `b`, as Debian orders versions.
+pub fn older(a: &str, b: &str) -> bool {
+    sh::command("dpkg", ["--compare-versions", a, "lt", b]).status().is_ok_and(|s| s.success())
+}
+
 /// Fetches and unpacks (patches applied) the newest version of the source package `name` that the machine's archives can give.
 ///
 /// A version that is in the cache is taken without asking anybody. An archive may list a version whose files it does not
@@ -264,10 +269,9 @@ impl PrivateApt {
             records.lines().filter_map(|l| l.strip_prefix("Version: ")).map(str::to_owned).collect();
         // As Debian orders versions, not as text.
         versions.sort_by(|a, b| {
-            let older = sh::command("dpkg", ["--compare-versions", a, "lt", b]).status().is_ok_and(|s| s.success());
             if a == b {
                 std::cmp::Ordering::Equal
-            } else if older {
+            } else if older(a, b) {
                 std::cmp::Ordering::Greater
             } else {
                 std::cmp::Ordering::Less

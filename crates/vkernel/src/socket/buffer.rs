@@ -34,6 +34,15 @@ impl Cred {
     }
 }
 
+/// What travels in the header of a datagram's packet. There are no routers on the way that would count hops or look at the class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IpHeader {
+    /// Time to live, or hop limit.
+    pub hops: u8,
+    /// Type of service, or traffic class.
+    pub class: u8,
+}
+
 /// A datagram, a record, or a piece of a stream.
 pub struct Segment {
     pub(super) data: Vec<u8>,
@@ -43,6 +52,8 @@ pub struct Segment {
     pub from: Option<Addr>,
     /// The address it was sent to.
     pub to: Option<IpAddr>,
+    /// What the header of its packet says.
+    pub header: IpHeader,
     /// The sender, on AF_UNIX.
     pub cred: Option<Cred>,
     /// Descriptors in flight (SCM_RIGHTS).
@@ -52,7 +63,7 @@ pub struct Segment {
 impl Segment {
     /// A segment without sender and files.
     pub fn new(data: Vec<u8>) -> Segment {
-        Segment { data, at: 0, from: None, to: None, cred: None, files: Vec::new() }
+        Segment { data, at: 0, from: None, to: None, header: IpHeader::default(), cred: None, files: Vec::new() }
     }
     /// What has not been received.
     pub fn rest(&self) -> &[u8] {

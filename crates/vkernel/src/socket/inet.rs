@@ -1,7 +1,7 @@
 //! AF_INET and AF_INET6 (man 7 ip, ipv6, tcp, udp).
 
 use super::addr::{Addr, Endpoint, Family, destination, is_local, source_for};
-use super::buffer::{Cred, OVERHEAD, Segment};
+use super::buffer::{Cred, IpHeader, OVERHEAD, Segment};
 use super::net::Transport;
 use super::{Kind, Outgoing, Role, Socket, State, UDP_MAX};
 use crate::errno::{Errno, Result};
@@ -242,7 +242,7 @@ impl Socket {
         if data.len() > UDP_MAX {
             return Err(Errno::EMSGSIZE);
         }
-        let broadcast = lock(&self.options).broadcast;
+        let options = lock(&self.options).clone();
         let (own, to, connected) = {
             let mut st = lock(&self.state);
             let (to, connected) = match (&out.to, &st.peer) {
@@ -263,7 +263,7 @@ impl Socket {
             if let IpAddr::V4(ip) = to.ip
                 && ip.is_loopback()
                 && ip.octets() == [127, 255, 255, 255]
-                && !broadcast
+                && !options.broadcast
             {
                 return Err(Errno::EACCES);
             }
@@ -271,8 +271,16 @@ impl Socket {
             self.ensure_port(&mut st, uid)?;
             (self.route(&st, to)?, to, connected)
         };
+        let number = |level, name| u8::try_from(options.number(level, name)).unwrap_or(0);
+        let (hops, class) = match to.ip {
+            IpAddr::V4(_) => (number(libc::SOL_IP, libc::IP_TTL), number(libc::SOL_IP, libc::IP_TOS)),
+            IpAddr::V6(_) => {
+                (number(libc::SOL_IPV6, libc::IPV6_UNICAST_HOPS), number(libc::SOL_IPV6, libc::IPV6_TCLASS))
+            }
+        };
+        let header = IpHeader { hops: out.hops.unwrap_or(hops), class: out.class.unwrap_or(class) };
         match self.net.find(self.transport(), to, own) {
-            Some(s) => s.deliver_udp(data, own, to),
+            Some(s) => s.deliver_udp(data, own, to, header),
             // As an ICMP message would.
             None if connected => {
                 self.end.set_error(Errno::ECONNREFUSED);
@@ -284,14 +292,14 @@ impl Socket {
     }
 
     /// A datagram arrives; it is lost when there is no room.
-    fn deliver_udp(&self, data: &[u8], from: Endpoint, to: Endpoint) {
+    fn deliver_udp(&self, data: &[u8], from: Endpoint, to: Endpoint, header: IpHeader) {
         let mut st = lock(&self.state);
         if matches!(st.role, Role::Closed)
             || st.rx.cost() + data.len() + OVERHEAD > self.end.rcvbuf.load(Ordering::Relaxed)
         {
             return;
         }
-        st.rx.push(Segment { from: Some(Addr::Inet(from)), to: Some(to.ip), ..Segment::new(data.to_vec()) });
+        st.rx.push(Segment { from: Some(Addr::Inet(from)), to: Some(to.ip), header, ..Segment::new(data.to_vec()) });
         drop(st);
         self.end.queue.wake_for(POLLIN);
     }

@@ -33,7 +33,7 @@ use crate::file::{
 use crate::pipe::{anonymous_ino, broken};
 use crate::wait::{WaitQueue, lock};
 use addr::{Addr, Endpoint, Family};
-use buffer::{Buffer, Cred, Segment};
+use buffer::{Buffer, Cred, IpHeader, Segment};
 use conn::{Conn, End, How, Wire};
 use megalith_vfs::{Charge, FileType, InodeId, Location, Stat};
 use net::{Net, Transport};
@@ -147,6 +147,9 @@ pub struct Outgoing {
     pub cred: Option<Cred>,
     /// SCM_RIGHTS.
     pub files: Vec<Arc<OpenFile>>,
+    /// IP_TTL or IPV6_HOPLIMIT, IP_TOS or IPV6_TCLASS; `None`: what the socket's options say.
+    pub hops: Option<u8>,
+    pub class: Option<u8>,
     /// Do not raise SIGPIPE.
     pub quiet: bool,
 }
@@ -159,6 +162,7 @@ pub struct Incoming {
     pub full: usize,
     pub from: Option<Addr>,
     pub to: Option<IpAddr>,
+    pub header: IpHeader,
     pub cred: Option<Cred>,
     pub files: Vec<Arc<OpenFile>>,
 }
@@ -581,7 +585,18 @@ impl Socket {
         let (conn, side) = connected?;
         let t = conn.recv(side, buf, how)?;
         let from = if conn.wire == Wire::Tcp { None } else { self.unix_peer_name() };
-        Ok((Incoming { len: t.len, full: t.full, from, to: None, cred: t.cred, files: t.files }, t.garbage))
+        Ok((
+            Incoming {
+                len: t.len,
+                full: t.full,
+                from,
+                to: None,
+                header: IpHeader::default(),
+                cred: t.cred,
+                files: t.files,
+            },
+            t.garbage,
+        ))
     }
 
     fn recv_datagram(&self, buf: &mut [u8], how: How) -> Result<(Incoming, Vec<Segment>)> {
@@ -604,6 +619,7 @@ impl Socket {
             full: first.rest().len(),
             from: first.from.clone(),
             to: first.to,
+            header: first.header,
             cred: first.cred,
             files: Vec::new(),
         };

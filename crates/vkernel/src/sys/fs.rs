@@ -854,13 +854,34 @@ fn xattr_object(c: &Ctx<'_>, nofollow: bool) -> Result<Arc<dyn Inode>> {
     let flags = if nofollow { AT_SYMLINK_NOFOLLOW } else { 0 };
     Ok(Arc::clone(at_path(c, AT_FDCWD, &c.path(0)?, flags)?.ok_or(Errno::EBADF)?.inode()))
 }
+/// Attributes of `trusted.` are there for the privileged only.
+const TRUSTED: &[u8] = b"trusted.";
+
+/// Whether the caller may read (or `write`) an attribute: `trusted.` takes privileges, and nothing else than `hidden` is told of it; `user.` goes by
+/// the permission bits (man 7 xattr).
+fn xattr_access(c: &Ctx<'_>, inode: &dyn Inode, name: &[u8], want: Access, hidden: Errno) -> Result<()> {
+    let cred = lock(&c.task.process.ids).fs();
+    if name.starts_with(TRUSTED) && !cred.privileged() {
+        return Err(hidden);
+    }
+    let stat = inode.stat()?;
+    // In a directory where anybody may write, its owner's attributes are not anybody's.
+    if want.write && stat.file_type() == FileType::Directory && stat.mode & 0o1000 != 0 && !cred.owns(&stat) {
+        return Err(Errno::EPERM);
+    }
+    cred.check(&stat, want)
+}
 fn get_xattr(c: &mut Ctx<'_>, inode: Result<Arc<dyn Inode>>) -> Result<i64> {
     let name = c.cstr(c.a[1], 256, Errno::ERANGE)?;
-    let v = inode?.getxattr(&name)?;
+    let inode = inode?;
+    xattr_access(c, &*inode, &name, Access::READ, Errno::ENODATA)?;
+    let v = inode.getxattr(&name)?;
     give(c, &v)
 }
 fn list_xattr(c: &mut Ctx<'_>, inode: Result<Arc<dyn Inode>>) -> Result<i64> {
-    let v: Vec<u8> = inode?.listxattr()?.into_iter().flat_map(|n| n.into_iter().chain([0])).collect();
+    let root = lock(&c.task.process.ids).fs().privileged();
+    let names = inode?.listxattr()?.into_iter().filter(|n| root || !n.starts_with(TRUSTED));
+    let v: Vec<u8> = names.flat_map(|n| n.into_iter().chain([0])).collect();
     c.a[3] = c.a[2];
     c.a[2] = c.a[1];
     give(c, &v)
@@ -906,10 +927,7 @@ fn set_xattr(c: &mut Ctx<'_>, inode: Result<Arc<dyn Inode>>) -> Result<i64> {
     let name = c.cstr(c.a[1], 256, Errno::ERANGE)?;
     let value = c.get_vec(c.a[2], c.a[3], 65536).map_err(|e| if e == Errno::EINVAL { Errno::E2BIG } else { e })?;
     let inode = inode?;
-    let cred = lock(&c.task.process.ids).fs();
-    if !cred.owns(&inode.stat()?) {
-        return Err(Errno::EPERM);
-    }
+    xattr_access(c, &*inode, &name, Access::WRITE, Errno::EPERM)?;
     inode.setxattr(&name, &value, c.uint(4)).map(|()| 0)
 }
 pub(super) fn setxattr(c: &mut Ctx<'_>) -> Result<i64> {
@@ -927,10 +945,7 @@ pub(super) fn fsetxattr(c: &mut Ctx<'_>) -> Result<i64> {
 fn remove_xattr(c: &mut Ctx<'_>, inode: Result<Arc<dyn Inode>>) -> Result<i64> {
     let name = c.cstr(c.a[1], 256, Errno::ERANGE)?;
     let inode = inode?;
-    let cred = lock(&c.task.process.ids).fs();
-    if !cred.owns(&inode.stat()?) {
-        return Err(Errno::EPERM);
-    }
+    xattr_access(c, &*inode, &name, Access::WRITE, Errno::EPERM)?;
     inode.removexattr(&name).map(|()| 0)
 }
 pub(super) fn removexattr(c: &mut Ctx<'_>) -> Result<i64> {

@@ -412,13 +412,33 @@ fn control(c: &Ctx<'_>, s: &Socket, h: &Header, out: &mut Outgoing) -> Result<()
                 out.cred = Some(claimed);
             }
             (Family::Unix | Family::Netlink, l, _) if l != libc::SOL_SOCKET => {}
-            (Family::Inet | Family::Inet6, libc::SOL_IP, libc::IP_PKTINFO | libc::IP_TTL | libc::IP_TOS) => {}
-            (Family::Inet6, libc::SOL_IPV6, libc::IPV6_PKTINFO | libc::IPV6_HOPLIMIT | libc::IPV6_TCLASS) => {}
+            (Family::Inet | Family::Inet6, libc::SOL_IP, libc::IP_PKTINFO) => {}
+            (Family::Inet6, libc::SOL_IPV6, libc::IPV6_PKTINFO) => {}
+            (Family::Inet | Family::Inet6, libc::SOL_IP, libc::IP_TTL) => out.hops = Some(small(data, 1)?),
+            (Family::Inet | Family::Inet6, libc::SOL_IP, libc::IP_TOS) => {
+                out.class = Some(if let [class] = data { *class } else { small(data, 0)? });
+            }
+            // -1: what the socket's option says.
+            (Family::Inet6, libc::SOL_IPV6, libc::IPV6_HOPLIMIT) => {
+                out.hops = if data == MINUS_ONE { None } else { Some(small(data, 0)?) };
+            }
+            // Linux cuts -1 to a byte.
+            (Family::Inet6, libc::SOL_IPV6, libc::IPV6_TCLASS) => {
+                out.class = Some(if data == MINUS_ONE { 255 } else { small(data, 0)? });
+            }
             _ => return Err(Errno::EINVAL),
         }
         rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
     }
     Ok(())
+}
+
+const MINUS_ONE: [u8; 4] = (-1i32).to_le_bytes();
+
+/// An `int` from `least` to 255; `EINVAL`.
+fn small(data: &[u8], least: u8) -> Result<u8> {
+    let n = data.try_into().map(i32::from_le_bytes).map_err(|_| Errno::EINVAL)?;
+    u8::try_from(n).ok().filter(|n| *n >= least).ok_or(Errno::EINVAL)
 }
 
 /// Whether the caller may say that it is `cred`.
@@ -701,10 +721,10 @@ fn put_control(c: &Ctx<'_>, s: &Socket, h: &Header, with: &mut Incoming, cloexec
                 out.put(libc::SOL_IP, libc::IP_PKTINFO, &b)?;
             }
             if asked(libc::SOL_IP, libc::IP_RECVTTL) {
-                out.put(libc::SOL_IP, libc::IP_TTL, &64i32.to_le_bytes())?;
+                out.put(libc::SOL_IP, libc::IP_TTL, &i32::from(with.header.hops).to_le_bytes())?;
             }
             if asked(libc::SOL_IP, libc::IP_RECVTOS) {
-                out.put(libc::SOL_IP, libc::IP_TOS, &[0])?;
+                out.put(libc::SOL_IP, libc::IP_TOS, &[with.header.class])?;
             }
         }
         Some(ip) if s.family == Family::Inet6 => {
@@ -718,10 +738,10 @@ fn put_control(c: &Ctx<'_>, s: &Socket, h: &Header, with: &mut Incoming, cloexec
                 out.put(libc::SOL_IPV6, libc::IPV6_PKTINFO, &b)?;
             }
             if asked(libc::SOL_IPV6, libc::IPV6_RECVHOPLIMIT) {
-                out.put(libc::SOL_IPV6, libc::IPV6_HOPLIMIT, &64i32.to_le_bytes())?;
+                out.put(libc::SOL_IPV6, libc::IPV6_HOPLIMIT, &i32::from(with.header.hops).to_le_bytes())?;
             }
             if asked(libc::SOL_IPV6, libc::IPV6_RECVTCLASS) {
-                out.put(libc::SOL_IPV6, libc::IPV6_TCLASS, &0i32.to_le_bytes())?;
+                out.put(libc::SOL_IPV6, libc::IPV6_TCLASS, &i32::from(with.header.class).to_le_bytes())?;
             }
         }
         _ => {}

@@ -64,7 +64,16 @@ pub(super) fn pidfd_send_signal(c: &mut Ctx<'_>) -> Result<i64> {
         return Err(Errno::EINVAL);
     }
     let file = c.file(0)?;
-    let target = process(&file)?;
+    let directory;
+    let target = match process(&file) {
+        Ok(target) => target,
+        // A process's directory in /proc will do, too.
+        Err(e) => {
+            let pid = file.inode().and_then(|i| crate::procfs::process_of(&i.stat().ok()?)).ok_or(e)?;
+            directory = c.task.kernel.process(pid).ok_or(Errno::ESRCH)?;
+            &directory
+        }
+    };
     let info = if info == 0 {
         sig::info(c, sig, SI_USER)?
     } else {

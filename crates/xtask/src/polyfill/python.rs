@@ -153,6 +153,7 @@ impl Inputs {
             .filter_map(|e| Some(e.ok()?.path()))
             .filter(|p| p.extension().is_some_and(|e| e == "patch"))
             .collect();
+        patches.retain(|patch| !in_source(patch, &source.version));
         patches.sort();
         let mut hasher = Sha256::new();
         let flags = format!("{REVISION} {CFLAGS} {OPT} {LDFLAGS} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}");
@@ -197,6 +198,13 @@ impl Inputs {
         }
         Ok(())
     }
+}
+
+/// Whether the source has what a patch corrects: the patch names the Debian version that has it, in a line `In-Source-Since: VERSION`.
+fn in_source(patch: &Path, version: &str) -> bool {
+    let text = fs::read_to_string(patch).unwrap_or_default();
+    let since = text.lines().find_map(|l| l.strip_prefix("In-Source-Since: "));
+    since.is_some_and(|since| !debian::older(version, since.trim()))
 }
 
 /// A C array with the bytes of `text`, ending with a NUL.

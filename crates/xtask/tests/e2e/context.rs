@@ -29,7 +29,8 @@ pub fn xtask() -> PathBuf {
     env!("CARGO_BIN_EXE_xtask").into()
 }
 
-fn shared<T>(cell: &'static OnceLock<Result<T, String>>, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
+/// What `cell` holds, made at first use.
+pub fn shared<T>(cell: &'static OnceLock<Result<T, String>>, make: impl FnOnce() -> Result<T>) -> Result<&'static T> {
     cell.get_or_init(|| make().map_err(|e| format!("{e:#}"))).as_ref().map_err(|e| anyhow!("{e}"))
 }
 

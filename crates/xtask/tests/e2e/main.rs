@@ -8,6 +8,7 @@ mod command_line;
 mod context;
 mod hostile;
 mod interactive;
+mod libtest;
 mod no_jit;
 mod polyfill;
 mod second_engine;
@@ -84,6 +85,7 @@ fn main() {
         toolbox::tests(),
         tools::tests(),
         interactive::tests(),
+        libtest::tests(),
         bundles::tests(),
         no_jit::tests(),
         hostile::tests(),
