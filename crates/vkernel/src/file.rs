@@ -230,13 +230,15 @@ impl FdTable {
     }
     /// Adds a descriptor at the lowest free number from `min` on; `EMFILE` at `limit`.
     pub fn add(&mut self, file: Arc<OpenFile>, cloexec: bool, min: i32, limit: u64) -> Result<i32> {
-        let min = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
-        let i = (min..).find(|&i| self.entries.get(i).is_none_or(Option::is_none)).ok_or(Errno::EMFILE)?;
-        if i as u64 >= limit {
-            return Err(Errno::EMFILE);
-        }
+        let i = self.free(min, limit)?;
         self.set(i, FdEntry { file, cloexec });
         Ok(i as i32)
+    }
+    /// The lowest free number from `min` on. `EMFILE` when it is not below `limit`: descriptors from before the limit was lowered do not count.
+    pub fn free(&self, min: i32, limit: u64) -> Result<usize> {
+        let min = usize::try_from(min).map_err(|_| Errno::EINVAL)?;
+        let free = (min..).find(|&i| self.entries.get(i).is_none_or(Option::is_none));
+        free.filter(|&i| (i as u64) < limit).ok_or(Errno::EMFILE)
     }
     fn set(&mut self, i: usize, e: FdEntry) -> Option<FdEntry> {
         if i >= self.entries.len() {

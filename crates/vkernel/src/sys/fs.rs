@@ -110,10 +110,7 @@ pub(crate) fn open_common(
     // Do not create or truncate anything when there is no descriptor to give.
     {
         let limit = lock(&c.task.process.rlimits)[7].0;
-        let fds = lock(&c.task.process.fds);
-        if fds.iter().count() as u64 >= limit {
-            return Err(Errno::EMFILE);
-        }
+        lock(&c.task.process.fds).free(0, limit)?;
     }
     let plain_read =
         flags & (OpenFlags::O_ACCMODE | OpenFlags::O_TRUNC | OpenFlags::O_PATH | OpenFlags::O_DIRECTORY) == 0;

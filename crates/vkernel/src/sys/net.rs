@@ -200,9 +200,7 @@ pub(crate) fn accept_with(c: &mut Ctx<'_>, flags: u32) -> Result<i64> {
     {
         // A connection that finds no descriptor stays in the queue.
         let limit = lock(&c.task.process.rlimits)[7].0;
-        if lock(&c.task.process.fds).iter().count() as u64 >= limit {
-            return Err(Errno::EMFILE);
-        }
+        lock(&c.task.process.fds).free(0, limit)?;
     }
     let (new, peer) = retry_waiting(c.task, &f, f.nonblocking(), false, || s.accept())?;
     let family = new.family;
