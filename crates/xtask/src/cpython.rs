@@ -605,6 +605,24 @@ mod tests {
     }
 
     #[test]
+    fn kept_results_are_taken_when_a_run_goes_on() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let file = TestFile { name: "test_a".into(), seconds: 0.1, passes: ["test.test_a.T.x".to_owned()].into() };
+        let outcome =
+            Outcome { verdicts: [("test.test_a.T.x".to_owned(), Verdict::Fail)].into(), ..Outcome::default() };
+        let kept = |resume| Kept { dir: dir.path().to_owned(), resume };
+        assert_eq!(kept(true).get(&file, || Ok(outcome.clone()))?, outcome);
+        assert_eq!(kept(true).get(&file, || bail!("run again"))?, outcome);
+        assert_eq!(file.regressions(&outcome), [("test.test_a.T.x", Some(Verdict::Fail))]);
+        assert!(kept(false).get(&file, || bail!("run again")).is_err());
+        // Cut off in the middle of writing.
+        fs::write(dir.path().join("test_a.json"), "{\"verdicts\"")?;
+        assert_eq!(kept(true).get(&file, || Ok(Outcome::default()))?, Outcome::default());
+        assert_eq!(file.regressions(&Outcome::default()), [("test.test_a.T.x", None)]);
+        Ok(())
+    }
+
+    #[test]
     fn the_committed_list_holds_nothing_that_is_left_out() -> Result<()> {
         let left_out = left_out()?;
         let files = expected()?;

@@ -288,6 +288,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_patch_goes_when_the_source_has_it() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (plain, until) = (dir.path().join("a.patch"), dir.path().join("b.patch"));
+        fs::write(&plain, "Why.\n--- a\n")?;
+        fs::write(&until, "In-Source-Since: 3.11.2-6+deb12u9\n\nWhy.\n--- a\n")?;
+        assert!(!in_source(&plain, "3.11.2-6+deb12u9"));
+        assert!(!in_source(&until, "3.11.2-6+deb12u8"));
+        assert!(in_source(&until, "3.11.2-6+deb12u9") && in_source(&until, "3.11.2-6+deb12u10"));
+        Ok(())
+    }
+
+    #[test]
     fn modules_are_chosen_from_configures_list() {
         let listed = "*static*\n# a comment\narray arraymodule.c\n_ctypes _ctypes/_ctypes.c\nreadline readline.c\n# Test modules\n_testcapi x.c\n";
         let text = setup_local(listed);
