@@ -128,15 +128,6 @@ pub fn standard() -> Result<Corpus> {
     build("corpus", &[], true)
 }
 
-/// Debian's busybox-static and its documents alone, as `cargo xtask demo` uses it.
-///
-/// # Errors
-/// See [`standard`].
-pub fn busybox_only() -> Result<Corpus> {
-    let documents = debian::binary_package("busybox-static")?.files.join("usr/share/doc");
-    build("demo", &tree(&documents, "usr/share/doc")?, false)
-}
-
 /// A file to add to a corpus: path inside, host file, mode.
 pub type Extra = (String, PathBuf, u32);
 

@@ -29,7 +29,7 @@ enum Verb {
         #[arg(last = true)]
         filter: Vec<String>,
     },
-    /// An image from Debian's busybox-static, a bundle, a pipeline in it, a denied start, a short table of ratios.
+    /// An image from Debian's busybox, Python and Node, a bundle, a pipeline and an agent's tools in it, denied starts, a short table of ratios.
     Demo,
     /// Native and Megalith in turn: writes docs/benchmarks.md.
     Bench(bench::Options),

@@ -217,18 +217,26 @@ pub fn run(mut command: Command, stdin: &Stdin, timeout: Duration) -> Result<Out
 /// # Errors
 /// `megalith` is not built, or `megalith build` fails.
 pub fn bundle(corpus: &Corpus) -> Result<PathBuf> {
+    bundle_with(corpus, &[])
+}
+
+/// The same with further options of `megalith build`.
+///
+/// # Errors
+/// See [`bundle`].
+pub fn bundle_with(corpus: &Corpus, options: &[String]) -> Result<PathBuf> {
     let megalith = paths::release("megalith");
     if !megalith.exists() {
         anyhow::bail!("{} is missing: run `cargo xtask build` first", megalith.display());
     }
     // The runner makes the snapshots; interpreters come from the cache.
     let made_by = [sh::sha256_file(&megalith)?, sh::sha256_file(&paths::release("megalith-run"))?, polyfill::key()];
-    let key = sh::hex(Sha256::digest(made_by.concat()).get(..8).unwrap_or_default());
+    let key = sh::hex(Sha256::digest(made_by.concat() + &options.join("\0")).get(..8).unwrap_or_default());
     let bundle = paths::target().join("bundles").join(format!("{}-{key}", corpus.key));
     paths::make_once(&bundle, |dir| {
         // Into a directory of its own: a bundle may not be made over an unrelated directory.
         let out = dir.join("bundle");
-        sh::output(sh::command(&megalith, ["build"]).arg(&corpus.image).arg("-o").arg(&out))?;
+        sh::output(sh::command(&megalith, ["build"]).arg(&corpus.image).arg("-o").arg(&out).args(options))?;
         Ok(())
     })?;
     Ok(bundle.join("bundle"))

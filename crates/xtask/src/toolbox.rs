@@ -4,6 +4,7 @@
 //! The native side runs Debian's own interpreters in the same root that the bundle under test is built from.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -43,7 +44,7 @@ pub fn environment() -> Vec<String> {
 /// # Errors
 /// Packages cannot be fetched.
 pub fn with_test_suite() -> Result<Toolbox> {
-    build("cpython", &["python3", "libpython3.11-testsuite", "tzdata", "netbase"], &[], |_| Ok(()))
+    build("cpython", &["python3", "libpython3.11-testsuite", "tzdata", "netbase"], &[], true, |_| Ok(()))
 }
 
 /// Python and Node with the packages of `tests/packages`, and the scripts that use them below `/packages`.
@@ -56,7 +57,7 @@ pub fn with_packages() -> Result<Toolbox> {
     let mut inputs = vec![python.join("requirements.txt"), node.join("package.json"), node.join("package-lock.json")];
     inputs.extend(scripts(&python)?);
     inputs.extend(scripts(&node)?);
-    build("packages", &["python3", "nodejs", "tzdata", "netbase"], &inputs, |root| {
+    build("packages", &["python3", "nodejs", "tzdata", "netbase"], &inputs, true, |root| {
         let site = root.join(SITE);
         fs::create_dir_all(&site)?;
         eprintln!("xtask: installing the Python packages");
@@ -84,6 +85,30 @@ pub fn with_packages() -> Result<Toolbox> {
     })
 }
 
+/// An agent's tools, one a language: name, file in `demo/tools`, path inside.
+pub const TOOLS: &[(&str, &str, &str)] =
+    &[("report", "report.py", "/opt/tools/report.py"), ("outline", "outline.js", "/opt/tools/outline.js")];
+
+/// Python and Node with the tools of `demo/tools`, and the documents of busybox-static: the image of the demo.
+///
+/// # Errors
+/// Packages cannot be fetched.
+pub fn with_tools() -> Result<Toolbox> {
+    let tools = paths::root().join("demo/tools");
+    let inputs: Vec<_> = TOOLS.iter().map(|(_, file, _)| tools.join(file)).collect();
+    let documents = debian::binary_package("busybox-static")?.files.join("usr/share/doc");
+    build("tools", &["python3", "nodejs", "netbase"], &inputs, false, |root| {
+        sh::output(sh::command("cp", ["-r"]).arg(&documents).arg(root.join("usr/share")))?;
+        for (_, file, to) in TOOLS {
+            let to = root.join(to.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().context("a tool has a directory")?)?;
+            fs::copy(tools.join(file), &to)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    })
+}
+
 /// The scripts in a directory of `tests/packages`, sorted.
 ///
 /// # Errors
@@ -96,11 +121,13 @@ pub fn scripts(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
     Ok(found)
 }
 
-/// Unpacks packages, lets `fill` add to them, compiles Python's modules as Debian's installation does, and makes a corpus.
+/// Unpacks packages, lets `fill` add to them, compiles Python's modules as Debian's installation does, and makes a corpus, with the small C programs if
+/// `programs` says so.
 fn build(
     name: &str,
     packages: &[&str],
     inputs: &[std::path::PathBuf],
+    programs: bool,
     fill: impl Fn(&Path) -> Result<()>,
 ) -> Result<Toolbox> {
     let closure = debian::closure(packages)?;
@@ -138,7 +165,7 @@ fn build(
         extra.push((top.clone(), dir.join(&top), 0o755));
         extra.extend(corpus::tree(&dir.join(&top), &top)?);
     }
-    let corpus = corpus::build(&format!("toolbox-{name}"), &extra, true)?;
+    let corpus = corpus::build(&format!("toolbox-{name}"), &extra, programs)?;
     let told = packages.iter().filter(|p| !matches!(**p, "tzdata" | "netbase" | "python3"));
     let mut versions = vec![("python3.11".to_owned(), closure.version("python3.11")?)];
     for package in told {

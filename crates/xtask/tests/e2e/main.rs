@@ -2,6 +2,7 @@
 //!
 //! `MEGALITH_SUBJECT=native` judges the native side instead of Megalith and so proves the judge.
 
+mod agents;
 mod bundles;
 mod cases;
 mod command_line;
@@ -82,6 +83,7 @@ fn main() {
     for more in [
         command_line::tests(),
         polyfill::tests(),
+        agents::tests(),
         toolbox::tests(),
         tools::tests(),
         interactive::tests(),

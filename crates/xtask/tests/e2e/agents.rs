@@ -1,0 +1,238 @@
+//! The demo's image: an agent's tools in Python and Node, by path and by name; what `sealed` keeps the real interpreters from loading; HTTP between
+//! processes of one container. The probes are in `tests/agents`.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use sha2::{Digest, Sha256};
+use xtask::corpus::{self, Corpus};
+use xtask::subject::{self, Job, Outcome, Stdin, Subject};
+use xtask::{paths, setup, sh, toolbox};
+
+use crate::{Test, context};
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        Test::new("agents::by-path", by_path),
+        Test::ours("agents::by-name", by_name),
+        Test::ours("agents::changed", changed),
+        Test::new("agents::python::open", || open(PYTHON, "/probe/loads.py")),
+        Test::new("agents::node::open", || open(NODE, "/probe/loads.js")),
+        Test::ours("agents::python::sealed", || sealed("python", "/probe/loads.py", PYTHON_SEALED)),
+        Test::ours("agents::node::sealed", || sealed("node", "/probe/loads.js", NODE_SEALED)),
+        Test::new("agents::http::python", || http([PYTHON, "/probe/http/client.py", PYTHON, "/probe/http/server.py"])),
+        Test::new("agents::http::node", || http([NODE, "/probe/http/client.js", NODE, "/probe/http/server.js"])),
+        Test::new("agents::http::both", || http([PYTHON, "/probe/http/client.py", NODE, "/probe/http/server.js"])),
+    ]
+}
+
+const PYTHON: &str = toolbox::PYTHON;
+const NODE: &str = toolbox::NODE;
+
+const RECORDS: &str = r#"[{"name": "pear", "kg": 3}, {"name": "apple", "kg": 5}, {"name": "Quince", "kg": 1}]"#;
+const TEXT: &str = "# Seals\nA seal & its gate.\n\n## Kinds <of>\nA gate, a seal, é.\n";
+
+/// What each tool is given.
+const CALLS: &[(&str, &[&str], &str)] = &[
+    ("report", &["--title", "Fruit"], RECORDS),
+    ("report", &["--by", "kg", "--json"], RECORDS),
+    ("report", &["--by", "none"], RECORDS),
+    ("outline", &[], TEXT),
+    ("outline", &["--json"], TEXT),
+];
+
+/// Both sides: the demo's image with the probes in it.
+struct Sides {
+    native: Subject,
+    subject: Subject,
+    /// Without one when the native side is judged.
+    bundle: Option<std::path::PathBuf>,
+}
+
+fn sides() -> Result<&'static Sides> {
+    static SIDES: OnceLock<Result<Sides, String>> = OnceLock::new();
+    context::shared(&SIDES, || {
+        setup::packages()?;
+        let corpus = with_probes(toolbox::with_tools()?.corpus)?;
+        let native = Subject::native(&context::xtask(), &corpus.rootfs);
+        if context::judging_native() {
+            return Ok(Sides { subject: native.clone(), native, bundle: None });
+        }
+        let mut options = Vec::new();
+        let interpreters = [("python", PYTHON), ("node", NODE)];
+        let scripts = toolbox::TOOLS.iter().map(|(name, _, path)| (*name, *path));
+        for (name, path) in interpreters.into_iter().chain(scripts) {
+            options.extend(["--tool".to_owned(), format!("{name}={path}")]);
+        }
+        let bundle = subject::bundle_with(&corpus, &options)?;
+        Ok(Sides { native, subject: Subject::megalith(&bundle), bundle: Some(bundle) })
+    })
+}
+
+/// The same files, as hard links, and `tests/agents` as `/probe`.
+fn with_probes(base: Corpus) -> Result<Corpus> {
+    let probes = corpus::tree(&paths::root().join("tests/agents"), "probe")?;
+    let mut hasher = Sha256::new();
+    hasher.update(&base.key);
+    for (path, file, _) in &probes {
+        hasher.update(path);
+        if file.is_file() {
+            hasher.update(fs::read(file)?);
+        }
+    }
+    let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
+    let dir = paths::target().join("agents").join(&key);
+    paths::make_once(&dir, |dir| {
+        let root = dir.join("root");
+        let linked = sh::output(sh::command("cp", ["-al"]).arg(&base.rootfs).arg(&root));
+        if linked.is_err() {
+            // The cache is on another file system.
+            sh::output(sh::command("cp", ["-a", "-T"]).arg(&base.rootfs).arg(&root))?;
+        }
+        for (path, file, _) in &probes {
+            let to = root.join(path);
+            fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+            if file.is_file() {
+                fs::copy(file, &to)?;
+            }
+        }
+        sh::output(sh::command("find", [root.join("probe")]).args(["-exec", "touch", "-d", "@1700000000", "{}", "+"]))?;
+        Ok(())
+    })?;
+    Ok(Corpus { rootfs: dir.join("root"), image: dir.join("root"), busybox: base.busybox, key })
+}
+
+fn job(command: &[&str]) -> Job {
+    Job { environment: toolbox::environment(), timeout: Duration::from_secs(120), ..Job::new(command.iter().copied()) }
+}
+
+fn path_of(tool: &str) -> Result<&'static str> {
+    let found = toolbox::TOOLS.iter().find(|(name, ..)| *name == tool);
+    found.map(|(_, _, path)| *path).context("no such tool")
+}
+
+/// `megalith tools call`, with `options` before the name.
+fn call(options: &[&str], tool: &str, args: &[&str], input: &str) -> Result<Outcome> {
+    let mut command = sh::command(paths::release("megalith"), ["tools"]);
+    command.arg(sides()?.bundle.as_ref().context("no bundle")?).arg("call").args(options).args(["-e", "LANG=C.UTF-8"]);
+    command.arg(tool).args(args);
+    subject::run(command, &Stdin::Bytes(input.into()), Duration::from_secs(120))
+}
+
+fn same(native: &Outcome, ours: &Outcome) -> Result<()> {
+    let equal = native.status == ours.status && native.stdout == ours.stdout && native.stderr == ours.stderr;
+    ensure!(equal, "native:\n{}\n\nhere:\n{}", native.describe(), ours.describe());
+    Ok(())
+}
+
+fn by_path() -> Result<()> {
+    let sides = sides()?;
+    for (tool, args, input) in CALLS {
+        let mut job = job(&[&[path_of(tool)?], *args].concat());
+        job.stdin = Stdin::Bytes(input.as_bytes().to_vec());
+        let native = sides.native.run(&job)?;
+        ensure!(!native.stdout.is_empty() || native.status == 1, "{}", native.describe());
+        same(&native, &sides.subject.run(&job)?)?;
+    }
+    Ok(())
+}
+
+fn by_name() -> Result<()> {
+    for (tool, args, input) in CALLS {
+        let mut job = job(&[&[path_of(tool)?], *args].concat());
+        job.stdin = Stdin::Bytes(input.as_bytes().to_vec());
+        same(&sides()?.native.run(&job)?, &call(&[], tool, args, input)?)?;
+    }
+    Ok(())
+}
+
+/// One byte more, and neither the executable nor the tool starts.
+fn changed() -> Result<()> {
+    let bundle = sides()?.bundle.as_ref().context("no bundle")?;
+    for (name, file, path) in toolbox::TOOLS {
+        let script = format!("echo >> {path}; exec {path}");
+        let outcome = Subject::megalith(bundle).run(&job(&["/bin/sh", "-c", &script]))?;
+        refused(&outcome, path)?;
+        let dir = tempfile::tempdir()?;
+        let source = paths::root().join("demo/tools").join(file);
+        let copy = dir.path().join(file);
+        fs::copy(&source, &copy)?;
+        let volume = format!("{}:{}:ro", dir.path().display(), Path::new(path).parent().context("a path")?.display());
+        let outcome = call(&["-v", &volume], name, &[], if *name == "report" { RECORDS } else { TEXT })?;
+        ensure!(outcome.status == 0, "the same bytes: {}", outcome.describe());
+        fs::write(&copy, [&fs::read(&source)?[..], b"\n"].concat())?;
+        refused(&call(&["-v", &volume], name, &[], RECORDS)?, path)?;
+    }
+    Ok(())
+}
+
+fn refused(outcome: &Outcome, path: &str) -> Result<()> {
+    let said = String::from_utf8_lossy(&outcome.stderr).contains(&format!("refused to start {path}"));
+    ensure!(outcome.status == 126 && said && outcome.stdout.is_empty(), "{}", outcome.describe());
+    Ok(())
+}
+
+/// Without a policy everything loads, as it does natively.
+fn open(interpreter: &str, probe: &str) -> Result<()> {
+    let sides = sides()?;
+    // The native side's root stays as it was: the image is made from it.
+    let restore = "rm -r /probe /tmp/loads; cp -a /tmp/kept /probe; rm -r /tmp/kept";
+    let script = format!("cp -a /probe /tmp/kept; {interpreter} {probe}; status=$?; {restore}; exit $status");
+    let native = sides.native.run(&job(&["/bin/sh", "-c", &script]))?;
+    ensure!(native.status == 0 && !native.stdout.is_empty(), "{}", native.describe());
+    same(&native, &sides.subject.run(&job(&[interpreter, probe]))?)
+}
+
+const PYTHON_SEALED: &str = "\
+a file of the image: as built
+a written module: PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/tmp/loads/written.py'
+a written package: PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/tmp/loads/package/__init__.py'
+a changed module: PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/probe/lib/changed.py'
+bytecode without source: PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/tmp/loads/bytecode/compiled.pyc'
+forged bytecode of a file of the image: as built
+an archive: ModuleNotFoundError: No module named 'zipped'
+zipimport: ZipImportError: can't open Zip file: '/tmp/loads/archive.zip'
+runpy: PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/tmp/loads/script.py'
+script
+exec of what was read: None
+-c: status 1, PermissionError: sealed: -c: code on the command line is not part of the image
+standard input: status 1, PermissionError: sealed: <stdin>: code from standard input is not part of the image
+- as a script: status 1, PermissionError: sealed: <stdin>: code from standard input is not part of the image
+a written script: status 1, PermissionError: [Errno 13] sealed: a program is not part of the image as it was built: '/tmp/loads/script.py'
+-m of a written module: status 1, PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/tmp/loads/script.py'
+PYTHONPATH: status 1, PermissionError: [Errno 13] sealed: a file to load as code is not part of the image as it was built: '/tmp/loads/written.py'
+an archive as a script: status 1, PermissionError: [Errno 13] sealed: a program is not part of the image as it was built: '/tmp/loads/archive.zip'
+";
+
+const NODE_SEALED: &str = "\
+a file of the image: as built
+a written module: ERR_ACCESS_DENIED: /tmp/loads/written.js: not in the manifest: this process may load sealed code only
+import() of a written module: ERR_ACCESS_DENIED: /tmp/loads/written.mjs: not in the manifest: this process may load sealed code only
+a written package: ERR_ACCESS_DENIED: /tmp/loads/node_modules/package/main.js: not in the manifest: this process may load sealed code only
+a changed module: ERR_ACCESS_DENIED: /probe/lib/changed.js: not in the manifest: this process may load sealed code only
+JSON: data
+eval of what was read: evaluated
+-e: status 1, [Error: --eval: this process may load sealed code only] {
+-p: status 1, [Error: --print: this process may load sealed code only] {
+standard input: status 1, [Error: stdin: this process may load sealed code only] {
+- as a script: status 1, [Error: stdin: this process may load sealed code only] {
+a written script: status 1, Error: /tmp/loads/written.js: not in the manifest: this process may load sealed code only
+-r: status 1, Error: /tmp/loads/written.js: not in the manifest: this process may load sealed code only
+";
+
+/// A tool is sealed, and so are its children.
+fn sealed(tool: &str, probe: &str, expected: &str) -> Result<()> {
+    let outcome = call(&[], tool, &[probe], "")?;
+    ensure!(outcome.status == 0 && outcome.text() == expected, "expected\n{expected}\n{}", outcome.describe());
+    Ok(())
+}
+
+fn http(command: [&str; 4]) -> Result<()> {
+    let sides = sides()?;
+    let native = sides.native.run(&job(&command))?;
+    ensure!(native.status == 0 && native.text().contains("after "), "{}", native.describe());
+    same(&native, &sides.subject.run(&job(&command))?)
+}

@@ -1,0 +1,3 @@
+import written
+
+print(written.VALUE)
