@@ -252,8 +252,25 @@ pub enum PolyfillOp {
 impl PolyfillOp {
     /// The operation with number `n`.
     pub fn from_u64(n: u64) -> Option<PolyfillOp> {
+        PolyfillOp::ALL.into_iter().find(|&op| op as u64 == n)
+    }
+
+    /// All operations.
+    pub const ALL: [PolyfillOp; 6] = {
         use PolyfillOp::*;
-        [Snapshot, Cold, Policy, OpenCode, Sha256, Sha512].into_iter().find(|&op| op as u64 == n)
+        [Snapshot, Cold, Policy, OpenCode, Sha256, Sha512]
+    };
+
+    /// Its name in the list of what a polyfill may call.
+    pub fn name(self) -> &'static str {
+        match self {
+            PolyfillOp::Snapshot => "megalith_snapshot",
+            PolyfillOp::Cold => "megalith_cold",
+            PolyfillOp::Policy => "megalith_policy",
+            PolyfillOp::OpenCode => "megalith_open_code",
+            PolyfillOp::Sha256 => "megalith_sha256",
+            PolyfillOp::Sha512 => "megalith_sha512",
+        }
     }
 }
 

@@ -544,6 +544,7 @@ fn describe_polyfill(hash: &FileHash, chosen: &Chosen, snapshots: &Snapshots) ->
         reason: chosen.reason.clone(),
         program: chosen.hash,
         file: chosen.file(),
+        calls: chosen.calls.clone(),
         snapshot,
     }
 }

@@ -136,10 +136,10 @@ fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
     for e in &r.executables {
         let Some(p) = r.polyfills.get(&e.hash) else { continue };
         write!(out, "\n{}: polyfill {} ({})", e.path, p.file, p.reason)?;
-        match &p.snapshot {
-            Some(s) => writeln!(out, "; begins from a snapshot with {}", s.warmed.join(", "))?,
-            None => writeln!(out)?,
+        if let Some(s) = &p.snapshot {
+            write!(out, "; begins from a snapshot with {}", s.warmed.join(", "))?;
         }
+        writeln!(out, "; may make {} system calls", p.calls.len())?;
     }
     if !r.not_recompiled.is_empty() {
         writeln!(out, "\nnot recompiled (file, offset, bytes, reason):")?;

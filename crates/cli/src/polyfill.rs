@@ -79,6 +79,8 @@ pub struct Chosen {
     pub reason: String,
     /// Its ELF file.
     pub elf: Arc<[u8]>,
+    /// The system calls that it may make.
+    pub calls: Vec<String>,
     pub hash: FileHash,
 }
 
@@ -142,8 +144,18 @@ pub fn find(interpreter: Interpreter, because: &str) -> Result<Chosen> {
         }
         Err(e) => return Err(anyhow!(e).context(format!("cannot read {}", path.display()))),
     };
+    let list = path.with_file_name("calls");
+    let calls = std::fs::read_to_string(&list).with_context(|| {
+        format!("cannot read what the polyfill may call in {}; 'cargo xtask build' makes it", list.display())
+    })?;
     let hash = FileHash::of(&elf);
-    Ok(Chosen { reason: format!("it is {interpreter}; {because}"), interpreter, elf, hash })
+    Ok(Chosen { reason: format!("it is {interpreter}; {because}"), interpreter, elf, calls: words(&calls), hash })
+}
+
+/// The words of a list: lines, of which those that begin with `#` are comments.
+fn words(list: &str) -> Vec<String> {
+    let lines = list.lines().filter(|l| !l.starts_with('#'));
+    lines.flat_map(str::split_whitespace).map(str::to_owned).collect()
 }
 
 /// The interpreters among `files` that a polyfill stands in for, and those that none is there for, with why.
@@ -237,6 +249,11 @@ mod tests {
         assert_eq!(recognise(b"\x7fELF\0_ZN4node5StartEiPPc\0").unwrap().language, Language::Node);
         // A program that prints the name is not the interpreter; neither is one without symbols.
         assert_eq!(recognise(b"\x7fELF call Py_BytesMain python3.11"), None);
+    }
+
+    #[test]
+    fn lists_have_comments() {
+        assert_eq!(words("# what it calls\nread write\n\n  open\n#x\n"), ["read", "write", "open"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@ use crate::error::excerpt;
 use crate::{Error, FileHash, GuestPath, json, names};
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `manifest.json`: which programs a bundle holds, and what belongs to it.
 ///
@@ -119,6 +119,8 @@ pub struct Polyfill {
     pub program: FileHash,
     /// Name of that file in [`Manifest::OWN_DIR`].
     pub file: String,
+    /// The system calls that it may make, by name; every other is unknown to it. Which names there are the running side knows, and refuses others.
+    pub calls: Vec<String>,
     /// The snapshot that it starts from; without, it starts as any program does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<Snapshot>,
@@ -250,7 +252,7 @@ impl<N: Omissions> Manifest<N> {
     /// * a hash has one size, one kind and one entry point, wherever it stands;
     /// * entry points have the form that [`crate::entry_points`] gives them; no two ELF or WASI hashes share one, nor do they share one with
     ///   a polyfill; a script's is that of another program in the manifest;
-    /// * every entry of kind polyfill is described in `polyfills`, and nothing else is;
+    /// * every entry of kind polyfill is described in `polyfills`, and nothing else is; each system call is named once;
     /// * tools are programs of the manifest, with names of letters, digits, `_`, `-` and `.`;
     /// * the config's strings hold no NUL, and its working directory is empty or absolute;
     /// * the file system begins at a multiple of 512 and does not end past 2^63.
@@ -287,6 +289,13 @@ impl<N: Omissions> Manifest<N> {
             let files = polyfill.snapshot.iter().map(|s| &s.file).chain([&polyfill.file]);
             if !files.clone().all(|name| json::is_file_name(name)) {
                 return refuse("has a file name with other characters than letters, digits, '_', '-' and '.'");
+            }
+            let mut seen = BTreeSet::new();
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            for call in &polyfill.calls {
+                if call.is_empty() || !call.chars().all(plain) || !seen.insert(call) {
+                    return refuse(&format!("may call {}: not the name of a system call, or twice", excerpt(call)));
+                }
             }
         }
         if let Some(hash) = by_hash.iter().find(|(h, b)| b.kind == Kind::Polyfill && !self.polyfills.contains_key(h)) {

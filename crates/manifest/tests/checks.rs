@@ -18,6 +18,7 @@ fn polyfill(snapshot: Option<Snapshot>) -> Polyfill {
         reason: "it is python 3.11".into(),
         program: FileHash::of(b"elf"),
         file: "python-3.11.elf".into(),
+        calls: vec!["read".into(), "fchmodat2".into()],
         snapshot,
     }
 }
@@ -253,6 +254,22 @@ fn aot_index() {
         let error = AotIndex::from_json(text.replacen(from, to, 1).as_bytes()).expect_err(to).to_string();
         assert!(!error.contains(char::is_control), "{error:?}");
     }
+}
+
+#[test]
+fn calls_of_polyfills_are_names_and_each_stands_once() {
+    for bad in [&["read", "read"][..], &[""], &["read write"], &["Read"], &["../x"]] {
+        let mut m = sample();
+        let calls = bad.iter().map(ToString::to_string).collect();
+        m.polyfills.get_mut(&FileHash::of(b"py3")).unwrap().calls = calls;
+        assert!(m.check().unwrap_err().to_string().contains("name of a system call, or twice"), "{bad:?}");
+    }
+    // Who names none may make none; but a list there must be.
+    let mut m = sample();
+    m.polyfills.get_mut(&FileHash::of(b"py3")).unwrap().calls.clear();
+    m.check().unwrap();
+    let text = String::from_utf8(m.to_json().unwrap()).unwrap().replace("\"calls\"", "\"call\"");
+    assert!(Manifest::from_json(text.as_bytes()).is_err());
 }
 
 #[test]

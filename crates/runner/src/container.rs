@@ -9,7 +9,7 @@ use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{ContainerOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{DataFile, MetaReader, Policy, Program, ProgramTable, Snapshot, search_path};
+use megalith_vkernel::{Calls, DataFile, MetaReader, Policy, Program, ProgramTable, Snapshot, search_path};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -54,7 +54,8 @@ fn polyfill(bundle: &Bundle, lower: &Lower, binary: &Binary) -> Result<Program> 
         let MapSource { fd, offset, len, .. } = lower.own(&s.file, &s.hash).map_err(bad)?;
         Ok(Snapshot::new(fd, offset, len, s.hash.0))
     });
-    Ok(program(bundle, binary, p.program, source)?.into_polyfill(snapshot.transpose()?))
+    let calls = Calls::named(p.calls.iter().map(String::as_str)).map_err(bad)?;
+    Ok(program(bundle, binary, p.program, source)?.into_polyfill(calls, snapshot.transpose()?))
 }
 
 /// One program, whose own file has the hash `hash`.

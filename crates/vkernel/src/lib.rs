@@ -5,6 +5,7 @@
 //! One host thread runs one guest thread at a time. Locks: the process tree first, then one process's own state (signals, descriptors,
 //! memory), then a file object; no lock is held while a process waits.
 
+mod calls;
 mod cpuid;
 mod devfs;
 pub mod errno;
@@ -38,6 +39,7 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
+pub use calls::Calls;
 pub use exec::search_path;
 pub use gate::Policy;
 pub use kernel::{Credentials, Fixed, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};

@@ -1,5 +1,6 @@
 //! The programs that may start: one per recompiled file, found by hash.
 
+use crate::calls::Calls;
 use crate::errno::{self, Errno};
 use crate::mm::{MapSource as MappedFile, StartImage};
 use crate::snapshot::Snapshot;
@@ -49,8 +50,8 @@ pub struct Program {
     /// Its memory after exec, from the last start that made it. WASI modules have none: their processes start on empty slots.
     pub(crate) start_image: Mutex<Option<Arc<StartImage>>>,
     data: Option<DataFile>,
-    /// It is an interpreter of ours, and may make the calls that are for such (`sys::polyfill`).
-    pub(crate) polyfill: bool,
+    /// What it may ask of the kernel.
+    pub(crate) calls: Calls,
     /// What it starts from, unless the start says otherwise.
     pub(crate) snapshot: Option<Snapshot>,
 }
@@ -133,14 +134,14 @@ impl Program {
             source_checked: OnceLock::new(),
             start_image: Mutex::default(),
             data: None,
-            polyfill: false,
+            calls: Calls::LINUX,
             snapshot: None,
         }
     }
 
-    /// The same program as a polyfill, which starts from `snapshot` if there is one.
-    pub fn into_polyfill(self, snapshot: Option<Snapshot>) -> Program {
-        Program { polyfill: true, snapshot, ..self }
+    /// The same program as a polyfill, which makes the system calls `calls` and no other, and starts from `snapshot` if there is one.
+    pub fn into_polyfill(self, calls: Calls, snapshot: Option<Snapshot>) -> Program {
+        Program { calls, snapshot, ..self }
     }
 
     /// Describes a WASI module.

@@ -15,6 +15,7 @@ mod trace;
 
 pub(crate) use proc::{CAPABILITIES, RELEASE, VERSION, all_cpus, cpus};
 pub(crate) use sig::blocked_or_ignored;
+pub(crate) use table::SLOTS;
 pub use table::{Support, SyscallEntry, docs_markdown, table};
 
 use crate::errno::{Errno, Result};
@@ -40,7 +41,7 @@ pub(crate) struct Ctx<'a> {
     pub a: [u64; 6],
 }
 
-/// Performs system call `nr`.
+/// Performs system call `nr`. What the program may not call is as unknown to it as what nobody may.
 pub(crate) fn dispatch(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6]) -> Result<i64> {
     crate::procfs::set_current(task.process.pid, task.thread.tid);
     let entry = table::find(nr);
@@ -53,9 +54,11 @@ pub(crate) fn dispatch(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6
 
 fn call(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6], entry: Option<&SyscallEntry>) -> Result<i64> {
     match entry {
-        Some(e) => (e.handler)(&mut Ctx { task, m, a }),
-        None if nr == megalith_abi::POLYFILL_CALL && task.program().polyfill => polyfill::call(&mut Ctx { task, m, a }),
-        None => {
+        Some(e) if task.program().calls.has(e.number) => (e.handler)(&mut Ctx { task, m, a }),
+        None if nr == megalith_abi::POLYFILL_CALL && task.program().calls.has_own() => {
+            polyfill::call(&mut Ctx { task, m, a })
+        }
+        _ => {
             let mut unknown = lock(&task.kernel.syscalls_unknown);
             // Numbers come from the guest: bounded.
             if unknown.len() < 1024 || unknown.contains_key(&nr) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Performs an operation.
 pub(super) fn call(c: &mut Ctx<'_>) -> Result<i64> {
-    match PolyfillOp::from_u64(c.a[0]) {
+    match PolyfillOp::from_u64(c.a[0]).filter(|&op| c.task.program().calls.has_op(op)) {
         Some(PolyfillOp::Snapshot) => snapshot(c),
         Some(PolyfillOp::Cold) => cold(c),
         Some(PolyfillOp::Policy) => Ok(c.task.kernel.config.sealed.into()),

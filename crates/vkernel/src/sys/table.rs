@@ -325,7 +325,8 @@ pub fn table() -> &'static [SyscallEntry] {
     TABLE
 }
 
-const SLOTS: usize = 512;
+/// One more than the highest number that a table may have.
+pub(crate) const SLOTS: usize = 512;
 static INDEX: [u16; SLOTS] = {
     let mut index = [u16::MAX; SLOTS];
     let mut i = 0;

@@ -32,6 +32,9 @@ pub fn key() -> String {
     all.concat()
 }
 
+/// Beside a polyfill's program: the list of the system calls that it may make, which `megalith build` puts into the manifest.
+pub const CALLS: &str = "calls";
+
 /// Makes `current` beside the directory of a polyfill lead there: where `megalith build` looks.
 fn publish(dir: Option<&Path>) -> Result<()> {
     let places = dir.and_then(|d| Some((d.parent()?, d.file_name()?)));

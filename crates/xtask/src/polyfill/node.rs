@@ -13,6 +13,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use super::CALLS;
 use crate::{debian, paths, setup, sh};
 
 /// Changes when this module makes something else of the same inputs.
@@ -137,7 +138,7 @@ fn key(ours: &Path, node: &str) -> Result<String> {
     hasher.update(format!("{REVISION} {node} {CFLAGS:?} {LDFLAGS:?} {LEFT_OUT:?} {DEPS:?} {PACKAGES:?}"));
     // Another compiler or C library makes another program.
     hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
-    for name in ["src", "lib", "patches", "package-lock.json", "quickjs/Cargo.lock", "../hash.h"] {
+    for name in ["src", "lib", "patches", "package-lock.json", "quickjs/Cargo.lock", "calls.txt", "../hash.h"] {
         for file in files(&ours.join(name))? {
             hasher.update(file.strip_prefix(ours)?.as_os_str().as_encoded_bytes());
             hasher.update(fs::read(&file)?);
@@ -299,6 +300,7 @@ impl Build {
             gcc.arg(dir.join("node"));
             gcc.args(OURS.iter().chain(ENGINE).map(|name| self.work.join(format!("{name}.o"))));
             sh::output(gcc.arg(self.work.join("builtins_data.o")).args(LDFLAGS))?;
+            fs::copy(self.ours.join("calls.txt"), dir.join(CALLS))?;
             Ok(())
         })?;
         Ok(())

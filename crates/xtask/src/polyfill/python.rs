@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use super::CALLS;
 use crate::{debian, paths, setup, sh};
 
 /// Version of the language that is built.
@@ -128,6 +129,7 @@ pub fn build() -> Result<Python> {
             let to = dir.join(name);
             sh::output(sh::command("strip", ["-o"]).arg(&to).arg(work.join("build").join(built)))?;
         }
+        fs::write(dir.join(CALLS), &inputs.calls)?;
         Ok(fs::write(dir.join("version"), format!("{}\n", source.version))?)
     })?;
     eprintln!("xtask: the Python polyfill: {:.0} s", start.elapsed().as_secs_f64());
@@ -140,6 +142,8 @@ struct Inputs {
     files: Vec<(&'static str, Vec<u8>)>,
     /// Patches for `patch -p1`, in the order of their names.
     patches: Vec<PathBuf>,
+    /// The system calls that the program may make.
+    calls: Vec<u8>,
     /// Hash of what a build tree was made of before our files went in.
     base: String,
     /// Hash of everything.
@@ -174,8 +178,10 @@ impl Inputs {
         let warm = header(&fs::read(ours.join("warm.py")).context("read polyfills/python/warm.py")?);
         hasher.update(&warm);
         files.push(("Include/megalith_warm.h", warm));
+        let calls = fs::read(ours.join("calls.txt")).context("read polyfills/python/calls.txt")?;
+        hasher.update(&calls);
         let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
-        Ok(Self { files, patches, base, key })
+        Ok(Self { files, patches, calls, base, key })
     }
 
     /// Leaves `work/src` (patched, with our files) and `work/build` (configured).

@@ -4,6 +4,7 @@
 
 mod agents;
 mod bundles;
+mod calls;
 mod cases;
 mod command_line;
 mod context;
@@ -84,6 +85,7 @@ fn main() {
         command_line::tests(),
         polyfill::tests(),
         agents::tests(),
+        calls::tests(),
         toolbox::tests(),
         tools::tests(),
         interactive::tests(),

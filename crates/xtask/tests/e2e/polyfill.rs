@@ -20,6 +20,7 @@ pub fn tests() -> Vec<Test> {
         Test::ours("polyfill::memory-of-a-snapshot", memory),
         Test::ours("polyfill::slots-are-put-back", slots),
         Test::ours("polyfill::sealed", sealed),
+        Test::ours("polyfill::calls", calls),
         Test::ours("polyfill::refused", refused),
         Test::ours("polyfill::deterministic", deterministic),
         Test::ours("polyfill::choices", choices),
@@ -29,6 +30,16 @@ pub fn tests() -> Vec<Test> {
 /// What the image has as `/usr/bin/python3.11`: nothing that runs, but known for what it is.
 const PYTHON: &[u8] = b"\x7fELF\0Py_BytesMain\0/usr/lib/python3.11\0.dynsym\0";
 const SCRIPT: &str = "#!/usr/bin/env python3\nthe script's text\n";
+
+/// What the polyfill may call: all that it does but uname(2).
+const CALLS: &str = "\
+# The calls of tests/programs/polyfill.c.
+read write close lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn ioctl pread64 writev access sched_yield mremap madvise
+setitimer getpid clone execve wait4 fcntl getcwd readlink sysinfo sched_getparam sched_setscheduler sched_getscheduler sched_get_priority_max
+sched_get_priority_min arch_prctl gettid time futex sched_getaffinity getdents64 set_tid_address clock_gettime exit exit_group tgkill openat newfstatat
+set_robust_list pipe2 prlimit64 getrandom rseq
+megalith_snapshot megalith_cold megalith_policy megalith_open_code
+";
 
 /// A directory with an image `root`, the polyfill for it, and with `bundle` its bundle `b`.
 fn set_up(bundle: bool) -> Result<TempDir> {
@@ -55,6 +66,7 @@ fn set_up(bundle: bool) -> Result<TempDir> {
     fs::create_dir_all(&to)?;
     let source = paths::root().join("tests/programs/polyfill.c");
     sh::output(sh::command("gcc", ["-O2", "-static", "-no-pie", "-o"]).arg(to.join("python")).arg(source))?;
+    fs::write(to.join("calls"), CALLS)?;
     if bundle {
         let outcome = build(dir.path(), "b", &["--tool", "script=/opt/script.py", "--warm", "extra"])?;
         ensure!(outcome.status == 0, "{}", outcome.describe());
@@ -178,6 +190,36 @@ fn sealed() -> Result<()> {
     let listed = subject::run(list, &Stdin::Empty, Duration::from_secs(60))?;
     ensure!(listed.text().trim_end().ends_with("  sealed"), "{}", listed.describe());
     Ok(())
+}
+
+/// What is not in the list is unknown to the polyfill and to its forked children, before and after the snapshot; programs that it starts are not bound by it.
+fn calls() -> Result<()> {
+    let dir = set_up(true)?;
+    let list = dir.path().join("polyfills/python-3.11/current/calls");
+    let manifest =
+        || -> Result<serde_json::Value> { Ok(serde_json::from_slice(&fs::read(dir.path().join("b/manifest.json"))?)?) };
+    let words: Vec<_> = CALLS.lines().skip(1).flat_map(str::split_whitespace).collect();
+    let polyfills = manifest()?["polyfills"].as_object().cloned().unwrap_or_default();
+    ensure!(polyfills.values().all(|p| p["calls"] == serde_json::json!(words)), "{polyfills:?}");
+    is(&run(dir.path(), &[], &["python3", "calls", "/opt/module.py"])?, 0, "1 5 1\nLinux\n")?;
+    is(&run(dir.path(), &[], &["sh", "-c", "echo $(python3 calls /opt/module.py)"])?, 0, "1 5 1 Linux\n")?;
+    let inspect = sh::text(sh::command(paths::release("megalith"), ["inspect"]).arg(dir.path().join("b")))?;
+    ensure!(inspect.contains(&format!("may make {} system calls", words.len())), "{inspect}");
+    // One of the polyfill's own calls, and from its file.
+    fs::write(&list, CALLS.replace("megalith_open_code", ""))?;
+    let outcome = build(dir.path(), "b", &["--no-snapshots"])?;
+    ensure!(outcome.status == 0, "{}", outcome.describe());
+    is(&run(dir.path(), &[], &["python3", "calls", "/opt/module.py"])?, 0, "1 5 0\nLinux\n")?;
+    // A name that nobody knows: neither the build's trial run nor a later one starts anything.
+    fs::write(&list, format!("{CALLS} root_the_host"))?;
+    says(&build(dir.path(), "c", &[])?, 1, "there is no system call 'root_the_host'")?;
+    let outcome = build(dir.path(), "b", &["--no-snapshots"])?;
+    ensure!(outcome.status == 0, "{}", outcome.describe());
+    says(&run(dir.path(), &[], &["cat", "/opt/module.py"])?, 125, "there is no system call 'root_the_host'")?;
+    fs::write(&list, "read read")?;
+    says(&build(dir.path(), "c", &[])?, 1, "or twice")?;
+    fs::remove_file(&list)?;
+    says(&build(dir.path(), "c", &["--python", "polyfill"])?, 1, "cannot read what the polyfill may call")
 }
 
 fn refused() -> Result<()> {
