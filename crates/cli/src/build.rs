@@ -2,7 +2,8 @@
 
 use crate::cache::{Cache, Cached};
 use crate::compile::{jobs, set_jobs, write_aot};
-use crate::polyfill::{self, Chosen};
+use crate::packages::{self, Wanted};
+use crate::polyfill::{self, Chosen, Language};
 use crate::progress::Progress;
 use crate::scan::{self, Class, File};
 use crate::stage::{Stage, check_target};
@@ -47,6 +48,12 @@ pub struct Args {
     /// Let interpreters start from their files, not from snapshots
     #[arg(long, conflicts_with = "warm")]
     no_snapshots: bool,
+    /// Add the Python packages of this requirements.txt, in which every line is name==version --hash=sha256:...
+    #[arg(long, value_name = "FILE")]
+    pip: Option<PathBuf>,
+    /// Add the Node packages of this package.json, with the package-lock.json beside it
+    #[arg(long, value_name = "FILE")]
+    npm: Option<PathBuf>,
     /// What interpreters may read as code: anything, or only what is in the image
     #[arg(long, default_value = "open")]
     scripts: ScriptPolicy,
@@ -147,11 +154,17 @@ pub fn main(args: Args) -> Result<ExitCode> {
     let progress = Progress::new(args.json);
     progress.note(&format!("reading {}", args.image.display()));
     let options = megalith_image::Options { reference: args.reference.clone(), ..megalith_image::Options::default() };
-    let image = megalith_image::open_with(&args.image, &options).map_err(|e| anyhow!("{e}"))?;
+    let mut image = megalith_image::open_with(&args.image, &options).map_err(|e| anyhow!("{e}"))?;
     for note in &image.notes {
         progress.note(note);
     }
     let cache = Cache::open()?;
+    if args.pip.is_some() || args.npm.is_some() {
+        progress.note("adding packages");
+        let (pip, npm) = (args.pip.as_deref(), args.npm.as_deref());
+        let wanted = Wanted { pip, npm, image: &args.image, reference: args.reference.as_deref() };
+        image.rootfs = packages::add(&image.rootfs, &wanted, &cache)?;
+    }
     let mut programs = sort_out(&image, &args, &cache, progress)?;
     let names = name(&programs);
     let linked = link(&image.rootfs, &programs, &names)?;
@@ -370,7 +383,35 @@ fn sort_out(image: &Image, args: &Args, cache: &Cache, progress: Progress) -> Re
             }
         }
     }
+    let extensions = native_extensions(rootfs, &polyfills)?;
+    // Those marked as executable are in the list as programs.
+    let known: BTreeSet<&GuestPath> = extensions.iter().map(|n| &n.path).collect();
+    not_recompiled.retain(|n| !known.contains(&n.path));
+    not_recompiled.extend(extensions);
     Ok(Programs { files, polyfills, objects, wasi, scripts, not_recompiled })
+}
+
+/// The shared objects among the packages of languages that polyfills stand in for: no polyfill loads one, and an import says so.
+fn native_extensions(rootfs: &Rootfs, polyfills: &BTreeMap<FileHash, Chosen>) -> Result<Vec<NotRecompiled>> {
+    let has = |language| polyfills.values().any(|c| c.interpreter.language == language);
+    let (python, node) = (has(Language::Python), has(Language::Node));
+    let within = |path: &[u8], dir: &[u8]| memchr::memmem::find(path, dir).is_some();
+    let mut found = Vec::new();
+    for (path, _, entry) in rootfs.iter() {
+        let site = within(&path, b"/dist-packages/") || within(&path, b"/site-packages/");
+        let reason = if python && site && path.ends_with(b".so") {
+            "a native extension: its import raises ImportError; the way out is --python recompile, once dynamically linked programs can be recompiled"
+        } else if node && within(&path, b"/node_modules/") && path.ends_with(b".node") {
+            "a native extension: it does not load (ERR_DLOPEN_FAILED)"
+        } else {
+            continue;
+        };
+        if entry.regular().is_some() {
+            let path = GuestPath::new(path)?;
+            found.push(NotRecompiled { path, offset: None, bytes: None, reason: reason.into() });
+        }
+    }
+    Ok(found)
 }
 
 /// Recompiles one ELF file. A panic on a strange file costs that file, not the build.

@@ -10,6 +10,7 @@ mod cache;
 mod compile;
 mod completions;
 mod inspect;
+mod packages;
 mod polyfill;
 mod progress;
 mod run;

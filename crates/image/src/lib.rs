@@ -41,6 +41,6 @@ mod tree;
 #[cfg(feature = "read")]
 pub use image::{Format, Image, ImageConfig, Options, open, open_with};
 #[cfg(feature = "read")]
-pub use rootfs::{Directory, Iter, Meta, Node, NodeId, NodeKind, Regular, Rootfs};
+pub use rootfs::{Added, Directory, Iter, Meta, Node, NodeId, NodeKind, Regular, Rootfs};
 #[cfg(feature = "read")]
 pub use tree::Builder;

@@ -1,7 +1,7 @@
 use crate::spool::{Extent, Spool};
 use crate::tree::numbered;
 use crate::{Error, FileType, fssection};
-use megalith_manifest::{FileHash, Manifest};
+use megalith_manifest::{FileHash, Manifest, NAME_MAX, PATH_MAX};
 use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::sync::Arc;
@@ -107,6 +107,15 @@ pub(crate) enum Data {
     Spooled(Extent),
     /// Added by the build.
     Added(Arc<[u8]>),
+}
+
+/// A file to add to a tree ([`Rootfs::with_added`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Added {
+    /// A regular file, 0644 or 0755.
+    File { bytes: Arc<[u8]>, executable: bool },
+    /// A symlink with this target.
+    Symlink(Vec<u8>),
 }
 
 /// A regular file.
@@ -266,6 +275,57 @@ impl Rootfs {
             return Err(Error::new(format_args!("the image has a file /{}, a name of ours", Manifest::OWN_DIR)));
         }
         Ok(Rootfs { nodes: numbered(nodes)?, spool })
+    }
+
+    /// The same tree with further files, by path from the root, in directories that are there or are made (0755, root's). `mtime` is the time of what is added.
+    ///
+    /// # Errors
+    /// When a path is there already, or leads through something that is no directory: nothing is replaced.
+    pub fn with_added(&self, files: &BTreeMap<Vec<u8>, Added>, mtime: i64) -> Result<Rootfs, Error> {
+        let mut nodes = self.nodes.clone();
+        let meta = |mode| Meta { mtime, ..Meta::new(mode) };
+        for (path, added) in files {
+            let refuse = |why: &str| Error::new(format_args!("{} {why}", megalith_manifest::escape(path)));
+            let mut at: NodeId = 0;
+            let mut names = components(path).peekable();
+            while let Some(name) = names.next() {
+                if name.len() > NAME_MAX || [&b"."[..], b".."].contains(&name) {
+                    return Err(refuse("is no path for a file"));
+                }
+                let next = NodeId::try_from(nodes.len()).map_err(Error::new)?;
+                let Some(NodeKind::Directory(dir)) = nodes.get_mut(at as usize).map(|n| &mut n.kind) else {
+                    return Err(refuse("leads through something of the image that is no directory"));
+                };
+                let path_len = dir.path_len + name.len() + 1;
+                if path_len >= PATH_MAX {
+                    return Err(refuse("is too long"));
+                }
+                match (dir.entries.get(name), names.peek()) {
+                    (Some(link), Some(_)) => at = link.id,
+                    (Some(_), None) => return Err(refuse("is in the image already")),
+                    (None, more) => {
+                        let node = match (more, added) {
+                            (Some(_), _) => {
+                                let dir = Directory { entries: BTreeMap::new(), parent: at, path_len };
+                                Node { meta: meta(0o755), nlink: 2, kind: NodeKind::Directory(dir) }
+                            }
+                            (None, Added::File { bytes, executable }) => {
+                                let data = Data::Added(Arc::clone(bytes));
+                                let kind = NodeKind::Regular(Regular { data, hash: FileHash::of(bytes) });
+                                Node { meta: meta(if *executable { 0o755 } else { 0o644 }), nlink: 1, kind }
+                            }
+                            (None, Added::Symlink(target)) => {
+                                Node { meta: meta(0o777), nlink: 1, kind: NodeKind::Symlink(target.clone()) }
+                            }
+                        };
+                        dir.entries.insert(name.into(), Link { id: next, layer: 0 });
+                        nodes.push(node);
+                        at = next;
+                    }
+                }
+            }
+        }
+        Ok(Rootfs { nodes: numbered(nodes)?, spool: Arc::clone(&self.spool) })
     }
 
     /// SHA-256 of the tree in canonical form: the tree index of the file system section with all data offsets 0 ([`fssection`]). Covers

@@ -339,3 +339,33 @@ fn a_deep_directory_tree_is_read() {
     std::fs::create_dir_all(&deep).unwrap();
     assert_eq!(paths(&open(scratch.path("root")).unwrap()).len(), 301);
 }
+
+#[test]
+fn files_are_added_and_nothing_is_replaced() {
+    use megalith_image::{Added, Builder, Meta, Options};
+    use std::collections::BTreeMap;
+    let mut builder = Builder::new(&Options::default()).unwrap();
+    builder.directory("usr/lib", Meta::new(0o755)).unwrap();
+    builder.file("usr/lib/there", Meta::new(0o644), &b"old"[..]).unwrap();
+    builder.symlink("link", Meta::new(0o777), "usr").unwrap();
+    let rootfs = builder.finish().unwrap();
+    let file = |executable| Added::File { bytes: (*b"new").into(), executable };
+    let add = |path: &str, added: Added| rootfs.with_added(&BTreeMap::from([(path.as_bytes().to_vec(), added)]), 7);
+    let added = add("/usr/lib/a/b", file(true)).unwrap();
+    let id = added.lookup(b"/usr/lib/a/b", false).unwrap();
+    assert_eq!((added.data(id), added.node(id).meta.mode, added.node(id).meta.mtime), (&b"new"[..], 0o755, 7));
+    let lib = added.lookup(b"/usr/lib", false).unwrap();
+    assert_eq!(added.node(lib).nlink, 3, "a directory more");
+    assert_eq!(added.data(added.lookup(b"/usr/lib/there", false).unwrap()), b"old");
+    let link = add("/usr/s", Added::Symlink(b"lib/there".to_vec())).unwrap();
+    assert_eq!(link.data(link.lookup(b"/usr/s", true).unwrap()), b"old");
+    for (path, why) in [
+        ("/usr/lib/there", "is in the image already"),
+        ("/usr/lib", "is in the image already"),
+        ("/usr/lib/there/x", "no directory"),
+        ("/link/x", "no directory"),
+        ("/usr/../x", "no path for a file"),
+    ] {
+        assert!(add(path, file(false)).unwrap_err().to_string().contains(why), "{path}");
+    }
+}

@@ -23,6 +23,8 @@ pub fn tests() -> Vec<Test> {
         Test::new("agents::node::open", || open(NODE, "/probe/loads.js")),
         Test::ours("agents::python::sealed", || sealed("python", "/probe/loads.py", PYTHON_SEALED)),
         Test::ours("agents::node::sealed", || sealed("node", "/probe/loads.js", NODE_SEALED)),
+        Test::ours("agents::packages", packages),
+        Test::ours("agents::packages-without-locks", packages_without_locks),
         Test::new("agents::http::python", || http([PYTHON, "/probe/http/client.py", PYTHON, "/probe/http/server.py"])),
         Test::new("agents::http::node", || http([NODE, "/probe/http/client.js", NODE, "/probe/http/server.js"])),
         Test::new("agents::http::both", || http([PYTHON, "/probe/http/client.py", NODE, "/probe/http/server.js"])),
@@ -46,6 +48,7 @@ const CALLS: &[(&str, &[&str], &str)] = &[
 
 /// Both sides: the demo's image with the probes in it.
 struct Sides {
+    corpus: Corpus,
     native: Subject,
     subject: Subject,
     /// Without one when the native side is judged.
@@ -59,7 +62,7 @@ fn sides() -> Result<&'static Sides> {
         let corpus = with_probes(toolbox::with_tools()?.corpus)?;
         let native = Subject::native(&context::xtask(), &corpus.rootfs);
         if context::judging_native() {
-            return Ok(Sides { subject: native.clone(), native, bundle: None });
+            return Ok(Sides { subject: native.clone(), native, bundle: None, corpus });
         }
         let mut options = Vec::new();
         let interpreters = [("python", PYTHON), ("node", NODE)];
@@ -68,7 +71,7 @@ fn sides() -> Result<&'static Sides> {
             options.extend(["--tool".to_owned(), format!("{name}={path}")]);
         }
         let bundle = subject::bundle_with(&corpus, &options)?;
-        Ok(Sides { native, subject: Subject::megalith(&bundle), bundle: Some(bundle) })
+        Ok(Sides { native, subject: Subject::megalith(&bundle), bundle: Some(bundle), corpus })
     })
 }
 
@@ -235,4 +238,98 @@ fn http(command: [&str; 4]) -> Result<()> {
     let native = sides.native.run(&job(&command))?;
     ensure!(native.status == 0 && native.text().contains("after "), "{}", native.describe());
     same(&native, &sides.subject.run(&job(&command))?)
+}
+
+/// `megalith build` of the image with options, to `bundle`.
+fn build(bundle: &Path, options: &[&str]) -> Result<Outcome> {
+    let mut command = sh::command(paths::release("megalith"), ["build"]);
+    command.arg(&sides()?.corpus.image).arg("-o").arg(bundle).args(options);
+    subject::run(command, &Stdin::Empty, Duration::from_secs(600))
+}
+
+const USES: &str = "\
+import os, sys, packaging.version
+from packaging.version import Version
+assert Version('1.10') > Version('1.9')
+file = packaging.version.__file__
+cached = packaging.version.__cached__
+print(file, os.path.exists(cached), os.stat(file).st_mtime)
+";
+
+/// A Python and a Node package from lock files: where they lie, that they work, also sealed, with bytecode, and that the same lock gives the same bundle.
+fn packages() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let locks = paths::root().join("tests/agents/locks");
+    let (pip, npm) = (locks.join("requirements.txt"), locks.join("package.json"));
+    let (pip, npm) = (pip.to_str().context("a path")?, npm.to_str().context("a path")?);
+    let options = ["--pip", pip, "--npm", npm, "--no-snapshots"];
+    let bundle = dir.path().join("b");
+    let outcome = build(&bundle, &options)?;
+    ensure!(outcome.status == 0, "{}", outcome.describe());
+    let subject = Subject::megalith(&bundle);
+    let python = subject.run(&job(&[PYTHON, "-c", USES]))?;
+    let expected = "/usr/local/lib/python3.11/dist-packages/packaging/version.py True 315532800.0\n";
+    ensure!(python.status == 0 && python.text() == expected, "{}", python.describe());
+    // The bytecode is taken for the source's: nothing is compiled, so nothing is written.
+    let verbose = subject.run(&job(&[PYTHON, "-v", "-c", "import packaging.version"]))?;
+    let said = String::from_utf8_lossy(&verbose.stderr).into_owned();
+    ensure!(
+        said.contains(
+            "code object from '/usr/local/lib/python3.11/dist-packages/packaging/__pycache__/version.cpython-311.pyc'"
+        ),
+        "{said}"
+    );
+    let node = subject.run(&job(&[
+        NODE,
+        "-e",
+        "console.log(require('semver').gt('1.10.0', '1.9.0'), require.resolve('semver'))",
+    ]))?;
+    ensure!(node.status == 0 && node.text() == "true /node_modules/semver/index.js\n", "{}", node.describe());
+    // A command of a package is a program of the image.
+    let command = subject.run(&job(&["/node_modules/.bin/semver", "-r", ">1", "0.9.0", "2.0.0"]))?;
+    ensure!(command.status == 0 && command.text() == "2.0.0\n", "{}", command.describe());
+    let again = dir.path().join("again");
+    let outcome = build(&again, &options)?;
+    ensure!(outcome.status == 0, "{}", outcome.describe());
+    let hash = |bundle: &Path| sh::sha256_file(&bundle.join("container.wasm"));
+    ensure!(hash(&bundle)? == hash(&again)?, "another module");
+    Ok(())
+}
+
+/// One line each: no lock, no hashes, another hash, no registry, a file that is there already.
+fn packages_without_locks() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let locks = paths::root().join("tests/agents/locks");
+    let write = |name: &str, text: &str| -> Result<String> {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().context("a directory")?)?;
+        fs::write(&path, text)?;
+        Ok(path.to_str().context("a path")?.to_owned())
+    };
+    let requirements = fs::read_to_string(locks.join("requirements.txt"))?;
+    let (package, lock) =
+        (fs::read_to_string(locks.join("package.json"))?, fs::read_to_string(locks.join("package-lock.json"))?);
+    let fails = |options: &[&str], why: &str| -> Result<()> {
+        let outcome = build(&dir.path().join("b"), options)?;
+        let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        let errors: Vec<_> = said.lines().filter(|l| l.starts_with("megalith: ")).collect();
+        ensure!(outcome.status == 1 && errors.len() == 1, "{}", outcome.describe());
+        ensure!(errors.iter().all(|l| l.contains(why)), "not '{why}': {said}");
+        ensure!(!dir.path().join("b").exists(), "a bundle was left");
+        Ok(())
+    };
+    fails(&["--pip", &write("none.txt", "packaging==26.3\n")?], "is not locked")?;
+    fails(&["--pip", &write("option.txt", "--pre\n")?], "options have no place here")?;
+    let digit = |text: &str, prefix: &str| {
+        let at = text.find(prefix).map(|at| at + prefix.len()).unwrap_or_default();
+        let other = if text.get(at..=at) == Some("0") { "1" } else { "0" };
+        format!("{}{other}{}", text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
+    };
+    fails(&["--pip", &write("hash.txt", &digit(&requirements, "sha256:"))?], "HASHES")?;
+    let alone = write("alone/package.json", &package)?;
+    fails(&["--npm", &alone], "no package-lock.json beside it")?;
+    write("other/package-lock.json", &digit(&lock, "sha512-"))?;
+    fails(&["--npm", &write("other/package.json", &package)?], "EINTEGRITY")?;
+    write("bare/package-lock.json", &lock.replace("\"integrity\"", "\"integrities\""))?;
+    fails(&["--npm", &write("bare/package.json", &package)?], "no hash of 'node_modules/semver'")
 }
