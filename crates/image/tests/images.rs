@@ -366,6 +366,6 @@ fn files_are_added_and_nothing_is_replaced() {
         ("/link/x", "no directory"),
         ("/usr/../x", "no path for a file"),
     ] {
-        assert!(add(path, file(false)).unwrap_err().to_string().contains(why), "{path}");
+        assert!(add(path, file(false)).err().unwrap().to_string().contains(why), "{path}");
     }
 }

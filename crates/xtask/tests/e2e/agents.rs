@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("agents::node::open", || open(NODE, "/probe/loads.js")),
         Test::ours("agents::python::sealed", || sealed("python", "/probe/loads.py", PYTHON_SEALED)),
         Test::ours("agents::node::sealed", || sealed("node", "/probe/loads.js", NODE_SEALED)),
+        Test::ours("agents::native-extensions", native_extensions),
         Test::ours("agents::packages", packages),
         Test::ours("agents::packages-without-locks", packages_without_locks),
         Test::new("agents::http::python", || http([PYTHON, "/probe/http/client.py", PYTHON, "/probe/http/server.py"])),
@@ -75,6 +76,9 @@ fn sides() -> Result<&'static Sides> {
     })
 }
 
+/// Native code in packages.
+const EXTENSIONS: [&str; 2] = ["/probe/site-packages/native.so", "/probe/node_modules/native.node"];
+
 /// The same files, as hard links, and `tests/agents` as `/probe`.
 fn with_probes(base: Corpus) -> Result<Corpus> {
     let probes = corpus::tree(&paths::root().join("tests/agents"), "probe")?;
@@ -101,6 +105,12 @@ fn with_probes(base: Corpus) -> Result<Corpus> {
             if file.is_file() {
                 fs::copy(file, &to)?;
             }
+        }
+        for extension in EXTENSIONS {
+            let to = root.join(extension.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+            let mut gcc = sh::command("gcc", ["-shared", "-fPIC", "-nostdlib", "-x", "c", "/dev/null", "-o"]);
+            sh::output(gcc.arg(&to))?;
         }
         sh::output(sh::command("find", [root.join("probe")]).args(["-exec", "touch", "-d", "@1700000000", "{}", "+"]))?;
         Ok(())
@@ -169,6 +179,28 @@ fn changed() -> Result<()> {
         fs::write(&copy, [&fs::read(&source)?[..], b"\n"].concat())?;
         refused(&call(&["-v", &volume], name, &[], RECORDS)?, path)?;
     }
+    Ok(())
+}
+
+/// Native code in packages is listed, and refused where it is loaded, by one exception that says why.
+fn native_extensions() -> Result<()> {
+    let sides = sides()?;
+    let inspect = sh::text(
+        sh::command(paths::release("megalith"), ["inspect"]).arg(sides.bundle.as_ref().context("no bundle")?),
+    )?;
+    for extension in EXTENSIONS {
+        let lines: Vec<_> = inspect.lines().filter(|l| l.starts_with(&format!("{extension}:"))).collect();
+        ensure!(lines.len() == 1 && lines.iter().all(|l| l.contains("a native extension")), "{extension}: {lines:?}");
+    }
+    let import = "import sys; sys.path.insert(0, '/probe/site-packages'); import native";
+    let python = sides.subject.run(&job(&[PYTHON, "-c", import]))?;
+    let said = String::from_utf8_lossy(&python.stderr).into_owned();
+    let last = said.lines().last().unwrap_or_default();
+    let says = ["ImportError: ", EXTENSIONS[0], "--python recompile"].iter().all(|part| last.contains(part));
+    ensure!(python.status == 1 && says, "{}", python.describe());
+    let require = format!("try {{ require('{}') }} catch (e) {{ console.log(e.code, e.message) }}", EXTENSIONS[1]);
+    let node = sides.subject.run(&job(&[NODE, "-e", &require]))?;
+    ensure!(node.text().contains("ERR_DLOPEN_FAILED") && node.text().contains(EXTENSIONS[1]), "{}", node.describe());
     Ok(())
 }
 
