@@ -89,6 +89,19 @@ warm_counts(PyObject *self, PyObject *unused)
     return Py_BuildValue("(lll)", asked.random, asked.clock, asked.pid);
 }
 
+/* A number that changes with every change of a module's or a class's dictionary. */
+static PyObject *
+warm_version(PyObject *self, PyObject *owner)
+{
+    PyObject *dict = PyModule_Check(owner) ? PyModule_GetDict(owner)
+        : PyType_Check(owner) ? ((PyTypeObject *)owner)->tp_dict : NULL;
+    if (dict == NULL) {
+        PyErr_BadInternalCall();
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(((PyDictObject *)dict)->ma_version_tag);
+}
+
 /* Takes away all callbacks of atexit. */
 static PyObject *
 warm_take_atexit(PyObject *self, PyObject *unused)
@@ -223,6 +236,7 @@ warm_find_and_load(PyObject *self, PyObject *const *args, Py_ssize_t count)
 
 static PyMethodDef METHODS[] = {
     {"counts", warm_counts, METH_NOARGS, NULL},
+    {"version", warm_version, METH_O, NULL},
     {"take_atexit", warm_take_atexit, METH_NOARGS, NULL},
     {"watch", warm_watch, METH_O, NULL},
     {"fresh", warm_fresh, METH_NOARGS, NULL},
@@ -279,9 +293,10 @@ warm_namespace(PyObject *names)
     return space;
 }
 
-/* The names out of `list` that can be warmed, found out in a child process; says why the others cannot. */
+/* What can be warmed of the modules in `names`, or instead of them, found out in a child process; says why the others cannot,
+ * and whether there were any. */
 static PyObject *
-trial(PyObject *names)
+trial(PyObject *names, int *refusals)
 {
     int ends[2];
     if (pipe(ends) < 0) {
@@ -305,9 +320,9 @@ trial(PyObject *names)
         fflush(NULL);
         FILE *out = fdopen(ends[1], "w");
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(good); i++) {
-            fprintf(out, "%s\n", PyUnicode_AsUTF8(PyList_GET_ITEM(good, i)));
+            fprintf(out, ".%s\n", PyUnicode_AsUTF8(PyList_GET_ITEM(good, i)));
         }
-        fputs(".\n", out);
+        fputs(PyDict_GET_SIZE(refused) != 0 ? "refused\n" : "complete\n", out);
         fclose(out);
         _exit(0);
     }
@@ -318,12 +333,15 @@ trial(PyObject *names)
     int complete = 0;
     while (fgets(line, sizeof(line), in) != NULL) {
         line[strcspn(line, "\n")] = 0;
-        if (strcmp(line, ".") == 0) {
+        if (line[0] != '.') {
             complete = 1;
+            *refusals = strcmp(line, "refused") == 0;
             break;
         }
-        PyObject *name = checked(PyUnicode_FromString(line), "name");
-        PyList_Append(good, name);
+        PyObject *name = checked(PyUnicode_FromString(line + 1), "name");
+        if (PySequence_Contains(good, name) == 0) {
+            PyList_Append(good, name);
+        }
         Py_DECREF(name);
     }
     fclose(in);
@@ -408,8 +426,14 @@ warm(char *arg0, const char *list)
         }
     }
     Py_DECREF(all);
-    if (PyList_GET_SIZE(names) != 0) {
-        Py_SETREF(names, trial(names));
+    /* Without what was refused, others may find less than they did, and be refused now. */
+    for (int round = 0, refused = 1; refused && PyList_GET_SIZE(names) != 0; round++) {
+        if (round == 4) {
+            Py_SETREF(names, checked(PyList_New(0), "memory"));
+        }
+        else {
+            Py_SETREF(names, trial(names, &refused));
+        }
     }
     /* No handler that clears OpenSSL's memory at exit. */
     OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
@@ -609,9 +633,12 @@ set_locale(PyConfig *config)
     const char *name = SET(all) ? all : SET(ctype) ? ctype : SET(lang) ? lang : "C";
     int legacy = strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0 || !set_ctype(name);
     if (legacy && SET(all)) {
-        return 0;
+        /* Never coerced. */
+        if (!set_ctype("C")) {
+            return 0;
+        }
     }
-    if (legacy) {
+    else if (legacy) {
         /* Coerced, and the other categories are set, too, then. */
         for (char **p = environ; *p != NULL; p++) {
             if (strncmp(*p, "LC_", 3) == 0 && strncmp(*p, "LC_ALL=", 7) != 0 && strncmp(*p, "LC_CTYPE=", 9) != 0) {
@@ -649,10 +676,14 @@ find_executable(const char *arg0)
         return NULL;
     }
     if (strchr(arg0, '/') != NULL) {
-        if (arg0[0] == '/') {
-            found = strdup(arg0);
+        wchar_t *name = Py_DecodeLocale(arg0, NULL), *absolute = NULL;
+        if (name != NULL && _Py_abspath(_Py_normpath(name, -1), &absolute) == 0 && absolute != NULL) {
+            char *text = Py_EncodeLocale(absolute, NULL);
+            found = text == NULL ? NULL : strdup(text);
+            PyMem_Free(text);
         }
-        /* Relative paths are made absolute in ways of their own. */
+        PyMem_RawFree(absolute);
+        PyMem_RawFree(name);
     }
     else {
         const char *directories = getenv("PATH");
@@ -737,19 +768,42 @@ refresh_site(const struct options *options)
     if (site == NULL || getuid() != geteuid() || getgid() != getegid()) {
         return 0;
     }
+    /* As os.path.expanduser("~/.local"). */
     const char *home = getenv("HOME");
-    if (home == NULL || home[0] != '/') {
-        return 0;
+    PyObject *directory = NULL;
+    if (home == NULL) {
+        PyObject *pwd = PyImport_ImportModule("pwd");
+        PyObject *user = pwd == NULL ? NULL : PyObject_CallMethod(pwd, "getpwuid", "k", (unsigned long)getuid());
+        PyObject *name = user == NULL ? NULL : PyObject_GetAttrString(user, "pw_dir");
+        directory = name == NULL ? NULL : PyUnicode_EncodeFSDefault(name);
+        Py_XDECREF(name);
+        Py_XDECREF(user);
+        Py_XDECREF(pwd);
+        if (directory != NULL) {
+            home = PyBytes_AS_STRING(directory);
+        }
+        else if (PyErr_ExceptionMatches(PyExc_KeyError)) {
+            PyErr_Clear();
+            home = "~";
+        }
+        else {
+            PyErr_Clear();
+            return 0;
+        }
     }
     size_t length = strlen(home);
     while (length > 0 && home[length - 1] == '/') {
         length--;
     }
     char base[PATH_MAX], packages[PATH_MAX + 100];
-    if (length + 100 > sizeof(base)) {
+    int fits = length + 100 <= sizeof(base);
+    if (fits) {
+        snprintf(base, sizeof(base), "%.*s/.local", (int)length, home);
+    }
+    Py_XDECREF(directory);
+    if (!fits) {
         return 0;
     }
-    snprintf(base, sizeof(base), "%.*s/.local", (int)length, home);
     snprintf(packages, sizeof(packages), "%s/lib/python%d.%d/site-packages", base, PY_MAJOR_VERSION, PY_MINOR_VERSION);
     if (!options->no_user_site && access(packages, F_OK) == 0) {
         return 0;

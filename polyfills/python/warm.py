@@ -7,6 +7,7 @@ Runs at build time, before a snapshot is made, in a namespace that no program se
     take_atexit()  takes away the callbacks registered with atexit so far: [(function, arguments, keywords), ...]
     register()     atexit.register
     counts()       how often random numbers, clocks and the process's id were asked for: (random, clock, pid)
+    version(x)     a number that changes with every change of a module's (or a class's) dictionary
     watch(path)    marks a directory that a plain start depends on
     fresh()        whether these directories are as they were
     unchanged(path, mtime_ns, size, inode)   whether a file is still the one that has been imported
@@ -16,7 +17,7 @@ and takes from here `trial`, `prepare`, `complete` and `reveal`.
 
 What a module's import did is written down while it happens: which modules it imported, and what it did to the parts of the
 interpreter that all modules share. A module that did what cannot be taken back, or what must happen anew in every process,
-is refused. `reveal` puts a module and what it imported where an import would have put them.
+is refused, and so is what depends on it. `reveal` puts a module and what it imported where an import would have put them.
 """
 
 import sys
@@ -29,6 +30,7 @@ _imp = sys.modules["_imp"]
 _warnings = sys.modules["_warnings"]
 signal = sys.modules["_signal"]
 thread = sys.modules["_thread"]
+Module = type(sys)
 FileFinder = external.FileFinder
 PathFinder = external.PathFinder
 
@@ -67,6 +69,9 @@ COMPLETED = {
     "multiprocessing.process": ("random pid", _multiprocessing),
 }
 
+# (module, name): caches of what may be another in each process. They are as they were when nobody had asked.
+CACHES = {("platform", "_uname_cache")}
+
 
 # --- Writing down -------------------------------------------------------------------------------------------------------
 
@@ -74,8 +79,8 @@ class Warmed:
     """A module that was imported ahead of time."""
 
     __slots__ = (
-        "name", "module", "deps", "absent", "closure", "top", "path", "signature", "parent", "parent_path", "binds",
-        "atexit", "filters", "meta_path", "copyreg", "importers", "complete", "shown", "refused",
+        "name", "module", "deps", "absent", "closure", "top", "files", "environ", "parent", "parent_path", "binds",
+        "atexit", "filters", "meta_path", "copyreg", "loggers", "importers", "sets", "complete", "shown", "refused",
     )
 
     def __init__(self, name):
@@ -88,8 +93,10 @@ class Warmed:
         self.closure = ()
         # Top-level name by which a file elsewhere on sys.path would hide it; None: nothing can.
         self.top = None
-        self.path = None
-        self.signature = None
+        # Files and directories that must be as they were: (path, modification time in ns, size, inode).
+        self.files = []
+        # What it asked of the environment: {name: value, or None}.
+        self.environ = {}
         self.parent = None
         self.parent_path = None
         self.binds = []
@@ -98,10 +105,66 @@ class Warmed:
         self.filters = ([], [])
         self.meta_path = []
         self.copyreg = {}
+        self.loggers = {}
         self.importers = {}
+        # What it put into other modules: [module or class, name, value before, value after].
+        self.sets = []
         self.complete = None
         self.shown = False
         self.refused = None
+
+
+class Environment(dict):
+    """The environment while modules are imported; writes down what is asked for."""
+
+    def __init__(self, recorder):
+        super().__init__(posix.environ)
+        self.recorder = recorder
+
+    def __getitem__(self, key):
+        self.recorder.asks(key)
+        return posix.environ[key]
+
+    def __iter__(self):
+        self.recorder.asks(None)
+        return iter(posix.environ)
+
+    def __setitem__(self, key, value):
+        posix.environ[key] = value
+
+    def __delitem__(self, key):
+        del posix.environ[key]
+
+    def __len__(self):
+        self.recorder.asks(None)
+        return len(posix.environ)
+
+
+# Stands for a name that a namespace does not have.
+ABSENT = object()
+
+
+def namespace(owner):
+    return Module.__dict__["__dict__"].__get__(owner) if isinstance(owner, Module) else type.__dict__["__dict__"].__get__(owner)
+
+
+def assign(owner, name, value):
+    """Sets a module's or a class's attribute past whatever watches over it."""
+    if isinstance(owner, Module):
+        if value is ABSENT:
+            del namespace(owner)[name]
+        else:
+            namespace(owner)[name] = value
+    elif value is ABSENT:
+        type.__delattr__(owner, name)
+    else:
+        type.__setattr__(owner, name, value)
+
+
+def loggers():
+    """The loggers that there are: {name: logger}."""
+    logging = modules.get("logging")
+    return logging.root.manager.loggerDict if hasattr(logging, "root") else {}
 
 
 class Recorder:
@@ -116,6 +179,9 @@ class Recorder:
         self.find_and_load = bootstrap._find_and_load
         self.load_unlocked = bootstrap._load_unlocked
         self.last = self.original = self.shared()
+        # {id of a module or class: [it, version of its dictionary, copy of that]}
+        self.spaces = {}
+        self.look()
         take_atexit()
 
     def shared(self):
@@ -127,6 +193,7 @@ class Recorder:
             "copyreg": dict(copyreg.dispatch_table) if copyreg is not None else None,
             "importers": dict(sys.path_importer_cache),
             "modules": dict(modules),
+            "loggers": dict(loggers()),
             "counts": counts(),
             # From here on: what a module must not touch.
             "sys.path": list(sys.path),
@@ -146,6 +213,7 @@ class Recorder:
         last, now = self.last, self.shared()
         self.last = now
         callbacks = take_atexit()
+        changes = self.look()
         if not self.stack:
             return
         record = self.records[self.stack[-1]]
@@ -157,8 +225,8 @@ class Recorder:
         record.filters[0][:0] = new[:first]
         record.filters[1].extend(f for f in new[first:] if id(f) not in known)
         record.meta_path += [f for f in now["meta_path"] if not any(f is g for g in last["meta_path"])]
-        if not all(any(f is g for g in now["meta_path"]) for f in last["meta_path"]):
-            record.refused = "takes importers off sys.meta_path"
+        if [id(f) for f in now["meta_path"][:len(last["meta_path"])]] != [id(f) for f in last["meta_path"]]:
+            record.refused = "takes importers off sys.meta_path, or puts one in front of others"
         if last["copyreg"] is not None:
             record.copyreg.update((k, v) for k, v in now["copyreg"].items() if last["copyreg"].get(k) is not v)
         elif now["copyreg"] is not None:
@@ -177,9 +245,36 @@ class Recorder:
                 record.refused = {
                     "random": "draws random numbers", "clock": "reads a clock", "pid": "asks for the id of the process",
                 }[what] + " while it is imported"
-        for what in list(now)[6:]:
+        record.loggers.update((k, v) for k, v in now["loggers"].items() if last["loggers"].get(k) is not v)
+        for what in list(now)[7:]:
             if now[what] != last[what]:
                 record.refused = f"changes {what}"
+        # What it does to its own names is its own affair; a submodule is bound by whoever imports it first.
+        own = modules.get(record.name), type(modules.get(record.name))
+        for owner, name, before, after in changes:
+            if owner is not own[0] and owner is not own[1]:
+                full = f"{getattr(owner, '__name__', '')}.{name}"
+                if not (isinstance(after, Module) and modules.get(full) is after):
+                    record.sets.append([owner, name, before, after])
+
+    def look(self):
+        """What has changed in the namespaces of all modules since the last call: [(module or class, name, before, after)]."""
+        found = []
+        owners = [m for m in modules.values() if isinstance(m, Module)]
+        # A lazy module has attributes in a class of its own.
+        owners += [type(m) for m in owners if type(m) is not Module]
+        for owner in owners:
+            known, now = self.spaces.get(id(owner)), version(owner)
+            if known is None:
+                self.spaces[id(owner)] = [owner, now, dict(namespace(owner))]
+            elif known[1] != now:
+                old, new = known[2], dict(namespace(owner))
+                known[1:] = now, new
+                for name in old.keys() | new.keys():
+                    before, after = old.get(name, ABSENT), new.get(name, ABSENT)
+                    if before is not after and name not in ("__builtins__", "__warningregistry__", "__doc__"):
+                        found.append((owner, name, before, after))
+        return found
 
     def needs(self, name):
         """The module that is being imported has asked for another."""
@@ -188,6 +283,15 @@ class Recorder:
             while name:
                 deps[name] = None
                 name = name.rpartition(".")[0]
+
+    def asks(self, key):
+        """The module that is being imported asks for a variable; None: for all of the environment."""
+        if self.stack:
+            record = self.records[self.stack[-1]]
+            if key is None:
+                record.refused = "reads all of the environment"
+            else:
+                record.environ.setdefault(key, posix.environ.get(key))
 
     def lacks(self, name):
         if self.stack:
@@ -232,14 +336,41 @@ class Recorder:
         self.stack.append(name)
         try:
             return self.load_unlocked(spec)
-        finally:
+        except BaseException:
+            # What it did stays done, and is now its importer's.
             self.collect()
             self.stack.pop()
+            if self.stack:
+                self.inherit(self.records[self.stack[-1]], record)
+            record = None
+            raise
+        finally:
+            if record is not None:
+                self.collect()
+                self.stack.pop()
+
+    def inherit(self, record, failed):
+        record.deps.update(failed.deps)
+        record.absent |= failed.absent
+        record.atexit += failed.atexit
+        record.filters[0][:0] = failed.filters[0]
+        record.filters[1].extend(failed.filters[1])
+        record.meta_path += failed.meta_path
+        record.copyreg.update(failed.copyreg)
+        record.loggers.update(failed.loggers)
+        record.importers.update(failed.importers)
+        record.sets += failed.sets
+        for key, value in failed.environ.items():
+            record.environ.setdefault(key, value)
+        record.refused = record.refused or failed.refused
 
     def run(self):
         builtins.__import__ = self.on_import
         bootstrap._find_and_load = self.on_find_and_load
         bootstrap._load_unlocked = self.on_load
+        mappings = [modules["os"].environ, modules["os"].environb]
+        for mapping in mappings:
+            mapping._data = Environment(self)
         try:
             for name in names:
                 try:
@@ -250,6 +381,8 @@ class Recorder:
             builtins.__import__ = self.import_
             bootstrap._find_and_load = self.find_and_load
             bootstrap._load_unlocked = self.load_unlocked
+            for mapping in mappings:
+                mapping._data = posix.environ
         hidden = {}
         for name, record in self.records.items():
             if name in modules and name not in self.base:
@@ -279,23 +412,36 @@ class Recorder:
             if own and origin in ("built-in", "frozen"):
                 pass
             elif own and spec.has_location:
-                record.path = origin
-                try:
-                    found = posix.stat(origin)
-                    record.signature = (found.st_mtime_ns, found.st_size, found.st_ino)
-                except OSError:
-                    record.refused = f"has no file ({origin})"
-                if not parent:
-                    record.top = name
+                self.depends(record, [origin])
+            elif own and type(spec.loader) is external.NamespaceLoader:
+                # Its parts, and where a file or a part would come before them. What is on sys.path is looked at anyway.
+                self.depends(record, [*spec.submodule_search_locations, *getattr(modules.get(parent), "__path__", ())])
+            elif own and self.made_by(record, spec.loader):
+                # The importer is asked after all others, and always answers the same.
+                pass
             elif own:
-                record.refused = "is a namespace package, or has a loader of its own"
-            if parent in modules:
+                record.refused = "has a loader of its own"
+            if own and not parent and origin not in ("built-in", "frozen"):
+                record.top = name
+            if own and parent in modules:
                 record.parent = modules[parent]
                 record.parent_path = list(getattr(record.parent, "__path__", ()))
                 if getattr(record.parent, "__dict__", {}).get(tail) is record.module:
                     record.binds.append((record.parent, tail))
             if name in COMPLETED:
                 record.complete = COMPLETED[name][1]
+
+    def depends(self, record, paths):
+        for path in paths:
+            try:
+                found = posix.stat(path)
+                record.files.append((path, found.st_mtime_ns, found.st_size, found.st_ino))
+            except OSError:
+                record.refused = f"has no file ({path})"
+
+    def made_by(self, record, loader):
+        """Whether a module comes from an importer that one of the modules below it has put on sys.meta_path."""
+        return any(loader is finder for below in record.closure for finder in below.meta_path)
 
     def refusals(self):
         """Requested names that cannot be warmed: {name: reason}."""
@@ -306,13 +452,37 @@ class Recorder:
                     if record.refused:
                         by = "" if record.name == name else f"imports {record.name}, which "
                         refused[name] = by + record.refused
+                        break
         return refused
+
+    def acceptable(self, refused):
+        """What can be warmed: requested names, and below refused ones whatever does not depend on what was refused."""
+        good = [name for name in names if name not in refused]
+        for name in names:
+            if name in refused and name in self.records:
+                for record in self.records[name].closure:
+                    spec = getattr(record.module, "__spec__", None)
+                    if spec is not None and spec.name == record.name and not any(r.refused for r in record.closure):
+                        good.append(record.name)
+        return good
 
     def hide(self):
         """Takes everything back that the imports did."""
+        for record in reversed(self.records.values()):
+            kept = []
+            for change in reversed(record.sets):
+                owner, name, before, after = change
+                # Unless its owner has given it another value since.
+                if namespace(owner).get(name, ABSENT) is after:
+                    assign(owner, name, before)
+                    if (getattr(owner, "__name__", None), name) not in CACHES:
+                        kept.append(change)
+            record.sets = kept[::-1]
+            for name in record.loggers:
+                loggers().pop(name, None)
         for name, record in self.records.items():
             for parent, tail in record.binds:
-                del parent.__dict__[tail]
+                parent.__dict__.pop(tail, None)
             del modules[name]
         _warnings.filters[:] = self.original["filters"]
         _warnings._filters_mutated()
@@ -345,11 +515,11 @@ memo = {}
 
 
 def trial():
-    """Imports the modules, and returns [names that can be warmed], {other names: reason}."""
+    """Imports the modules, and returns [names of modules that can be warmed], {names that were asked for and cannot: reason}."""
     recorder = Recorder()
     recorder.run()
     refused = recorder.refusals()
-    return [name for name in names if name not in refused], refused
+    return recorder.acceptable(refused), refused
 
 
 def prepare():
@@ -447,9 +617,18 @@ def reveal(name):
             return None
         if names and not record.absent.isdisjoint(names):
             return None
-        if record.path is not None and not unchanged(record.path, *record.signature):
-            return None
+        for file in record.files:
+            if not unchanged(*file):
+                return None
+        for key, value in record.environ.items():
+            if posix.environ.get(key) != value:
+                return None
         if record.parent is not None and list(getattr(record.parent, "__path__", ())) != record.parent_path:
+            return None
+        for owner, attribute, before, after in record.sets:
+            if namespace(owner).get(attribute, ABSENT) is not before:
+                return None
+        if record.loggers and not record.loggers.keys().isdisjoint(loggers()):
             return None
         todo.append(record)
     for record in todo:
@@ -458,6 +637,8 @@ def reveal(name):
         modules[record.name] = record.module
         for parent, tail in record.binds:
             setattr(parent, tail, record.module)
+        for owner, attribute, before, after in record.sets:
+            assign(owner, attribute, after)
     for record in todo:
         importers = record.importers
         if importers:
@@ -465,6 +646,8 @@ def reveal(name):
                 sys.path_importer_cache.setdefault(path, finder)
         if record.copyreg:
             modules["copyreg"].dispatch_table.update(record.copyreg)
+        if record.loggers:
+            loggers().update(record.loggers)
         if record.meta_path:
             sys.meta_path.extend(record.meta_path)
             meta_path[:] = sys.meta_path

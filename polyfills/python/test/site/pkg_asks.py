@@ -1,0 +1,3 @@
+import os
+
+asked = os.environ.get("PKG_ASKED", "nothing")

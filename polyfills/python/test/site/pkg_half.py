@@ -1,0 +1,3 @@
+import pkg_patches
+import pkg_spread.part
+import pkg_random
