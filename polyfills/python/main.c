@@ -1,7 +1,8 @@
 /* Main program of the Python polyfill; takes the place of CPython's Programs/python.c.
  *
  * Cold, it is python3.11. With MEGALITH_WARM in its environment (only when an image is built) it initialises the interpreter,
- * imports the modules that the variable names (`:` between them), hides them, and makes the system call that takes a snapshot.
+ * imports the modules that the variable names (`:` between them) and those that the programs in MEGALITH_SCRIPTS import, hides
+ * them, says on standard error which they are, and makes the system call that takes a snapshot.
  * A process that is resumed from the snapshot returns from that call with its own arguments and environment: it takes over
  * what initialisation would have read from them, asks for a cold start if they want another initialisation, and goes on as
  * python3.11 does. No function on the stack of the snapshot returns: the stack canary is the new process's.
@@ -267,9 +268,29 @@ checked(PyObject *object, const char *what)
     return object;
 }
 
-/* Runs warm.py for the modules in `names` (a list) and returns its namespace. */
+/* The parts of `list`, which `:` separates, each once. */
 static PyObject *
-warm_namespace(PyObject *names)
+split_names(const char *list)
+{
+    PyObject *text = checked(PyUnicode_DecodeFSDefault(list == NULL ? "" : list), "names");
+    PyObject *colon = PyUnicode_FromString(":");
+    PyObject *all = checked(PyUnicode_Split(text, colon, -1), "names");
+    PyObject *names = checked(PyList_New(0), "memory");
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all); i++) {
+        PyObject *name = PyList_GET_ITEM(all, i);
+        if (PyUnicode_GET_LENGTH(name) != 0 && PySequence_Contains(names, name) == 0) {
+            PyList_Append(names, name);
+        }
+    }
+    Py_DECREF(all);
+    Py_DECREF(colon);
+    Py_DECREF(text);
+    return names;
+}
+
+/* Runs warm.py for the modules in `names` and the programs in `scripts` (lists) and returns its namespace. */
+static PyObject *
+warm_namespace(PyObject *names, PyObject *scripts)
 {
     PyObject *space = checked(PyDict_New(), "memory");
     for (size_t i = 0; i < sizeof(METHODS) / sizeof(METHODS[0]); i++) {
@@ -288,15 +309,16 @@ warm_namespace(PyObject *names)
     PyDict_SetItemString(space, "__builtins__", PyEval_GetBuiltins());
     PyDict_SetItemString(space, "bootstrap", PyDict_GetItemString(modules, "_frozen_importlib"));
     PyDict_SetItemString(space, "names", names);
+    PyDict_SetItemString(space, "scripts", scripts);
     PyObject *code = checked(Py_CompileString(MEGALITH_WARM_PY, "<megalith warm>", Py_file_input), "warm.py");
     checked(PyEval_EvalCode(code, space, space), "warm.py");
     return space;
 }
 
-/* What can be warmed of the modules in `names`, or instead of them, found out in a child process; says why the others cannot,
- * and whether there were any. */
+/* What can be warmed of the modules in `names`, or instead of them, and of what `scripts` import, found out in a child process;
+ * says why others cannot, and whether there were any. */
 static PyObject *
-trial(PyObject *names, int *refusals)
+trial(PyObject *names, PyObject *scripts, int *refusals)
 {
     int ends[2];
     if (pipe(ends) < 0) {
@@ -309,7 +331,7 @@ trial(PyObject *names, int *refusals)
     }
     if (child == 0) {
         close(ends[0]);
-        PyObject *space = warm_namespace(names);
+        PyObject *space = warm_namespace(names, scripts);
         PyObject *result = checked(PyObject_CallNoArgs(PyDict_GetItemString(space, "trial")), "trial");
         PyObject *good = PyTuple_GET_ITEM(result, 0), *refused = PyTuple_GET_ITEM(result, 1);
         PyObject *name, *reason;
@@ -388,9 +410,10 @@ directory_of(const char *path)
     return slash == NULL || path[0] != '/' ? NULL : strndup(path, slash == path ? 1 : slash - path);
 }
 
-/* Initialises the interpreter and imports `list`; returns at the moment before a snapshot. */
+/* Initialises the interpreter and imports the modules in `list`, and what the programs in `scripts` import (or NULL); returns at
+ * the moment before a snapshot. */
 static void
-warm(char *arg0, const char *list)
+warm(char *arg0, const char *list, const char *scripts)
 {
     PyStatus status;
     PyPreConfig preconfig;
@@ -415,29 +438,22 @@ warm(char *arg0, const char *list)
     }
     PyConfig_Clear(&config);
 
-    PyObject *text = checked(PyUnicode_DecodeFSDefault(list), "names");
-    PyObject *colon = PyUnicode_FromString(":");
-    PyObject *all = checked(PyUnicode_Split(text, colon, -1), "names");
-    PyObject *names = checked(PyList_New(0), "memory");
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(all); i++) {
-        PyObject *name = PyList_GET_ITEM(all, i);
-        if (PyUnicode_GET_LENGTH(name) != 0 && PySequence_Contains(names, name) == 0) {
-            PyList_Append(names, name);
-        }
-    }
-    Py_DECREF(all);
+    PyObject *names = split_names(list), *programs = split_names(scripts);
     /* Without what was refused, others may find less than they did, and be refused now. */
-    for (int round = 0, refused = 1; refused && PyList_GET_SIZE(names) != 0; round++) {
-        if (round == 4) {
-            Py_SETREF(names, checked(PyList_New(0), "memory"));
-        }
-        else {
-            Py_SETREF(names, trial(names, &refused));
-        }
+    PyObject *none = checked(PyList_New(0), "memory");
+    for (int round = 0, refused = 1; refused && PyList_GET_SIZE(names) + PyList_GET_SIZE(programs) != 0; round++) {
+        Py_SETREF(names, round == 4 ? Py_NewRef(none) : trial(names, programs, &refused));
+        Py_SETREF(programs, Py_NewRef(none));
     }
+#ifndef SIMULATE_RESUME
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(names); i++) {
+        fprintf(stderr, "megalith: warmed: %s\n", PyUnicode_AsUTF8(PyList_GET_ITEM(names, i)));
+    }
+    fflush(stderr);
+#endif
     /* No handler that clears OpenSSL's memory at exit. */
     OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
-    PyObject *space = warm_namespace(names);
+    PyObject *space = warm_namespace(names, none);
     PyObject *result = checked(PyObject_CallNoArgs(PyDict_GetItemString(space, "prepare")), "prepare");
     hidden = Py_NewRef(PyTuple_GET_ITEM(result, 0));
     _PyMegalith_Kept = Py_NewRef(PyTuple_GET_ITEM(result, 1));
@@ -446,6 +462,7 @@ warm(char *arg0, const char *list)
     Py_DECREF(result);
     PyDict_DelItemString(space, "Recorder");
     PyDict_DelItemString(space, "trial");
+    PyDict_DelItemString(space, "imports");
     PyDict_DelItemString(space, "prepare");
     PyInterpreterState *interp = _PyInterpreterState_GET();
     find_and_load = checked(PyObject_GetAttrString(interp->importlib, "_find_and_load"), "importlib");
@@ -1000,7 +1017,7 @@ resume(uintptr_t *block)
 
 #ifdef SIMULATE_RESUME
 
-/* What is warmed unless MEGALITH_SIMULATE_WARM names other modules. Further variables: MEGALITH_SIMULATE_SEALED=PREFIX:... (the
+/* What is warmed unless MEGALITH_SIMULATE_WARM names other modules. Further variables: MEGALITH_SIMULATE_SCRIPTS=PATH:..., MEGALITH_SIMULATE_SEALED=PREFIX:... (the
  * policy, and what it lets pass), MEGALITH_SIMULATE_STRICT=1 (a cold start is an error), MEGALITH_SIMULATE_TIME. */
 static const char DEFAULT[] =
     "re:json:hashlib:datetime:logging:argparse:collections:functools:subprocess:tempfile:random:threading:decimal:ssl:"
@@ -1123,14 +1140,20 @@ main(int argc, char **argv)
         }
         environ = environment;
         list = names == NULL ? DEFAULT : names;
+        const char *of = own_variable("MEGALITH_SIMULATE_SCRIPTS");
+        if (of != NULL) {
+            setenv("MEGALITH_SCRIPTS", of, 1);
+        }
     }
 #endif
     if (list == NULL || argc < 1) {
         return _PyMegalith_SetPolicy() < 0 ? 1 : Py_BytesMain(argc, argv);
     }
     taken.auxv = find_auxv(argv + argc + 1);
-    char *wanted = strdup(list);
+    const char *programs = getenv("MEGALITH_SCRIPTS");
+    char *wanted = strdup(list), *scripts = programs == NULL ? NULL : strdup(programs);
     unsetenv("MEGALITH_WARM");
+    unsetenv("MEGALITH_SCRIPTS");
     char *arg0 = argv[0];
 #ifdef SIMULATE_RESUME
     /* As at a build, the program is started by its path, whatever its name is now. */
@@ -1139,7 +1162,7 @@ main(int argc, char **argv)
         arg0 = own_path;
     }
 #endif
-    warm(arg0, wanted);
+    warm(arg0, wanted, scripts);
     if (_PyMegalith_PrepareSnapshot != NULL) {
         _PyMegalith_PrepareSnapshot();
     }

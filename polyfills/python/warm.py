@@ -3,6 +3,7 @@
 Runs at build time, before a snapshot is made, in a namespace that no program sees. main.c provides
 
     names          modules to import, in this order
+    scripts        programs whose imports are to be warmed, too
     bootstrap      importlib._bootstrap
     take_atexit()  takes away the callbacks registered with atexit so far: [(function, arguments, keywords), ...]
     register()     atexit.register
@@ -27,6 +28,7 @@ external = sys.modules["_frozen_importlib_external"]
 posix = sys.modules["posix"]
 builtins = sys.modules["builtins"]
 _imp = sys.modules["_imp"]
+_io = sys.modules["_io"]
 _warnings = sys.modules["_warnings"]
 signal = sys.modules["_signal"]
 thread = sys.modules["_thread"]
@@ -213,7 +215,15 @@ class Recorder:
         last, now = self.last, self.shared()
         self.last = now
         callbacks = take_atexit()
-        changes = self.look()
+        changes = []
+        for change in self.look():
+            owner, name, before, after = change
+            # A submodule is bound by whoever imports it first. It may take the place of something else.
+            full = f"{getattr(owner, '__name__', '')}.{name}"
+            if not isinstance(after, Module) or modules.get(full) is not after:
+                changes.append(change)
+            elif before is not ABSENT and full in self.records:
+                self.records[full].sets.append(list(change))
         if not self.stack:
             return
         record = self.records[self.stack[-1]]
@@ -249,13 +259,9 @@ class Recorder:
         for what in list(now)[7:]:
             if now[what] != last[what]:
                 record.refused = f"changes {what}"
-        # What it does to its own names is its own affair; a submodule is bound by whoever imports it first.
+        # What it does to its own names is its own affair.
         own = modules.get(record.name), type(modules.get(record.name))
-        for owner, name, before, after in changes:
-            if owner is not own[0] and owner is not own[1]:
-                full = f"{getattr(owner, '__name__', '')}.{name}"
-                if not (isinstance(after, Module) and modules.get(full) is after):
-                    record.sets.append([owner, name, before, after])
+        record.sets += (list(change) for change in changes if change[0] is not own[0] and change[0] is not own[1])
 
     def look(self):
         """What has changed in the namespaces of all modules since the last call: [(module or class, name, before, after)]."""
@@ -364,7 +370,8 @@ class Recorder:
             record.environ.setdefault(key, value)
         record.refused = record.refused or failed.refused
 
-    def run(self):
+    def run(self, found=()):
+        """Imports all `names`; and of `found`, [(package or "", name)], what there is, which becomes one of `names`."""
         builtins.__import__ = self.on_import
         bootstrap._find_and_load = self.on_find_and_load
         bootstrap._load_unlocked = self.on_load
@@ -372,11 +379,23 @@ class Recorder:
         for mapping in mappings:
             mapping._data = Environment(self)
         try:
-            for name in names:
+            for name in list(names):
                 try:
                     bootstrap._gcd_import(name)
                 except BaseException as error:
                     self.errors[name] = f"{type(error).__name__}: {error}"
+            for package, name in found:
+                if package and hasattr(modules.get(package), name[len(package) + 1:]):
+                    continue
+                try:
+                    bootstrap._gcd_import(name)
+                except ModuleNotFoundError:
+                    # Nobody said that it is there, or that it is a module.
+                    continue
+                except BaseException as error:
+                    self.errors[name] = f"{type(error).__name__}: {error}"
+                if name not in names:
+                    names.append(name)
         finally:
             builtins.__import__ = self.import_
             bootstrap._find_and_load = self.find_and_load
@@ -426,7 +445,8 @@ class Recorder:
             if own and parent in modules:
                 record.parent = modules[parent]
                 record.parent_path = list(getattr(record.parent, "__path__", ()))
-                if getattr(record.parent, "__dict__", {}).get(tail) is record.module:
+                taken = any(owner is record.parent and attribute == tail for owner, attribute, _, _ in record.sets)
+                if not taken and getattr(record.parent, "__dict__", {}).get(tail) is record.module:
                     record.binds.append((record.parent, tail))
             if name in COMPLETED:
                 record.complete = COMPLETED[name][1]
@@ -448,6 +468,9 @@ class Recorder:
         refused = dict(self.errors)
         for name in names:
             if name not in refused and name not in self.base:
+                if name not in self.records:
+                    refused[name] = "takes itself out of sys.modules"
+                    continue
                 for record in self.records[name].closure:
                     if record.refused:
                         by = "" if record.name == name else f"imports {record.name}, which "
@@ -503,6 +526,67 @@ def descriptors():
         return []
 
 
+# --- What programs import -------------------------------------------------------------------------------------------------
+
+# Of `compile`: only the syntax tree.
+ONLY_AST = 0x400
+MAX_FILES = 1000
+
+
+def imports(path):
+    """What a program and the modules beside it may import, by their text: [(package or "", name)].
+
+    A name that `from package import name` mentions may be a module or not.
+    """
+    found, todo, seen = {}, [path], {path}
+    directory = path.rpartition("/")[0]
+    while todo:
+        file = todo.pop(0)
+        try:
+            with _io.open_code(file) as stream:
+                tree = compile(external.decode_source(stream.read()), file, "exec", ONLY_AST, True)
+        except FileNotFoundError:
+            continue
+        except (SyntaxError, UnicodeError, ValueError) as error:
+            sys.stderr.write(f"megalith: {file}: {error}\n")
+            continue
+        for node in nodes(tree):
+            for package, name in imported(node):
+                found[package, name] = None
+                beside = f"{directory}/{name.replace('.', '/')}"
+                for candidate in f"{beside}.py", f"{beside}/__init__.py":
+                    if candidate not in seen and len(seen) < MAX_FILES:
+                        seen.add(candidate)
+                        todo.append(candidate)
+    return list(found)
+
+
+def nodes(tree):
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        yield node
+        for field in reversed(node._fields):
+            value = getattr(node, field, None)
+            values = value if type(value) is list else [value]
+            todo.extend(v for v in reversed(values) if hasattr(v, "_fields"))
+
+
+def imported(node):
+    """The modules that one node of the syntax tree imports: [(package or "", name)]."""
+    kind = type(node).__name__
+    if kind == "Import":
+        return [("", alias.name) for alias in node.names]
+    if kind == "ImportFrom" and node.level == 0:
+        return [("", node.module)] + [(node.module, f"{node.module}.{a.name}") for a in node.names if a.name != "*"]
+    if kind == "Call" and node.args:
+        function = getattr(node.func, "attr", getattr(node.func, "id", None))
+        name = getattr(node.args[0], "value", None)
+        if function in ("import_module", "__import__") and type(name) is str and name.strip("."):
+            return [("", name)] if name[0] != "." else []
+    return []
+
+
 # --- What main.c calls --------------------------------------------------------------------------------------------------
 
 hidden = {}
@@ -516,8 +600,9 @@ memo = {}
 
 def trial():
     """Imports the modules, and returns [names of modules that can be warmed], {names that were asked for and cannot: reason}."""
+    found = [name for script in scripts for name in imports(script)]
     recorder = Recorder()
-    recorder.run()
+    recorder.run(found)
     refused = recorder.refusals()
     return recorder.acceptable(refused), refused
 

@@ -186,7 +186,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         // The interpreters run in a bundle that has no snapshots yet.
         let stage = Stage::new(&args.output)?;
         writer.write(&stage, &snapshots)?;
-        snapshots = take_snapshots(stage.path(), &programs, &args.warm, progress)?;
+        snapshots = take_snapshots(stage.path(), &image.rootfs, &programs, &args, progress)?;
     }
     let stage = Stage::new(&args.output)?;
     let Whole { manifest, index, megabinary_bytes } = writer.write(&stage, &snapshots)?;
@@ -262,16 +262,37 @@ impl Writer<'_> {
 }
 
 /// Runs every polyfill up to the point where it wants its snapshot taken.
-fn take_snapshots(bundle: &Path, p: &Programs, warm: &[String], progress: Progress) -> Result<Snapshots> {
+fn take_snapshots(
+    bundle: &Path,
+    rootfs: &Rootfs,
+    p: &Programs,
+    args: &Args,
+    progress: Progress,
+) -> Result<Snapshots> {
     let step = progress.step("warming", p.polyfills.len());
     let mut all = BTreeMap::new();
+    let mut refused = Vec::new();
     for (hash, chosen) in &p.polyfills {
         let path = p.files.get(hash).and_then(|f| f.paths.first()).context("an interpreter got lost")?;
-        let (bytes, warmed) = polyfill::snapshot(bundle, path, chosen.interpreter.language, warm)?;
-        all.insert(*hash, (bytes.into(), warmed));
+        let interpreted = |path: &GuestPath| p.scripts.get(&tool_hash(rootfs, path)?).filter(|by| *by == hash).copied();
+        let scripts: Vec<_> =
+            args.tools.iter().map(|(_, path)| path).filter(|path| interpreted(path).is_some()).collect();
+        let taken = polyfill::snapshot(bundle, path, chosen.interpreter.language, &args.warm, &scripts)?;
+        all.insert(*hash, (taken.snapshot.into(), taken.warmed));
+        refused.extend(taken.refused);
         step.done(&path.to_string());
     }
+    drop(step);
+    for line in refused {
+        progress.note(&format!("not warmed: {line}"));
+    }
     Ok(all)
+}
+
+/// Hash of the file that a tool's path leads to.
+fn tool_hash(rootfs: &Rootfs, path: &GuestPath) -> Option<FileHash> {
+    let file = rootfs.lookup(path.as_bytes(), true).and_then(|node| rootfs.node(node).regular())?;
+    Some(file.hash)
 }
 
 /// The summary for people: standard output, with what was not recompiled in full up to a screenful.
@@ -542,8 +563,7 @@ fn manifest(
     let mut agent_tools = BTreeMap::new();
     let mut agent_tool_paths = BTreeMap::new();
     for (name, path) in &args.tools {
-        let file = image.rootfs.lookup(path.as_bytes(), true).and_then(|node| image.rootfs.node(node).regular());
-        let hash = file.map(|f| f.hash).filter(|hash| names.contains_key(hash));
+        let hash = tool_hash(&image.rootfs, path).filter(|hash| names.contains_key(hash));
         let hash = hash.with_context(|| format!("--tool {name}={path}: it was not recompiled"))?;
         if agent_tools.insert(name.clone(), hash).is_some() {
             bail!("--tool {name} is given twice");

@@ -137,7 +137,7 @@ fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
         let Some(p) = r.polyfills.get(&e.hash) else { continue };
         write!(out, "\n{}: polyfill {} ({})", e.path, p.file, p.reason)?;
         if let Some(s) = &p.snapshot {
-            write!(out, "; begins from a snapshot with {}", s.warmed.join(", "))?;
+            write!(out, "; begins from a snapshot with {}", without_parts(&s.warmed).join(", "))?;
         }
         writeln!(out, "; may make {} system calls", p.calls.len())?;
     }
@@ -148,4 +148,22 @@ fn print(out: &mut impl Write, r: &Report<'_>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Names of modules without those that belong to a package which is named, too.
+fn without_parts(names: &[String]) -> Vec<&str> {
+    let named = |name: &str| names.iter().any(|n| n == name);
+    let parents = |name: &str| name.match_indices('.').any(|(dot, _)| name.get(..dot).is_some_and(named));
+    names.iter().map(String::as_str).filter(|n| !parents(n)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_named_packages_are_left_out() {
+        let names = ["json", "xml.sax", "xml.sax.handler", "json.decoder", "/a/b.js"].map(str::to_owned);
+        assert_eq!(without_parts(&names), ["json", "xml.sax", "/a/b.js"]);
+    }
 }

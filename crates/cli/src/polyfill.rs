@@ -202,7 +202,17 @@ pub fn choose(
     Ok((chosen, missing))
 }
 
-/// Takes the snapshot of the polyfill that `path` of `bundle` starts, with what `warm` names loaded. Returns the snapshot, and the names of what was loaded.
+/// What came of taking a snapshot.
+pub struct Taken {
+    pub snapshot: Vec<u8>,
+    /// Names of what was loaded before.
+    pub warmed: Vec<String>,
+    /// What was not loaded although it was asked for, and why: a line each.
+    pub refused: Vec<String>,
+}
+
+/// Takes the snapshot of the polyfill that `path` of `bundle` starts, with what `warm` names and what the programs `scripts` import loaded. What Python programs import is
+/// found by the interpreter, in their text; nothing of them runs. Node's modules say of nobody but themselves what loading them does, so only named ones are loaded.
 ///
 /// # Errors
 /// What the program said, when it ended before its snapshot.
@@ -211,9 +221,13 @@ pub fn snapshot(
     path: &GuestPath,
     language: Language,
     warm: &[String],
-) -> Result<(Vec<u8>, Vec<String>)> {
+    scripts: &[&GuestPath],
+) -> Result<Taken> {
     let mut names: Vec<String> = language.warmed().iter().map(ToString::to_string).collect();
     names.extend(warm.iter().filter(|w| language.takes(w)).cloned());
+    let paths: Vec<String> = scripts.iter().map(ToString::to_string).filter(|p| !p.contains(':')).collect();
+    let programs = (language == Language::Python && !paths.is_empty())
+        .then(|| ["-e".to_owned(), format!("MEGALITH_SCRIPTS={}", paths.join(":"))]);
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let file = dir.path().join("snapshot");
     let guest =
@@ -223,18 +237,26 @@ pub fn snapshot(
         .arg(&file)
         .args(["--hostname", "megalith", "--timeout", "120", "-w", "/", "-u", "0:0", "-e"])
         .arg(format!("MEGALITH_WARM={}", names.join(":")))
+        .args(programs.iter().flatten())
         .arg(bundle)
         .arg("--")
         .arg(guest)
         .stdin(std::process::Stdio::null())
         .output()
         .context("cannot start megalith-run for the snapshot")?;
+    let said = String::from_utf8_lossy(&out.stderr);
     if !out.status.success() {
-        let said = String::from_utf8_lossy(&out.stderr).trim().replace('\n', "; ");
-        bail!("{path}: cannot take its snapshot: {said}");
+        bail!("{path}: cannot take its snapshot: {}", said.trim().replace('\n', "; "));
     }
-    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok((bytes, names))
+    let snapshot = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let lines = |prefix: &str| said.lines().filter_map(|l| l.strip_prefix(prefix)).map(str::to_owned).collect();
+    let warmed: Vec<String> = lines("megalith: warmed: ");
+    // Who does not say what it has loaded has loaded what it was told to.
+    Ok(Taken {
+        snapshot,
+        warmed: if warmed.is_empty() { names } else { warmed },
+        refused: lines("megalith: not warmed: "),
+    })
 }
 
 #[cfg(test)]

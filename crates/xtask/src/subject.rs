@@ -122,10 +122,18 @@ impl Subject {
     /// # Errors
     /// `megalith` is not built, or `megalith build` fails.
     pub fn under_test(corpus: &Corpus) -> Result<Subject> {
+        Subject::under_test_with(corpus, &[])
+    }
+
+    /// The same with further options of `megalith build`.
+    ///
+    /// # Errors
+    /// See [`Subject::under_test`].
+    pub fn under_test_with(corpus: &Corpus, options: &[String]) -> Result<Subject> {
         if std::env::var("MEGALITH_SUBJECT").is_ok_and(|s| s == "native") {
             return Ok(Subject::native(&paths::release("xtask"), &corpus.rootfs));
         }
-        Ok(Subject::megalith(&bundle(corpus)?))
+        Ok(Subject::megalith(&bundle_with(corpus, options)?))
     }
 
     /// Names what is judged: changes with the bundle and the runner, or with the root directory's path, which has a key in it.

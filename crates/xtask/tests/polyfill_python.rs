@@ -48,6 +48,7 @@ fn library() -> Result<PathBuf> {
 struct Case {
     script: PathBuf,
     warm: Option<String>,
+    scripts: Option<String>,
     cold: bool,
 }
 
@@ -55,14 +56,15 @@ impl Case {
     fn read(script: PathBuf) -> Result<Self> {
         let text = fs::read_to_string(&script)?;
         let head = text.lines().take_while(|l| l.starts_with('#'));
-        let (mut warm, mut cold) = (None, false);
+        let (mut warm, mut scripts, mut cold) = (None, None, false);
         for line in head {
             match line.split_once(": ") {
                 Some(("# warm", names)) => warm = Some(names.to_owned()),
+                Some(("# scripts", paths)) => scripts = Some(paths.to_owned()),
                 _ => cold |= line == "# cold",
             }
         }
-        Ok(Self { script, warm, cold })
+        Ok(Self { script, warm, scripts, cold })
     }
 
     /// Runs the script; returns its output and status as text.
@@ -116,6 +118,9 @@ impl Case {
         // The same on every side, since programs show their environment.
         let warm = self.warm.as_deref().unwrap_or("json");
         command.args(["--setenv", "MEGALITH_SIMULATE_WARM", warm]);
+        if let Some(paths) = &self.scripts {
+            command.args(["--setenv", "MEGALITH_SIMULATE_SCRIPTS", paths]);
+        }
         command.args(["--setenv", "MEGALITH_SIMULATE_STRICT", if warmed && !self.cold { "1" } else { "0" }]);
         let script = self.script.strip_prefix(&tests)?;
         command.args(["/bin/sh", "-c", "exec 2>&1; . \"$0\""]).arg(Path::new("/test").join(script));

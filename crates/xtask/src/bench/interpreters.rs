@@ -123,7 +123,7 @@ impl Sides {
 /// The tool box cannot be made, or a program does not run or prints something else than natively.
 pub fn measure(rounds: usize, wanted: &impl Fn(&str) -> bool, report: &mut Report) -> Result<()> {
     let toolbox = toolbox::with_packages()?;
-    let subject = Subject::megalith(&subject::bundle(&toolbox.corpus)?);
+    let subject = Subject::megalith(&subject::bundle_with(&toolbox.corpus, &toolbox::warm())?);
     let sides = Sides { root: toolbox.corpus.rootfs, subject };
     for (name, goal, counts, command) in STARTS.iter().filter(|s| wanted(s.0)) {
         eprintln!("xtask: bench: {name}");

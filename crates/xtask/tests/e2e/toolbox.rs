@@ -51,7 +51,7 @@ fn sides() -> Result<&'static Sides> {
         setup::packages()?;
         let toolbox = toolbox::with_packages()?;
         let native = Subject::native(&context::xtask(), &toolbox.corpus.rootfs);
-        let subject = Subject::under_test(&toolbox.corpus)?;
+        let subject = Subject::under_test_with(&toolbox.corpus, &toolbox::warm())?;
         Ok::<_, anyhow::Error>(Sides { native, subject, _toolbox: toolbox })
     };
     SIDES.get_or_init(|| make().map_err(|e| format!("{e:#}"))).as_ref().map_err(|e| anyhow!("{e}"))

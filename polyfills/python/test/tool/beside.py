@@ -1,0 +1,2 @@
+from pkg_effects import Thing
+from . import nothing
