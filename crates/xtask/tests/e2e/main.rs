@@ -11,6 +11,7 @@ mod context;
 mod hostile;
 mod interactive;
 mod libtest;
+mod leaks;
 mod no_jit;
 mod polyfill;
 mod second_engine;
@@ -87,6 +88,7 @@ fn main() {
         agents::tests(),
         calls::tests(),
         toolbox::tests(),
+        leaks::tests(),
         tools::tests(),
         interactive::tests(),
         libtest::tests(),

@@ -57,6 +57,11 @@ fn sides() -> Result<&'static Sides> {
     SIDES.get_or_init(|| make().map_err(|e| format!("{e:#}"))).as_ref().map_err(|e| anyhow!("{e}"))
 }
 
+/// The tool box under test, its packages warmed.
+pub fn subject() -> Result<&'static Subject> {
+    Ok(&sides()?.subject)
+}
+
 /// The same output and status, or a known failure.
 fn package(case: &Case) -> Result<()> {
     let sides = sides()?;
