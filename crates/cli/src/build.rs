@@ -262,13 +262,7 @@ impl Writer<'_> {
 }
 
 /// Runs every polyfill up to the point where it wants its snapshot taken.
-fn take_snapshots(
-    bundle: &Path,
-    rootfs: &Rootfs,
-    p: &Programs,
-    args: &Args,
-    progress: Progress,
-) -> Result<Snapshots> {
+fn take_snapshots(bundle: &Path, rootfs: &Rootfs, p: &Programs, args: &Args, progress: Progress) -> Result<Snapshots> {
     let step = progress.step("warming", p.polyfills.len());
     let mut all = BTreeMap::new();
     let mut refused = Vec::new();

@@ -82,6 +82,8 @@ pub struct Report {
     pub interpreters: Vec<Row>,
     /// Geometric mean of the ratios of Python's compute.
     pub python_mean: Option<f64>,
+    /// Memory: what, MiB natively, MiB here.
+    pub memory: Vec<(String, f64, f64)>,
     /// `run -- true` as a whole process: who, median in ms, spread in ms.
     pub whole_process: Vec<(String, f64, (f64, f64))>,
     /// Translator: what, value, unit.
@@ -554,6 +556,13 @@ pub fn table(report: &Report) -> String {
         rows(&mut text, &report.interpreters);
         if let Some(mean) = report.python_mean {
             let _ = writeln!(text, "\nGeometric mean of Python's compute {mean:.2} (goal: at most 2.2).");
+        }
+        let _ = writeln!(text);
+    }
+    if !report.memory.is_empty() {
+        let _ = writeln!(text, "## Memory of an idle process (PSS)\n\n| | native | Megalith |\n|---|--:|--:|");
+        for (name, native, here) in &report.memory {
+            let _ = writeln!(text, "| {name} | {native:.2} MiB | {here:.2} MiB |");
         }
         let _ = writeln!(text);
     }

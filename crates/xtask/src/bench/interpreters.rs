@@ -4,9 +4,12 @@
 //! it is chosen so that native takes a second or more, and both sides must print the same.
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{Report, Row, in_turn, spawn_median, timed, words};
 use crate::corpus;
@@ -34,6 +37,12 @@ const STARTS: &[(&str, f64, [u32; 2], &[&str])] = &[
             "for (const name of ['lodash', 'semver', 'commander', 'js-yaml', 'handlebars']) require('/packages/node/node_modules/' + name)",
         ],
     ),
+];
+
+/// Idle Python processes at the same time: name, runs, processes in each.
+const IDLE: &[(&str, usize, usize)] = &[
+    ("python3, 200 idle in one run (goal 1.5)", 1, 200),
+    ("python3, 200 idle in 50 runs, four each (goal 1.5)", 50, 4),
 ];
 
 /// Python at work: name, program; `n` is the amount of work.
@@ -84,7 +93,8 @@ const PYTHON_COMPUTE: &[(&str, &str)] = &[
 /// Names, for `--names`.
 fn names() -> impl Iterator<Item = String> {
     let starts = STARTS.iter().map(|s| s.0.to_owned());
-    starts.chain(PYTHON_COMPUTE.iter().map(|c| format!("python: {}", c.0)))
+    let idle = IDLE.iter().map(|i| i.0.to_owned());
+    starts.chain(idle).chain(PYTHON_COMPUTE.iter().map(|c| format!("python: {}", c.0)))
 }
 
 /// Whether anything here is asked for.
@@ -139,6 +149,13 @@ pub fn measure(rounds: usize, wanted: &impl Fn(&str) -> bool, report: &mut Repor
             .with_context(|| (*name).to_owned())?;
         report.interpreters.push(Row::new(&format!("{name} (goal {goal})"), "ns", &pairs));
     }
+    for &(name, runs, each) in IDLE.iter().filter(|i| wanted(i.0)) {
+        eprintln!("xtask: bench: {name}");
+        let mib = |command: &dyn Fn() -> Command| idle(command, runs, each).context(name);
+        let command = words(&[PYTHON, "-c", &starts_idle(each)]);
+        let native = mib(&|| sides.native(&command))?;
+        report.memory.push((name.to_owned(), native, mib(&|| sides.ours(&command))?));
+    }
     let mut logs = Vec::new();
     for (name, program) in PYTHON_COMPUTE {
         let name = format!("python: {name}");
@@ -154,6 +171,75 @@ pub fn measure(rounds: usize, wanted: &impl Fn(&str) -> bool, report: &mut Repor
         report.python_mean = Some((logs.iter().sum::<f64>() / logs.len() as f64).exp());
     }
     Ok(())
+}
+
+/// A Python program that starts `n` interpreters; each says so and waits.
+fn starts_idle(n: usize) -> String {
+    let program = "import time; print(1, flush=True); time.sleep(600)";
+    format!(
+        "import os\nfor _ in range({n}): os.posix_spawn('{PYTHON}', ['python3', '-c', '{program}'], os.environ)\nos.wait()"
+    )
+}
+
+/// MiB of PSS for each of `runs` times `each` processes, all of them alive; what runs beside them (who started them, the runner) counts, too.
+fn idle(command: &dyn Fn() -> Command, runs: usize, each: usize) -> Result<f64> {
+    let said = tempfile::tempdir()?;
+    let mut alive = Alive(Vec::new());
+    for run in 0..runs {
+        let mut command = command();
+        command.stdin(Stdio::null()).stdout(File::create(said.path().join(run.to_string()))?).process_group(0);
+        alive.0.push(command.spawn().context("start")?);
+    }
+    let end = Instant::now() + Duration::from_secs(100);
+    for run in 0..runs {
+        while fs::metadata(said.path().join(run.to_string()))?.len() < 2 * each as u64 {
+            ensure!(Instant::now() < end, "not all of {each} processes came to life");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let mut kib = 0;
+    for child in &alive.0 {
+        for pid in family(child.id())? {
+            kib += pss(pid)?;
+        }
+    }
+    Ok(kib as f64 / 1024.0 / (runs * each) as f64)
+}
+
+/// Processes that end with us.
+struct Alive(Vec<Child>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // The whole group: natively the interpreters are processes of their own. One that is gone needs no signal.
+            if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                kill_process_group(group, Signal::KILL).ok();
+            }
+            child.wait().ok();
+        }
+    }
+}
+
+/// A process and all below it.
+fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut all = vec![pid];
+    let mut next = 0;
+    while let Some(&pid) = all.get(next) {
+        next += 1;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|c| c.parse::<u32>().ok()));
+        }
+    }
+    Ok(all)
+}
+
+/// Proportional set size in KiB.
+fn pss(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix("Pss:")).context("no Pss")?;
+    Ok(line.trim_end_matches("kB").trim().parse()?)
 }
 
 fn compute(sides: &Sides, name: &str, program: &str, rounds: usize) -> Result<Row> {
