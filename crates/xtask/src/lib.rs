@@ -22,6 +22,7 @@ pub mod page;
 pub mod parallel;
 pub mod paths;
 pub mod polyfill;
+pub mod quickjs;
 pub mod setup;
 pub mod sh;
 pub mod subject;

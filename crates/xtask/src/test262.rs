@@ -1,8 +1,8 @@
-//! test262 and QuickJS-ng's own tests, run by one and the same static `qjs`, natively and recompiled under Megalith.
+//! test262 and QuickJS-ng's own tests, run by one and the same static `qjs` ([`crate::quickjs`]), natively and recompiled under Megalith.
 //!
 //! The suite is the copy in Debian's source package mozjs78 (of 2020; each file is one scenario there, as SpiderMonkey imports it), or a
-//! checkout named by `MEGALITH_TEST262`. `qjs` is built from the sources in the crate rquickjs-sys, which also carries QuickJS-ng's own
-//! tests. `MEGALITH_QJS` names another program with qjs' options to judge in its place. What passes natively counts, and nothing else.
+//! checkout named by `MEGALITH_TEST262`. QuickJS-ng's own tests are in the crate that carries its source.
+//! `MEGALITH_QJS` names another program with qjs' options to judge in its place. What passes natively counts, and nothing else.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,16 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 
 use crate::corpus::{self, Corpus};
 use crate::subject::{Job, Subject};
-use crate::{debian, parallel, paths, sh};
+use crate::{debian, parallel, paths, quickjs, sh};
 
 /// Share of the natively passing tests that must pass here.
 pub const REQUIRED: f64 = 0.995;
 
-/// The crate that carries QuickJS-ng, and its version.
-const CRATE: (&str, &str) = ("rquickjs-sys", "0.14.0");
 /// Where `qjs` lies in the image.
 const QJS: &str = "/usr/bin/qjs";
 /// Seconds for one test; the slowest take a few natively.
@@ -56,24 +55,6 @@ pub struct Suite {
     _strict: Option<tempfile::TempDir>,
 }
 
-/// QuickJS-ng's sources as the crate has them.
-fn sources() -> Result<PathBuf> {
-    let (name, version) = CRATE;
-    let dir = paths::cache("crates")?.join(format!("{name}-{version}"));
-    paths::make_once(&dir, |dir| {
-        fs::create_dir(dir.join("src"))?;
-        fs::write(dir.join("src/lib.rs"), "")?;
-        let manifest = format!(
-            "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n{name} = \"={version}\"\n\n[workspace]\n"
-        );
-        fs::write(dir.join("Cargo.toml"), manifest)?;
-        eprintln!("xtask: fetching the crate {name} {version}");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        sh::output(sh::command(cargo, ["vendor", "--quiet", "--versioned-dirs", "vendor"]).current_dir(dir)).map(drop)
-    })?;
-    Ok(dir.join(format!("vendor/{name}-{version}/quickjs")))
-}
-
 /// A copy of a tree of the cache that can be a volume: `megalith run` refuses those in its own cache.
 fn as_volume(tree: &Path, name: &str) -> Result<PathBuf> {
     paths::make_once(&paths::target().join("suites").join(name), |dir| {
@@ -88,28 +69,7 @@ fn as_volume(tree: &Path, name: &str) -> Result<PathBuf> {
 pub fn corpus() -> Result<Corpus> {
     let qjs = match std::env::var_os("MEGALITH_QJS") {
         Some(path) => PathBuf::from(path),
-        None => {
-            let sources = sources()?;
-            let dir = paths::cache("qjs")?.join(CRATE.1);
-            paths::make_once(&dir, |dir| {
-                eprintln!("xtask: compiling qjs");
-                let files = [
-                    "qjs.c",
-                    "quickjs.c",
-                    "quickjs-libc.c",
-                    "libregexp.c",
-                    "libunicode.c",
-                    "dtoa.c",
-                    "gen/repl.c",
-                    "gen/standalone.c",
-                ];
-                let mut gcc =
-                    sh::command("gcc", ["-O2", "-std=gnu11", "-w", "-static", "-no-pie", "-D_GNU_SOURCE", "-I."]);
-                gcc.arg("-o").arg(dir.join("qjs")).args(files).args(["-lm", "-lpthread"]).current_dir(&sources);
-                sh::output(&mut gcc).map(drop)
-            })?;
-            dir.join("qjs")
-        }
+        None => quickjs::qjs()?,
     };
     corpus::build("qjs", &[(QJS.trim_start_matches('/').to_owned(), qjs, 0o755)], false)
 }
@@ -119,7 +79,8 @@ pub fn corpus() -> Result<Corpus> {
 /// # Errors
 /// The sources cannot be fetched.
 pub fn own_tests() -> Result<Suite> {
-    let sources = as_volume(&sources()?, &format!("quickjs-ng-{}", CRATE.1))?;
+    let quickjs::Source { dir, version } = quickjs::source()?;
+    let sources = as_volume(&dir, &format!("quickjs-ng-{version}"))?;
     let configuration = fs::read_to_string(sources.join("tests.conf"))?;
     let excluded = configuration.split("[exclude]").nth(1).unwrap_or_default();
     let excluded: Vec<&str> = excluded.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
@@ -142,7 +103,7 @@ pub fn own_tests() -> Result<Suite> {
     }
     Ok(Suite {
         name: "quickjs-ng",
-        origin: format!("`tests/` of the crate {} {}", CRATE.0, CRATE.1),
+        origin: format!("`tests/` of the crate {} {version}", quickjs::CRATE),
         scenarios,
         volumes: vec![format!("{}:/suite:ro", sources.display())],
         directory: "/suite",
@@ -284,6 +245,12 @@ fn list(front: &str, key: &str) -> Vec<String> {
     lines.map(|l| l.trim_start_matches('-').trim().to_owned()).collect()
 }
 
+/// The runs that `cargo xtask test` makes: the first `count` of a suite in the order of their names' hashes.
+pub fn sample(suite: &mut Suite, count: usize) {
+    suite.scenarios.sort_by_cached_key(|s| Sha256::digest(&s.name));
+    suite.scenarios.truncate(count);
+}
+
 /// Runs tests one after the other in a container; the answer of each stands between marks.
 const LOOP: &str = r#"while IFS= read -r line; do
   eval "set -- $line"
@@ -339,19 +306,24 @@ fn passes(scenario: &Scenario, output: &str, status: i32) -> bool {
     }
 }
 
+/// What passes natively, and not here.
+pub fn regressions<'a>(native: &'a BTreeMap<String, bool>, ours: &BTreeMap<String, bool>) -> Vec<&'a str> {
+    native.iter().filter(|(name, passed)| **passed && ours.get(*name) != Some(&true)).map(|(n, _)| n.as_str()).collect()
+}
+
 /// Both sides of a suite, for the page and for people, and the share that passes.
 pub fn text(suite: &Suite, native: &BTreeMap<String, bool>, ours: &BTreeMap<String, bool>) -> (String, f64) {
     const SHOWN: usize = 60;
-    let wanted: Vec<&String> = native.iter().filter(|(_, passed)| **passed).map(|(name, _)| name).collect();
-    let bad: Vec<&&String> = wanted.iter().filter(|name| ours.get(**name) != Some(&true)).collect();
-    let share = (wanted.len() - bad.len()) as f64 / wanted.len().max(1) as f64;
+    let wanted = native.values().filter(|passed| **passed).count();
+    let bad = regressions(native, ours);
+    let share = (wanted - bad.len()) as f64 / wanted.max(1) as f64;
     let mut text = format!(
         "| {} | runs | pass natively | pass here too | share |\n|---|--:|--:|--:|--:|\n| {} | {} | {} | {} | {:.2} % |\n",
         suite.name,
         suite.origin,
         native.len(),
-        wanted.len(),
-        wanted.len() - bad.len(),
+        wanted,
+        wanted - bad.len(),
         share * 100.0
     );
     if !bad.is_empty() {

@@ -1,7 +1,8 @@
-//! Python and Node, which polyfills stand in for: starting them, and Python at work.
+//! Python and Node, which polyfills stand in for: starting them, and both at work.
 //!
 //! Starts are measured from inside, by `tests/programs/spawn.c`, as for recompiled programs. Each compute program takes its amount of work as an argument;
-//! it is chosen so that native takes a second or more, and both sides must print the same.
+//! it is chosen so that native takes a second or more, and both sides must print the same. JavaScript at work is compared with a native `qjs`, of the same
+//! engine, and told beside Debian's node, whose engine compiles.
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -11,10 +12,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Report, Row, in_turn, spawn_median, timed, words};
-use crate::corpus;
+use super::{Report, Row, in_turn, median, spawn_median, timed, words};
 use crate::subject::{self, Job, Stdin, Subject};
 use crate::toolbox::{self, NODE, PYTHON};
+use crate::{corpus, paths, quickjs};
 
 /// Starts: name, goal, how many natively and here, words.
 const STARTS: &[(&str, f64, [u32; 2], &[&str])] = &[
@@ -90,11 +91,15 @@ const PYTHON_COMPUTE: &[(&str, &str)] = &[
     ),
 ];
 
+/// JavaScript at work: programs in `tests/bench/js`.
+const JAVASCRIPT_COMPUTE: &[&str] = &["richards", "deltablue", "json", "regexp", "strings", "sort", "maps"];
+
 /// Names, for `--names`.
 fn names() -> impl Iterator<Item = String> {
     let starts = STARTS.iter().map(|s| s.0.to_owned());
     let idle = IDLE.iter().map(|i| i.0.to_owned());
-    starts.chain(idle).chain(PYTHON_COMPUTE.iter().map(|c| format!("python: {}", c.0)))
+    let python = PYTHON_COMPUTE.iter().map(|c| format!("python: {}", c.0));
+    starts.chain(idle).chain(python).chain(JAVASCRIPT_COMPUTE.iter().map(|name| format!("javascript: {name}")))
 }
 
 /// Whether anything here is asked for.
@@ -156,19 +161,23 @@ pub fn measure(rounds: usize, wanted: &impl Fn(&str) -> bool, report: &mut Repor
         let native = mib(&|| sides.native(&command))?;
         report.memory.push((name.to_owned(), native, mib(&|| sides.ours(&command))?));
     }
-    let mut logs = Vec::new();
     for (name, program) in PYTHON_COMPUTE {
         let name = format!("python: {name}");
         if !wanted(&name) {
             continue;
         }
         eprintln!("xtask: bench: {name}");
-        let row = compute(&sides, &name, program, rounds).with_context(|| name.clone())?;
-        logs.push(row.ratio.ln());
-        report.interpreters.push(row);
+        let command =
+            |n: u32| words(&[PYTHON, "-c", &format!("import sys\nn = int(sys.argv[1])\n{program}"), &n.to_string()]);
+        let (row, _) = compute(&name, rounds, |n| sides.native(&command(n)), |n| sides.ours(&command(n)))
+            .with_context(|| name.clone())?;
+        report.python.push(row);
     }
-    if !logs.is_empty() {
-        report.python_mean = Some((logs.iter().sum::<f64>() / logs.len() as f64).exp());
+    for name in JAVASCRIPT_COMPUTE {
+        if wanted(&format!("javascript: {name}")) {
+            eprintln!("xtask: bench: javascript: {name}");
+            report.javascript.push(javascript(&sides, name, rounds).with_context(|| format!("javascript: {name}"))?);
+        }
     }
     Ok(())
 }
@@ -242,21 +251,46 @@ fn pss(pid: u32) -> Result<u64> {
     Ok(line.trim_end_matches("kB").trim().parse()?)
 }
 
-fn compute(sides: &Sides, name: &str, program: &str, rounds: usize) -> Result<Row> {
-    let command =
-        |n: u32| words(&[PYTHON, "-c", &format!("import sys\nn = int(sys.argv[1])\n{program}"), &n.to_string()]);
+/// A program natively by qjs and here by the Node polyfill, and the seconds that it takes natively by Debian's node.
+fn javascript(sides: &Sides, name: &str, rounds: usize) -> Result<(Row, f64)> {
+    let programs = paths::root().join("tests/bench/js");
+    let qjs = quickjs::qjs()?;
+    let native = |n: u32| {
+        let mut command = Command::new(&qjs);
+        command.arg(programs.join(name).with_extension("js")).arg(n.to_string());
+        command
+    };
+    let job = |n: u32| {
+        let mut job = Job::new([NODE.to_owned(), format!("/bench/{name}.js"), n.to_string()]);
+        job.environment = toolbox::environment();
+        job.volumes.push(format!("{}:/bench:ro", programs.display()));
+        job
+    };
+    let (row, n) = compute(name, rounds, native, |n| sides.subject.command(&job(n), false))?;
+    let node = Subject::native(&std::env::current_exe()?, &sides.root);
+    let took: Vec<f64> = (0..rounds).map(|_| timed(node.command(&job(n), false))).collect::<Result<_>>()?;
+    Ok((row, median(took.into_iter())))
+}
+
+/// Measures a program that takes its amount of work as an argument; returns that, too.
+fn compute(
+    name: &str,
+    rounds: usize,
+    native: impl Fn(u32) -> Command,
+    ours: impl Fn(u32) -> Command,
+) -> Result<(Row, u32)> {
     let mut n = 1;
     loop {
-        let took = timed(sides.native(&command(n)))?;
+        let took = timed(native(n))?;
         if took >= 1.0 || n >= 100_000 {
             break;
         }
         n = ((f64::from(n) * 1.15 / took.max(0.02)).ceil() as u32).clamp(n + 1, 100_000);
     }
     let long = Duration::from_secs(600);
-    let natively = subject::run(sides.native(&command(n)), &Stdin::Empty, long)?;
-    let here = subject::run(sides.ours(&command(n)), &Stdin::Empty, long)?;
+    let natively = subject::run(native(n), &Stdin::Empty, long)?;
+    let here = subject::run(ours(n), &Stdin::Empty, long)?;
     ensure!(natively == here, "prints something else than natively: {}", here.describe());
-    let pairs = in_turn(rounds, || timed(sides.native(&command(n))), || timed(sides.ours(&command(n))))?;
-    Ok(Row::new(name, "s", &pairs))
+    let pairs = in_turn(rounds, || timed(native(n)), || timed(ours(n)))?;
+    Ok((Row::new(name, "s", &pairs), n))
 }

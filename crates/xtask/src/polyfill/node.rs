@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::CALLS;
-use crate::{debian, paths, setup, sh};
+use crate::{debian, paths, quickjs, setup, sh};
 
 /// Changes when this module makes something else of the same inputs.
 const REVISION: &str = "1";
@@ -170,10 +170,10 @@ struct Build {
 impl Build {
     /// Leaves `quickjs` (patched), `plain` (the engine as it is), `lib` (Node's library, patched) and `node_modules`.
     fn prepare(&self, node: &Path) -> Result<()> {
-        let crate_dir = self.engine_crate()?;
+        let engine = quickjs::source()?.dir;
         let copy = |from: &Path, to: &str| sh::output(sh::command("cp", ["-rL"]).arg(from).arg(self.work.join(to)));
-        copy(&crate_dir.join("quickjs"), "plain")?;
-        copy(&crate_dir.join("quickjs"), "quickjs")?;
+        copy(&engine, "plain")?;
+        copy(&engine, "quickjs")?;
         copy(&node.join("lib"), "lib")?;
         for (tree, patch) in [("quickjs", "quickjs.patch"), ("lib", "node-lib.patch")] {
             let patch = self.ours.join("patches").join(patch);
@@ -188,21 +188,6 @@ impl Build {
         let mut npm = sh::command("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]);
         sh::output(npm.current_dir(&self.work)).context("fetch the npm packages of the Node polyfill")?;
         Ok(())
-    }
-
-    /// Where Cargo unpacked the crate that carries the engine's source; its hash is in the lock file.
-    fn engine_crate(&self) -> Result<PathBuf> {
-        let manifest = self.ours.join("quickjs/Cargo.toml");
-        let mut cargo = sh::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()), ["metadata"]);
-        cargo.args(["--format-version=1", "--locked", "--manifest-path"]).arg(&manifest);
-        let metadata: serde_json::Value = serde_json::from_slice(&sh::output(&mut cargo)?).context("cargo metadata")?;
-        let packages = metadata.get("packages").and_then(|p| p.as_array());
-        let path = packages.into_iter().flatten().find_map(|package| {
-            let named = package.get("name")?.as_str()? == "rquickjs-sys";
-            named.then(|| package.get("manifest_path")?.as_str()).flatten()
-        });
-        let manifest = PathBuf::from(path.context("cargo metadata does not name rquickjs-sys")?);
-        Ok(manifest.parent().context("a manifest has a directory")?.to_owned())
     }
 
     /// Leaves an object file for each source, and `builtins.bin`.

@@ -12,6 +12,7 @@ mod hostile;
 mod interactive;
 mod libtest;
 mod leaks;
+mod javascript;
 mod no_jit;
 mod polyfill;
 mod second_engine;
@@ -87,6 +88,7 @@ fn main() {
         polyfill::tests(),
         agents::tests(),
         calls::tests(),
+        javascript::tests(),
         toolbox::tests(),
         leaks::tests(),
         tools::tests(),
