@@ -48,6 +48,21 @@ __asm__(".intel_syntax noprefix\n.text\n.globl jump_bytes\n.type jump_bytes, @fu
         "jump_bytes_second: .long 7b - jump_bytes_second, 8b - jump_bytes_second, 6b - jump_bytes_second, 7b - jump_bytes_second\n"
         ".text\n.att_syntax\n");
 
+/* A switch on -3 to -1, in two shapes: what is smaller leaves. One of the cases lies out of line, in a range of its own, before others in the table. */
+#define FROM_END(name, check, jump) \
+    uint64_t name(int32_t x, uint64_t state); \
+    __asm__(".intel_syntax noprefix\n.text\n.globl " #name "\n.type " #name ", @function\n" #name ":\n.cfi_startproc\n" check jump \
+            "2: lea rax, [rsi + rsi * 4 + 3]\n ret\n" \
+            "3: mov rax, rsi\n not rax\n ret\n" \
+            "8: mov eax, 77\n ret\n" \
+            ".cfi_endproc\n.size " #name ", . - " #name "\n" \
+            ".section .text.unlikely, \"ax\"\n.cfi_startproc\n1: mov rax, rsi\n ror rax, 9\n ret\n.cfi_endproc\n" \
+            ".section .rodata\n.p2align 3\n" #name "_offsets: .long 1b - " #name "_offsets, 2b - " #name "_offsets, 3b - " #name "_offsets\n" \
+            ".p2align 3\n" #name "_table: .quad 1b, 2b, 3b\n.text\n.att_syntax\n");
+FROM_END(jump_from_end, " cmp edi, -3\n jb 8f\n lea eax, [rdi + 3]\n",
+         " lea rdi, [rip + jump_from_end_offsets]\n movsxd rax, dword ptr [rdi + rax * 4]\n add rax, rdi\n jmp rax\n")
+FROM_END(jump_from_end_later, " lea eax, [rdi + 3]\n cmp edi, -4\n jbe 8f\n", " jmp qword ptr [rax * 8 + jump_from_end_later_table]\n")
+
 static int jump_tables(int argc, char **argv) {
     (void)argc, (void)argv;
     for (uint64_t rounds = 1; rounds < 3000; rounds += 409)
@@ -59,6 +74,8 @@ static int jump_tables(int argc, char **argv) {
         kinds[0] = (uint8_t)(n % 5);
         printf("%lu %016lx\n", n, jump_bytes(kinds, n));
     }
+    for (int x = -5; x < 2; x++)
+        printf("%d %016lx %016lx\n", x, jump_from_end(x, 0x9e3779b97f4a7c15u), jump_from_end_later(x, 0x9e3779b97f4a7c15u));
     return 0;
 }
 

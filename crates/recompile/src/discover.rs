@@ -691,12 +691,49 @@ impl History<'_> {
                     Mnemonic::Mov | Mnemonic::Movzx if insn.op1_kind() == OpKind::Memory => {
                         return self.bound_in_memory(insn, pos + 1);
                     }
+                    Mnemonic::Lea => return self.bound_from_end(insn, pos, from),
                     _ => return None,
                 },
                 _ => {}
             }
         }
         None
+    }
+
+    /// The bound of what `lea r32,[x+n]` at position `at` makes of -n..=-1, the rest having left by `cmp x,-n; jb`, before or behind it. `from` is the
+    /// position before the index is used.
+    fn bound_from_end(&self, lea: &Instruction, at: usize, from: usize) -> Option<u64> {
+        let x = lea.memory_base().full_register();
+        let n = lea.memory_displacement64() as u32;
+        if lea.op0_register().size() != 4 || x == Register::None || lea.memory_index() != Register::None || n == 0 {
+            return None;
+        }
+        // As long as x is what the lea read.
+        let behind = (from..at).rev().take_while(|&i| self.insns.get(i).is_some_and(|i| !writes(i, x)));
+        let before = (at + 1..self.insns.len())
+            .take_while(|&i| self.insns.get(i).is_some_and(|i| !writes(i, x) && !may_change(i, x)));
+        let compares = |&i: &usize| {
+            let Some(cmp) = self.insns.get(i) else { return false };
+            // What reads its flags is the first instruction behind it that jumps, if none changes them.
+            let jump = self
+                .insns
+                .iter()
+                .take(i)
+                .rev()
+                .find(|i| i.flow_control() != FlowControl::Next || i.rflags_modified() != 0);
+            let above = match jump.map(Instruction::mnemonic) {
+                Some(Mnemonic::Ja | Mnemonic::Jbe) => 1,
+                Some(Mnemonic::Jae | Mnemonic::Jb) => 0,
+                _ => return false,
+            };
+            cmp.mnemonic() == Mnemonic::Cmp
+                && cmp.op0_kind() == OpKind::Register
+                && cmp.op0_register().full_register() == x
+                && cmp.op0_register().size() == 4
+                && !matches!(cmp.op1_kind(), OpKind::Register | OpKind::Memory)
+                && (cmp.immediate(1) as u32).checked_add(above).is_some_and(|least| least >= n.wrapping_neg())
+        };
+        behind.chain(before).find(compares).map(|_| u64::from(n))
     }
 
     /// The bound of what `load` loads: `cmp byte [m],10; ja ...; movzx eax,byte [m]`. `from` is the position before it.

@@ -24,7 +24,8 @@ fn check(suite: &Suite) -> Result<()> {
     let corpus = test262::corpus()?;
     let native = test262::run(&Subject::native(&context::xtask(), &corpus.rootfs), suite)?;
     let passing = native.values().filter(|passed| **passed).count();
-    ensure!(passing * 10 > native.len() * 9, "natively only {passing} of {} pass", native.len());
+    // The engine has no Intl, which the suite is in part about.
+    ensure!(passing * 5 > native.len() * 4, "natively only {passing} of {} pass", native.len());
     let ours = test262::run(&Subject::under_test(&corpus)?, suite)?;
     let bad = test262::regressions(&native, &ours);
     ensure!(bad.is_empty(), "{} of {passing} that pass natively do not: {bad:#?}", bad.len());
