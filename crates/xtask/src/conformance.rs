@@ -444,7 +444,7 @@ fn run_test262(options: &Options) -> Result<()> {
             continue;
         }
         eprintln!("xtask: {}: {} runs, natively and {}", suite.name, suite.scenarios.len(), options.subject);
-        let (theirs, ours) = (test262::run(&native, &suite)?, test262::run(&subject, &suite)?);
+        let (theirs, ours) = test262::compare(&native, &subject, &suite)?;
         let (text, share) = test262::text(&suite, &theirs, &ours);
         print!("{text}");
         let _ = write!(body, "\n\n{text}");

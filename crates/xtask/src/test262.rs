@@ -261,17 +261,29 @@ const LOOP: &str = r#"while IFS= read -r line; do
   echo "$MARK end $status"
 done"#;
 
-/// Runs all scenarios of a suite: which pass.
+/// Which runs of a suite pass natively, and of these, which pass here.
 ///
 /// # Errors
-/// The subject cannot be started.
-pub fn run(subject: &Subject, suite: &Suite) -> Result<BTreeMap<String, bool>> {
-    let batches: Vec<&[Scenario]> = suite.scenarios.chunks(BATCH).collect();
+/// A side cannot be started.
+pub fn compare(
+    native: &Subject,
+    subject: &Subject,
+    suite: &Suite,
+) -> Result<(BTreeMap<String, bool>, BTreeMap<String, bool>)> {
+    let all: Vec<&Scenario> = suite.scenarios.iter().collect();
+    let theirs = run(native, suite, &all)?;
+    let passing: Vec<&Scenario> = all.into_iter().filter(|s| theirs.get(&s.name) == Some(&true)).collect();
+    let ours = run(subject, suite, &passing)?;
+    Ok((theirs, ours))
+}
+
+fn run(subject: &Subject, suite: &Suite, scenarios: &[&Scenario]) -> Result<BTreeMap<String, bool>> {
+    let batches: Vec<&[&Scenario]> = scenarios.chunks(BATCH).collect();
     let results = parallel::map(&batches, |batch| run_batch(subject, suite, batch))?;
     Ok(results.into_iter().flatten().collect())
 }
 
-fn run_batch(subject: &Subject, suite: &Suite, batch: &[Scenario]) -> Result<Vec<(String, bool)>> {
+fn run_batch(subject: &Subject, suite: &Suite, batch: &[&Scenario]) -> Result<Vec<(String, bool)>> {
     let limit = if subject.native { LIMIT.0 } else { LIMIT.1 };
     let mark = "@@test262@@";
     let mut job = Job::new(["/bin/busybox", "sh", "-c", LOOP]);

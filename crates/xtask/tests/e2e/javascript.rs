@@ -22,11 +22,11 @@ pub fn tests() -> Vec<Test> {
 
 fn check(suite: &Suite) -> Result<()> {
     let corpus = test262::corpus()?;
-    let native = test262::run(&Subject::native(&context::xtask(), &corpus.rootfs), suite)?;
+    let native = Subject::native(&context::xtask(), &corpus.rootfs);
+    let (native, ours) = test262::compare(&native, &Subject::under_test(&corpus)?, suite)?;
     let passing = native.values().filter(|passed| **passed).count();
     // The engine has no Intl, which the suite is in part about.
     ensure!(passing * 5 > native.len() * 4, "natively only {passing} of {} pass", native.len());
-    let ours = test262::run(&Subject::under_test(&corpus)?, suite)?;
     let bad = test262::regressions(&native, &ours);
     ensure!(bad.is_empty(), "{} of {passing} that pass natively do not: {bad:#?}", bad.len());
     Ok(())
