@@ -1,7 +1,6 @@
 'use strict';
 // The `process` object before Node's bootstrap gets it, and what depends on the run: arguments, environment, ids.
 
-const { symbols: { } } = load('symbols');
 const { privateSymbols } = load('symbols');
 
 // process.env: every access goes to the real environment.

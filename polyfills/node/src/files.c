@@ -171,27 +171,29 @@ static bool part_of(JSContext *ctx, JSValueConst *argv, uint8_t **p, size_t *n)
     return true;
 }
 
+static JSValue transfer(JSContext *ctx, JSValueConst *argv, bool out)
+{
+    uint8_t *p;
+    size_t n;
+    if (!part_of(ctx, argv + 1, &p, &n))
+        return JS_EXCEPTION;
+    int fd = int_arg(ctx, argv[0]);
+    int64_t position = JS_IsNumber(argv[4]) || JS_IsBigInt(argv[4]) ? int64_arg(ctx, argv[4]) : -1;
+    if (position < 0)
+        return status(ctx, out ? write(fd, p, n) : read(fd, p, n));
+    return status(ctx, out ? pwrite(fd, p, n, position) : pread(fd, p, n, position));
+}
+
 // read(fd, buffer, offset, length, position): position -1 or null is the file's own.
 NATIVE_FN(read)
 {
-    uint8_t *p;
-    size_t n;
-    if (!part_of(ctx, argv + 1, &p, &n))
-        return JS_EXCEPTION;
-    int fd = int_arg(ctx, argv[0]);
-    int64_t position = JS_IsNumber(argv[4]) || JS_IsBigInt(argv[4]) ? int64_arg(ctx, argv[4]) : -1;
-    return status(ctx, position >= 0 ? pread(fd, p, n, position) : read(fd, p, n));
+    return transfer(ctx, argv, false);
 }
 
+// write(fd, buffer, offset, length, position)
 NATIVE_FN(write)
 {
-    uint8_t *p;
-    size_t n;
-    if (!part_of(ctx, argv + 1, &p, &n))
-        return JS_EXCEPTION;
-    int fd = int_arg(ctx, argv[0]);
-    int64_t position = JS_IsNumber(argv[4]) || JS_IsBigInt(argv[4]) ? int64_arg(ctx, argv[4]) : -1;
-    return status(ctx, position >= 0 ? pwrite(fd, p, n, position) : write(fd, p, n));
+    return transfer(ctx, argv, true);
 }
 
 // All of it, waiting where the descriptor does not block. Returns 0 or a negative errno.

@@ -18,7 +18,6 @@ exports.Pipe = class Pipe extends LibuvStreamWrap {
     if (this._fd < 0) return this._fd;
     const result = native.bind(this._fd, 0, name, 0, false);
     if (result === 0) this.path = name;
-    // A path that cannot be bound to is no permission problem to libuv's callers.
     return result;
   }
   listen(backlog) {

@@ -256,6 +256,14 @@ exports.LibuvStreamWrap = class LibuvStreamWrap extends exports.HandleWrap {
   }
 };
 
+// The name of a socket, or of its peer, as properties of `out`. Returns 0 or a negative errno.
+exports.nameInto = (out, fd, peer) => {
+  const name = native.socketName(fd, peer);
+  if (typeof name === 'number') return name;
+  [out.address, out.port, out.family] = name;
+  return 0;
+};
+
 // Servers: accept until there is nothing, each connection a new handle of the same kind.
 exports.listen = (server, backlog, accepted) => {
   const result = native.listen(server._fd, backlog);

@@ -1,6 +1,6 @@
 'use strict';
 // internalBinding('tcp_wrap'): src/tcp_wrap.cc.
-const { LibuvStreamWrap, listen } = load('bindings/stream_wrap');
+const { LibuvStreamWrap, listen, nameInto } = load('bindings/stream_wrap');
 const { AsyncWrap, makeCallback } = load('bindings/async_wrap');
 const [EINPROGRESS, EADDRINUSE] = [-115, -98];
 
@@ -53,14 +53,8 @@ exports.TCP = class TCP extends LibuvStreamWrap {
   }
   connect(req, address, port) { return this.#connect(req, 4, address, port); }
   connect6(req, address, port) { return this.#connect(req, 6, address, port); }
-  #name(out, peer) {
-    const name = native.socketName(this._fd, peer);
-    if (typeof name === 'number') return name;
-    [out.address, out.port, out.family] = name;
-    return 0;
-  }
-  getsockname(out) { return this.#name(out, false); }
-  getpeername(out) { return this.#name(out, true); }
+  getsockname(out) { return nameInto(out, this._fd, false); }
+  getpeername(out) { return nameInto(out, this._fd, true); }
   setNoDelay(on) { return native.socketOption(this._fd, 'nodelay', on ? 1 : 0); }
   setKeepAlive(on, delay) {
     const result = native.socketOption(this._fd, 'keepalive', on ? 1 : 0);

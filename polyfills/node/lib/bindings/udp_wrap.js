@@ -1,6 +1,6 @@
 'use strict';
 // internalBinding('udp_wrap'): src/udp_wrap.cc.
-const { HandleWrap } = load('bindings/stream_wrap');
+const { HandleWrap, nameInto } = load('bindings/stream_wrap');
 const { AsyncWrap, makeCallback } = load('bindings/async_wrap');
 const loop = load('loop');
 exports.constants = { UV_UDP_IPV6ONLY: 1, UV_UDP_REUSEADDR: 4 };
@@ -58,14 +58,8 @@ exports.UDP = class UDP extends HandleWrap {
     return 0;
   }
   recvStop() { loop.watch(this._fd, 0); this.activate(false); return 0; }
-  #name(out, peer) {
-    const name = native.socketName(this._fd, peer);
-    if (typeof name === 'number') return name;
-    [out.address, out.port, out.family] = name;
-    return 0;
-  }
-  getsockname(out) { return this.#name(out, false); }
-  getpeername(out) { return this.#name(out, true); }
+  getsockname(out) { return nameInto(out, this._fd, false); }
+  getpeername(out) { return nameInto(out, this._fd, true); }
   setBroadcast(on) { return native.socketOption(this._fd, 'broadcast', on ? 1 : 0); }
   setTTL(ttl) { return native.socketOption(this._fd, 'ttl', ttl); }
   setMulticastTTL() { return -95; }
