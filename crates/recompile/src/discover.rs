@@ -705,7 +705,11 @@ impl History<'_> {
     fn bound_from_end(&self, lea: &Instruction, at: usize, from: usize) -> Option<u64> {
         let x = lea.memory_base().full_register();
         let n = lea.memory_displacement64() as u32;
-        if lea.op0_register().size() != 4 || x == Register::None || lea.memory_index() != Register::None || n == 0 {
+        if lea.op0_register().size() != 4
+            || x == Register::None
+            || lea.memory_index() != Register::None
+            || n as i32 <= 0
+        {
             return None;
         }
         // As long as x is what the lea read.
