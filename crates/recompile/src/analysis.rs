@@ -774,14 +774,18 @@ fn settle(
             match (&b.term, cx.callee(&b.term)) {
                 (_, Some(Callee::Direct(t))) => grow(s, t, returned(i, unusual[t])),
                 (_, Some(Callee::Unknown)) => indirect |= returned(i, RegSet::EMPTY),
-                (Term::JumpIndirect(_), _) => indirect |= own_ret,
+                (Term::JumpIndirect(None), _) => indirect |= own_ret,
                 (Term::JumpPredicted(t), _) => {
                     indirect |= own_ret;
                     if let Some(t) = program.function_at(*t) {
                         grow(s, t, own_ret & (usual | RegSet::RESULTS | unusual[t]));
                     }
                 }
-                _ => {
+                (term, _) => {
+                    if matches!(term, Term::JumpIndirect(_)) {
+                        indirect |= own_ret;
+                    }
+                    // Of a table, too, other functions may be targets.
                     for t in b.successors() {
                         if !g.index.contains_key(&t)
                             && let Some(t) = program.function_at(t)
