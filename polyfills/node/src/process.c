@@ -220,10 +220,15 @@ NATIVE_FN(waitPid)
 
 void terminal_restore(void); // sockets.c
 
+// There only in the program that the compiler's profile is made with.
+extern void __gcov_dump(void) __attribute__((weak));
+
 // exit(status): at once; the heap is not torn down.
 NATIVE_FN(exit)
 {
     terminal_restore();
+    if (__gcov_dump)
+        __gcov_dump();
     _exit(int_arg(ctx, argv[0]));
 }
 

@@ -24,7 +24,8 @@ const REVISION: &str = "1";
 /// `DIRECT_DISPATCH=0`: one `switch` in the interpreter's loop costs the recompiler far less than an indirect jump at the end of
 /// every instruction. No stack protector: the canary changes while frames are live, when a snapshot is resumed.
 const CFLAGS: &[&str] = &[
-    "-O2",
+    "-O3",
+    "-DNDEBUG",
     "-fno-pie",
     "-fno-stack-protector",
     "-fno-strict-aliasing",
@@ -32,6 +33,19 @@ const CFLAGS: &[&str] = &[
     "-D_GNU_SOURCE",
     "-DQUICKJS_NG_BUILD",
     "-DDIRECT_DISPATCH=0",
+];
+
+/// Beside them where the compiler records what `train.js` makes the program do, and where it uses that. Then functions stay in one piece, and loops as they
+/// are, as the recompiler puts them together again.
+const TRAINING: &[&str] = &["-fprofile-generate", "-fprofile-update=single"];
+const TRAINED: &[&str] = &[
+    "-fprofile-use",
+    "-fno-reorder-blocks-and-partition",
+    "-fno-unroll-loops",
+    "-fno-peel-loops",
+    "-fno-split-loops",
+    "-fno-unswitch-loops",
+    "-fno-tree-vectorize",
 ];
 /// The kernel computes SHA-2 (`polyfills/hash.h`).
 const LDFLAGS: &[&str] = &[
@@ -127,7 +141,11 @@ pub fn build() -> Result<PathBuf> {
         let build = Build { ours, work: work.path().to_owned() };
         build.prepare(&source.tree)?;
         build.compile()?;
-        build.link(&dir)?;
+        paths::make_once(&dir, |dir| {
+            build.program(&dir.join("node"), &[])?;
+            fs::copy(build.ours.join("calls.txt"), dir.join(CALLS))?;
+            Ok(())
+        })?;
     }
     Ok(dir.join("node"))
 }
@@ -135,10 +153,14 @@ pub fn build() -> Result<PathBuf> {
 /// Hash of all that the program is made of.
 fn key(ours: &Path, node: &str) -> Result<String> {
     let mut hasher = Sha256::new();
-    hasher.update(format!("{REVISION} {node} {CFLAGS:?} {LDFLAGS:?} {LEFT_OUT:?} {DEPS:?} {PACKAGES:?}"));
+    hasher.update(format!(
+        "{REVISION} {node} {CFLAGS:?} {TRAINING:?} {TRAINED:?} {LDFLAGS:?} {LEFT_OUT:?} {DEPS:?} {PACKAGES:?}"
+    ));
     // Another compiler or C library makes another program.
     hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
-    for name in ["src", "lib", "patches", "package-lock.json", "quickjs/Cargo.lock", "calls.txt", "../hash.h"] {
+    for name in
+        ["src", "lib", "patches", "train.js", "package-lock.json", "quickjs/Cargo.lock", "calls.txt", "../hash.h"]
+    {
         for file in files(&ours.join(name))? {
             hasher.update(file.strip_prefix(ours)?.as_os_str().as_encoded_bytes());
             hasher.update(fs::read(&file)?);
@@ -190,22 +212,47 @@ impl Build {
         Ok(())
     }
 
-    /// Leaves an object file for each source, and `builtins.bin`.
+    /// Leaves an object file for each source, and the archive's.
     fn compile(&self) -> Result<()> {
+        std::thread::scope(|scope| -> Result<()> {
+            let tool = scope.spawn(|| self.archive());
+            self.objects(TRAINING)?;
+            tool.join().unwrap_or_else(|_| bail!("the thread that compiles the JavaScript panicked"))
+        })?;
+        let data = self.ours.join("src/builtins_data.S");
+        // .incbin looks for the archive in the working directory.
+        let mut gcc = sh::command("gcc", ["-c"]);
+        sh::output(gcc.arg(&data).args(["-o", "builtins_data.o"]).current_dir(&self.work))?;
+        let training = self.work.join("training");
+        self.program(&training, TRAINING)?;
+        // Without address randomisation: what is counted must not depend on where things lie.
+        let mut run = sh::command("setarch", ["-R"]);
+        sh::output(run.arg(&training).arg(self.ours.join("train.js"))).context("train the Node polyfill")?;
+        self.objects(TRAINED)
+    }
+
+    /// Compiles all sources. A profile belongs to an object file's path, so it is the same each time.
+    fn objects(&self, options: &[&str]) -> Result<()> {
         let engine = |name: &str| self.work.join("quickjs").join(format!("{name}.c"));
         let ours = |name: &str| self.ours.join("src").join(format!("{name}.c"));
         let mut jobs: Vec<_> = ENGINE.iter().map(|name| (*name, engine(name), "-w")).collect();
         jobs.extend(OURS.iter().map(|name| (*name, ours(name), "-Wall")));
-        std::thread::scope(|scope| -> Result<()> {
-            let tool = scope.spawn(|| self.archive());
-            for (name, source, warnings) in &jobs {
-                let mut gcc = sh::command("gcc", CFLAGS);
-                gcc.arg(warnings).arg("-I").arg(self.work.join("quickjs")).arg("-I").arg(self.ours.join("src"));
-                gcc.arg("-I").arg(paths::root().join("polyfills"));
-                sh::output(gcc.arg("-c").arg(source).arg("-o").arg(self.work.join(format!("{name}.o"))))?;
-            }
-            tool.join().unwrap_or_else(|_| bail!("the thread that compiles the JavaScript panicked"))
-        })
+        for (name, source, warnings) in &jobs {
+            let mut gcc = sh::command("gcc", CFLAGS);
+            gcc.args(options).arg(warnings);
+            gcc.arg("-I").arg(self.work.join("quickjs")).arg("-I").arg(self.ours.join("src"));
+            gcc.arg("-I").arg(paths::root().join("polyfills"));
+            sh::output(gcc.arg("-c").arg(source).arg("-o").arg(self.work.join(format!("{name}.o"))))?;
+        }
+        Ok(())
+    }
+
+    /// Links the objects.
+    fn program(&self, to: &Path, options: &[&str]) -> Result<()> {
+        let mut gcc = sh::command("gcc", ["-s", "-o"]);
+        gcc.arg(to).args(options);
+        gcc.args(OURS.iter().chain(ENGINE).map(|name| self.work.join(format!("{name}.o"))));
+        sh::output(gcc.arg(self.work.join("builtins_data.o")).args(LDFLAGS)).map(drop)
     }
 
     /// Builds the bytecode compiler and runs it over all modules.
@@ -273,22 +320,6 @@ impl Build {
         let made = self.work.join(format!("{}.js", name.replace('/', "_")));
         fs::write(&made, format!("module.exports = {};", fs::read_to_string(file)?))?;
         Ok(made)
-    }
-
-    fn link(&self, dir: &Path) -> Result<()> {
-        let mut gcc = sh::command("gcc", ["-c"]);
-        let data = self.ours.join("src/builtins_data.S");
-        // .incbin looks for the archive in the working directory.
-        sh::output(gcc.arg(&data).args(["-o", "builtins_data.o"]).current_dir(&self.work))?;
-        paths::make_once(dir, |dir| {
-            let mut gcc = sh::command("gcc", ["-s", "-o"]);
-            gcc.arg(dir.join("node"));
-            gcc.args(OURS.iter().chain(ENGINE).map(|name| self.work.join(format!("{name}.o"))));
-            sh::output(gcc.arg(self.work.join("builtins_data.o")).args(LDFLAGS))?;
-            fs::copy(self.ours.join("calls.txt"), dir.join(CALLS))?;
-            Ok(())
-        })?;
-        Ok(())
     }
 }
 
