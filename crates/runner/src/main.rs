@@ -22,7 +22,7 @@ use clap::Parser;
 use megalith_engine::run::Runtime;
 use megalith_manifest::Scripts;
 use megalith_run::options::RunOptions;
-use megalith_vfs::Budget;
+use megalith_vfs::{Budget, Timespec};
 use megalith_vkernel::{Abi, Fixed, Kernel, KernelConfig, Limits, LineSink, Stdio, WaitStatus};
 
 use crate::bundle::Bundle;
@@ -123,9 +123,10 @@ fn run(options: &RunOptions) -> Result<i32> {
     Ok(if own { 125 } else { status.code() })
 }
 
-/// Where a snapshot goes.
+/// Where a snapshot goes. Files' times stand still from here on, as the clocks do.
 fn snapshot_file(path: &Path) -> Result<Fixed> {
     let file = File::create(path).map_err(|e| fail(format!("cannot create {}: {e}", path.display())))?;
+    Timespec { sec: Fixed::EPOCH, nsec: 0 }.fix();
     Ok(Fixed::new(file))
 }
 

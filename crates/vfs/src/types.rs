@@ -1,7 +1,7 @@
 //! The plain data that crosses this crate's boundary: credentials, `struct stat`, directory entries, open flags.
 
 use crate::{Errno, Result};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Longest path that a system call accepts, including the terminating NUL (`PATH_MAX`).
 pub const PATH_MAX: usize = 4096;
@@ -187,10 +187,23 @@ pub struct Timespec {
 }
 
 impl Timespec {
-    /// The host's real-time clock, in ticks as the kernel stamps files.
+    /// The host's real-time clock, in ticks as the kernel stamps files; or what [`Timespec::fix`] said.
     pub fn now() -> Timespec {
+        if let Some(fixed) = FIXED.get() {
+            return *fixed;
+        }
         let t = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         Timespec { sec: t.tv_sec, nsec: t.tv_nsec as u32 }
+    }
+}
+
+/// See [`Timespec::fix`].
+static FIXED: OnceLock<Timespec> = OnceLock::new();
+
+impl Timespec {
+    /// Stops the clock of this process's files at `self`, for good: what is made while a snapshot is taken must not say when that was.
+    pub fn fix(self) {
+        FIXED.get_or_init(|| self);
     }
 }
 

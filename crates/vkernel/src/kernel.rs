@@ -117,7 +117,7 @@ pub struct Fixed {
 
 impl Fixed {
     /// Midnight of 1 January 2000, in seconds since 1970: what clocks begin with.
-    const EPOCH: u64 = 946_684_800;
+    pub const EPOCH: i64 = 946_684_800;
 
     /// The snapshot is to be written to `snapshot`.
     pub fn new(snapshot: File) -> Fixed {
@@ -133,7 +133,7 @@ impl Fixed {
     }
     /// The time on a clock: since 1970 if it is a calendar clock.
     pub(crate) fn time(&self, calendar: bool) -> Duration {
-        let start = Duration::from_secs(if calendar { Fixed::EPOCH } else { 1 });
+        let start = Duration::from_secs(if calendar { Fixed::EPOCH as u64 } else { 1 });
         start + Duration::from_micros(self.ticks.fetch_add(1, Ordering::Relaxed))
     }
     /// Bytes that nobody should take for random ones.

@@ -294,7 +294,7 @@ fn packages() -> Result<()> {
     let locks = paths::root().join("tests/agents/locks");
     let (pip, npm) = (locks.join("requirements.txt"), locks.join("package.json"));
     let (pip, npm) = (pip.to_str().context("a path")?, npm.to_str().context("a path")?);
-    let options = ["--pip", pip, "--npm", npm, "--no-snapshots"];
+    let options = ["--pip", pip, "--npm", npm];
     let bundle = dir.path().join("b");
     let outcome = build(&bundle, &options)?;
     ensure!(outcome.status == 0, "{}", outcome.describe());
