@@ -774,7 +774,6 @@ fn settle(
             match (&b.term, cx.callee(&b.term)) {
                 (_, Some(Callee::Direct(t))) => grow(s, t, returned(i, unusual[t])),
                 (_, Some(Callee::Unknown)) => indirect |= returned(i, RegSet::EMPTY),
-                (Term::JumpIndirect(None), _) => indirect |= own_ret,
                 (Term::JumpPredicted(t), _) => {
                     indirect |= own_ret;
                     if let Some(t) = program.function_at(*t) {

@@ -186,6 +186,9 @@ pub struct Timespec {
     pub nsec: u32,
 }
 
+/// See [`Timespec::fix`].
+static FIXED: OnceLock<Timespec> = OnceLock::new();
+
 impl Timespec {
     /// The host's real-time clock, in ticks as the kernel stamps files; or what [`Timespec::fix`] said.
     pub fn now() -> Timespec {
@@ -195,12 +198,7 @@ impl Timespec {
         let t = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         Timespec { sec: t.tv_sec, nsec: t.tv_nsec as u32 }
     }
-}
 
-/// See [`Timespec::fix`].
-static FIXED: OnceLock<Timespec> = OnceLock::new();
-
-impl Timespec {
     /// Stops the clock of this process's files at `self`, for good: what is made while a snapshot is taken must not say when that was.
     pub fn fix(self) {
         FIXED.get_or_init(|| self);

@@ -55,11 +55,10 @@ impl CodeFile {
     }
 
     /// Takes the pages that hashing has touched out of our memory; those that run come back from the page cache. A large interpreter would count whole otherwise,
-    /// in every run. Always true.
-    fn forget(&self) -> bool {
+    /// in every run.
+    fn forget(&self) {
         // SAFETY: a private mapping of ours that nothing has written to: its pages are the file's, before and after.
         unsafe { libc::madvise(self.map.as_ptr().cast_mut().cast(), self.map.len(), libc::MADV_DONTNEED) };
-        true
     }
 
     /// The module in this file, after its hash has been checked (once).
@@ -67,7 +66,11 @@ impl CodeFile {
     /// # Errors
     /// When the bytes are not those of the index, or wasmtime does not accept them (another version or configuration).
     pub fn module(&self, engine: &wasmtime::Engine) -> Result<wasmtime::Module> {
-        let ok = *self.checked.get_or_init(|| <[u8; 32]>::from(Sha256::digest(self.map)) == self.hash && self.forget());
+        let ok = *self.checked.get_or_init(|| {
+            let hash = <[u8; 32]>::from(Sha256::digest(self.map));
+            self.forget();
+            hash == self.hash
+        });
         ensure!(ok, "its bytes do not match the hash in the index; rebuild it with `megalith compile`");
         // SAFETY: the bytes are what the compile side wrote (their hash was checked just now), they live as long as the process,
         // and nothing writes to them.

@@ -1100,13 +1100,18 @@ impl<'a> Gen<'a> {
     }
 
     fn push_params(&mut self, reads: RegSet) {
+        // Any value would do. The compiler keeps constants across calls, which costs a register that must be saved first.
+        self.push_params_or(reads, |g, _| g.push_rsp64());
+    }
+
+    /// Pushes the parameters beside rsp: those of `reads` from their locals, the others by `other`.
+    fn push_params_or(&mut self, reads: RegSet, other: impl Fn(&mut Self, u8)) {
         for r in [RDI, RSI, RDX] {
             if reads.has(r) {
                 let l = self.reg_local(r);
                 self.s().local_get(l);
             } else {
-                // Any value would do. The compiler keeps constants across calls, which costs a register that must be saved first.
-                self.push_rsp64();
+                other(self, r);
             }
         }
     }
@@ -1519,14 +1524,9 @@ impl<'a> Gen<'a> {
             }
             None => {
                 // If nothing can be called, the globals take what is given here.
-                for r in [RDI, RSI, RDX] {
-                    if reads.has(r) {
-                        let l = self.reg_local(r);
-                        self.s().local_get(l);
-                    } else {
-                        self.s().global_get(u32::from(r));
-                    }
-                }
+                self.push_params_or(reads, |g, r| {
+                    g.s().global_get(u32::from(r));
+                });
                 let expected = self.m.program.expected(block);
                 if let Some(f) = expected {
                     self.push_is_entry(f);
