@@ -9,10 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The private system call and two of its operations: (state, data, number of blocks); the number that is done. */
-#define MEGALITH_HASH_CALL 0x6d67
-#define MEGALITH_HASH_SHA256 5
-#define MEGALITH_HASH_SHA512 6
+#include "megalith_call.h"
 
 /* The state is the first member of what `state` points at: eight words. */
 #define MEGALITH_HASH(name, operation, block)                                                  \
@@ -22,7 +19,7 @@
         static int elsewhere; /* no such kernel */                                             \
         int saved = errno;                                                                     \
         while (count > 0 && !elsewhere) {                                                      \
-            long done = syscall(MEGALITH_HASH_CALL, operation, state, data, count);            \
+            long done = syscall(MEGALITH_SYSCALL, operation, state, data, count);            \
             if (done <= 0) {                                                                   \
                 elsewhere = 1;                                                                 \
                 break;                                                                         \
@@ -36,7 +33,7 @@
         }                                                                                      \
     }
 
-MEGALITH_HASH(sha256_block_data_order, MEGALITH_HASH_SHA256, 64)
-MEGALITH_HASH(sha512_block_data_order, MEGALITH_HASH_SHA512, 128)
+MEGALITH_HASH(sha256_block_data_order, MEGALITH_SHA256, 64)
+MEGALITH_HASH(sha512_block_data_order, MEGALITH_SHA512, 128)
 
 #endif

@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "megalith_call.h"
+
 /* An extension module of a package that is linked in. */
 struct _PyMegalith_Extension {
     /* End of the file's path without the tag and .so, e.g. "markupsafe/_speedups". */
@@ -14,18 +16,6 @@ struct _PyMegalith_Extension {
     const char *symbol;
     PyObject *(*init)(void);
 };
-
-/* The private system call of Megalith's kernel; ENOSYS elsewhere. */
-#define MEGALITH_SYSCALL 0x6d67
-/* Marks the place where a snapshot is taken. 0: nobody takes one. Otherwise the process was resumed from the snapshot, and the
- * result is the address of the initial stack block of its exec (argc, argv, NULL, envp, NULL, auxv). */
-#define MEGALITH_SNAPSHOT 1
-/* After a resume: execs the same program with the same arguments without a snapshot. */
-#define MEGALITH_COLD 2
-/* 1: `sealed`; 0: `open`. */
-#define MEGALITH_POLICY 3
-/* Opens a file (path, flags) to be loaded as code; EACCES when it is not part of a sealed image. */
-#define MEGALITH_OPEN_CODE 4
 
 /* --- library.c --- */
 

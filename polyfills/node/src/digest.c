@@ -9,7 +9,7 @@
 #include <openssl/modes.h>
 #include <openssl/ripemd.h>
 #include <openssl/sha.h>
-#include "hash.h"
+#include "megalith_hash.h"
 #include "node.h"
 
 typedef union { MD5_CTX md5; SHA_CTX sha1; SHA256_CTX sha256; SHA512_CTX sha512; RIPEMD160_CTX ripemd; } State;

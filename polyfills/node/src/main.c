@@ -12,17 +12,15 @@
 #include <unistd.h>
 #include <signal.h>
 #include <elf.h>
+#include "megalith_call.h"
 #include "node.h"
-
-// The vkernel's private system call; ENOSYS anywhere else. Operations in rdi.
-enum { SYS_megalith = 0x6d67, OP_SNAPSHOT = 1, OP_COLD = 2, OP_POLICY = 3, OP_OPEN_CODE = 4 };
 
 static int program_argc;
 static char **program_argv;
 
 int open_code(const char *path)
 {
-    long fd = syscall(SYS_megalith, OP_OPEN_CODE, path, O_RDONLY | O_CLOEXEC);
+    long fd = syscall(MEGALITH_SYSCALL, MEGALITH_OPEN_CODE, path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && errno == ENOSYS)
         fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd < 0 ? -errno : (int)fd;
@@ -31,7 +29,7 @@ int open_code(const char *path)
 // isSealed(): whether only code whose hash is in the manifest may be loaded.
 NATIVE_FN(isSealed)
 {
-    return JS_NewBool(ctx, syscall(SYS_megalith, OP_POLICY) == 1);
+    return JS_NewBool(ctx, syscall(MEGALITH_SYSCALL, MEGALITH_POLICY) == 1);
 }
 
 // The canary that gcc's stack protector reads at %fs:0x28 was drawn before the snapshot; every run needs its own. Frames that
@@ -51,7 +49,7 @@ static void take_over_auxv(const Elf64_auxv_t *auxv)
 // snapshot(): returns false at a cold start and true in a process that was resumed, with the new exec's arguments taken over.
 NATIVE_FN(snapshot)
 {
-    long block = syscall(SYS_megalith, OP_SNAPSHOT);
+    long block = syscall(MEGALITH_SYSCALL, MEGALITH_SNAPSHOT);
     bool resumed = block > 0;
     if (resumed) {
         long *words = (long *)block;
@@ -73,7 +71,7 @@ NATIVE_FN(snapshot)
 // cold(): this snapshot does not serve this run. Returns only where there is no snapshot.
 NATIVE_FN(cold)
 {
-    syscall(SYS_megalith, OP_COLD);
+    syscall(MEGALITH_SYSCALL, MEGALITH_COLD);
     return JS_UNDEFINED;
 }
 

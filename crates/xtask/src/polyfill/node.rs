@@ -47,7 +47,7 @@ const TRAINED: &[&str] = &[
     "-fno-unswitch-loops",
     "-fno-tree-vectorize",
 ];
-/// The kernel computes SHA-2 (`polyfills/hash.h`).
+/// The kernel computes SHA-2 (`polyfills/megalith_hash.h`).
 const LDFLAGS: &[&str] = &[
     "-static",
     "-no-pie",
@@ -158,9 +158,17 @@ fn key(ours: &Path, node: &str) -> Result<String> {
     ));
     // Another compiler or C library makes another program.
     hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
-    for name in
-        ["src", "lib", "patches", "train.js", "package-lock.json", "quickjs/Cargo.lock", "calls.txt", "../hash.h"]
-    {
+    for name in [
+        "src",
+        "lib",
+        "patches",
+        "train.js",
+        "package-lock.json",
+        "quickjs/Cargo.lock",
+        "calls.txt",
+        "../megalith_call.h",
+        "../megalith_hash.h",
+    ] {
         for file in files(&ours.join(name))? {
             hasher.update(file.strip_prefix(ours)?.as_os_str().as_encoded_bytes());
             hasher.update(fs::read(&file)?);

@@ -25,7 +25,7 @@ const REVISION: &str = "1";
 const CFLAGS: &str = "-O2 -fno-pie -fno-semantic-interposition -fno-stack-protector";
 const OPT: &str = "-DNDEBUG -Wall";
 const LDFLAGS: &str = "-static -no-pie";
-/// Of the program alone: main.c sees what is asked for while modules are warmed, and the kernel computes SHA-2 (polyfills/hash.h).
+/// Of the program alone: main.c sees what is asked for while modules are warmed, and the kernel computes SHA-2 (polyfills/megalith_hash.h).
 const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid \
     -Wl,--wrap=sha256_block_data_order -Wl,--wrap=sha512_block_data_order";
 
@@ -92,7 +92,8 @@ const OURS: &[(&str, &str)] = &[
     ("main.c", "Programs/python.c"),
     ("library.c", "Python/dynload_shlib.c"),
     ("megalith.h", "Include/megalith.h"),
-    ("../hash.h", "Include/megalith_hash.h"),
+    ("../megalith_call.h", "Include/megalith_call.h"),
+    ("../megalith_hash.h", "Include/megalith_hash.h"),
 ];
 
 /// What the recipe makes, all in one directory of the cache.
