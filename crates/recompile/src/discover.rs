@@ -194,11 +194,11 @@ pub fn discover(image: &Image) -> Program {
     entries.extend(image.symbols.keys().copied().filter(|a| blocks.contains_key(a)));
     let inner = inner_pointers(image, &blocks, &f.pointers, &entries);
     entries.extend(f.pointers.iter().copied().filter(|a| blocks.contains_key(a) && !inner.contains(a)));
-    let functions = cut_functions(image, &blocks, entries, &inner);
+    let Cut { functions, joined } = cut_functions(image, &blocks, entries, &inner);
     let known: HashSet<u32> = functions.iter().map(|f| f.entry).collect();
     let mut address_taken: HashSet<u32> = f.pointers.iter().copied().filter(|a| known.contains(a)).collect();
     address_taken.insert(image.entry);
-    let labels = inner.into_iter().filter(|a| !known.contains(a)).collect();
+    let labels = inner.into_iter().filter(|a| !known.contains(a)).chain(joined).collect();
     let jumps = blocks.values().filter(|b| matches!(b.term, Term::CallIndirect { .. } | Term::JumpIndirect(None)));
     let expected = jumps
         .filter_map(|b| {
@@ -819,19 +819,29 @@ fn inner_pointers(
         .collect()
 }
 
-/// Cuts functions out of the block graph. Of `inner`, only what no function reaches becomes one.
+/// What [`cut_functions`] makes.
+struct Cut {
+    /// Sorted by entry.
+    functions: Vec<Function>,
+    /// Places in functions where code joins them that only data seems to point at.
+    joined: BTreeSet<u32>,
+}
+
+/// Cuts functions out of the block graph. Of `inner`, only what no function reaches becomes one, an *orphan*. Most of them are no code at all, but decoded from the middle of an instruction, and
+/// so they do not cut other functions: where they join one they leave for a label in it.
 fn cut_functions(
     image: &Image,
     blocks: &BTreeMap<u32, Block>,
     mut entries: BTreeSet<u32>,
     inner: &BTreeSet<u32>,
-) -> Vec<Function> {
+) -> Cut {
+    let mut orphans: BTreeSet<u32> = BTreeSet::new();
     loop {
         let mut owner: HashMap<u32, u32> = HashMap::new();
         let mut shared: BTreeSet<u32> = BTreeSet::new();
         let mut functions = Vec::with_capacity(entries.len());
-        for &entry in &entries {
-            let body = flood(blocks, entry, &entries);
+        for &entry in entries.difference(&orphans) {
+            let body = flood(blocks, entry, |a| entries.contains(&a));
             for &b in &body {
                 if *owner.entry(b).or_insert(entry) != entry {
                     shared.insert(b);
@@ -840,23 +850,13 @@ fn cut_functions(
             functions.push(Function { entry, blocks: body });
         }
         if image.snippet {
-            return functions;
+            return Cut { functions, joined: BTreeSet::new() };
         }
         // Blocks nobody owns: code reached only by jumps from dropped places, or FDE starts that nobody names.
         let mut more: BTreeSet<u32> = BTreeSet::new();
         for r in &image.fdes {
             if blocks.contains_key(&r.start) && !owner.contains_key(&r.start) {
                 more.insert(r.start);
-            }
-        }
-        // Each may reach the next.
-        if more.is_empty() {
-            let mut reached: HashSet<u32> = HashSet::new();
-            for &a in inner.iter().filter(|a| !owner.contains_key(a)) {
-                if !reached.contains(&a) {
-                    reached.extend(flood(blocks, a, &entries));
-                    more.insert(a);
-                }
             }
         }
         // Shared pieces: where a function that does not share its source block enters them, if they are long.
@@ -871,7 +871,8 @@ fn cut_functions(
                 for s in block.successors() {
                     if shared.contains(&s) && own.contains(&s) && !entries.contains(&s) {
                         let size = *sizes.entry(s).or_insert_with(|| {
-                            flood(blocks, s, &entries).iter().filter_map(|b| blocks.get(b)).map(|b| b.insns.len()).sum()
+                            let piece = flood(blocks, s, |a| entries.contains(&a));
+                            piece.iter().filter_map(|b| blocks.get(b)).map(|b| b.insns.len()).sum()
                         });
                         if size > CLONE_LIMIT {
                             more.insert(s);
@@ -881,14 +882,37 @@ fn cut_functions(
             }
         }
         more.retain(|a| !entries.contains(a));
-        if more.is_empty() {
-            return functions;
+        if !more.is_empty() {
+            entries.extend(more);
+            continue;
         }
-        entries.extend(more);
+        // Each may reach the next.
+        let mut reached: HashSet<u32> = HashSet::new();
+        for &a in inner.iter().filter(|a| !owner.contains_key(a) && !entries.contains(a)) {
+            if !reached.contains(&a) {
+                reached.extend(flood(blocks, a, |a| entries.contains(&a) || owner.contains_key(&a)));
+                more.insert(a);
+            }
+        }
+        if !more.is_empty() {
+            orphans.extend(&more);
+            entries.extend(more);
+            continue;
+        }
+        let mut joined = BTreeSet::new();
+        for &entry in &orphans {
+            let body = flood(blocks, entry, |a| entries.contains(&a) || owner.contains_key(&a));
+            let leaves = body.iter().filter_map(|a| blocks.get(a)).flat_map(Block::successors);
+            joined.extend(leaves.filter(|a| owner.contains_key(a) && !entries.contains(a)));
+            functions.push(Function { entry, blocks: body });
+        }
+        functions.sort_by_key(|f| f.entry);
+        return Cut { functions, joined };
     }
 }
 
-fn flood(blocks: &BTreeMap<u32, Block>, entry: u32, entries: &BTreeSet<u32>) -> Vec<u32> {
+/// The blocks that `entry` reaches, itself first, but for those beyond a block where it ends.
+fn flood(blocks: &BTreeMap<u32, Block>, entry: u32, ends: impl Fn(u32) -> bool) -> Vec<u32> {
     let mut seen = BTreeSet::new();
     let mut work = vec![entry];
     while let Some(a) = work.pop() {
@@ -897,7 +921,7 @@ fn flood(blocks: &BTreeMap<u32, Block>, entry: u32, entries: &BTreeSet<u32>) -> 
             continue;
         }
         for s in block.successors() {
-            if s == entry || !entries.contains(&s) {
+            if s == entry || !ends(s) {
                 work.push(s);
             }
         }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use super::CALLS;
@@ -25,6 +25,13 @@ const REVISION: &str = "1";
 const CFLAGS: &str = "-O2 -fno-pie -fno-semantic-interposition -fno-stack-protector";
 const OPT: &str = "-DNDEBUG -Wall";
 const LDFLAGS: &str = "-static -no-pie";
+
+/// Beside them where the compiler records what `train.py` makes the interpreter do, and where it uses that. What was not trained is compiled as without a profile.
+/// Functions stay in one piece, and loops as they are, as the recompiler puts them together again.
+const TRAINING: &str = "-fprofile-generate -fprofile-update=single";
+const TRAINED: &str = "-fprofile-use -fprofile-partial-training -Wno-missing-profile -fno-reorder-blocks-and-partition -fno-unroll-loops \
+    -fno-peel-loops -fno-split-loops -fno-unswitch-loops -fno-tree-vectorize";
+
 /// Of the program alone: main.c sees what is asked for while modules are warmed, and the kernel computes SHA-2 (polyfills/megalith_hash.h).
 const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid \
     -Wl,--wrap=sha256_block_data_order -Wl,--wrap=sha512_block_data_order";
@@ -124,7 +131,7 @@ pub fn build() -> Result<Python> {
     let start = Instant::now();
     let work = paths::cache("python-build")?.join(&inputs.base);
     inputs.prepare(&source, &work)?;
-    compile(&source, &work)?;
+    compile(&source, &inputs.training, &work)?;
     paths::make_once(&dir, |dir| {
         for (built, name) in [("python", "python"), ("python-simulated", "python-simulated")] {
             let to = dir.join(name);
@@ -147,6 +154,8 @@ struct Inputs {
     calls: Vec<u8>,
     /// Hash of what a build tree was made of before our files went in.
     base: String,
+    /// What the interpreter is trained with.
+    training: PathBuf,
     /// Hash of everything.
     key: String,
 }
@@ -161,12 +170,15 @@ impl Inputs {
         patches.retain(|patch| !in_source(patch, &source.version));
         patches.sort();
         let mut hasher = Sha256::new();
-        let flags = format!("{REVISION} {CFLAGS} {OPT} {LDFLAGS} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}");
+        let flags = format!(
+            "{REVISION} {CFLAGS} {OPT} {LDFLAGS} {TRAINING} {TRAINED} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
+        );
         hasher.update(format!("{} {flags}", source.version));
         // Another compiler or C library makes another program.
         hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
-        for patch in &patches {
-            hasher.update(fs::read(patch)?);
+        let training = ours.join("train.py");
+        for file in patches.iter().chain([&training]) {
+            hasher.update(fs::read(file).with_context(|| format!("read {}", file.display()))?);
         }
         let base = sh::hex(hasher.clone().finalize().get(..8).unwrap_or_default());
         let mut files = Vec::new();
@@ -182,7 +194,7 @@ impl Inputs {
         let calls = fs::read(ours.join("calls.txt")).context("read polyfills/python/calls.txt")?;
         hasher.update(&calls);
         let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
-        Ok(Self { files, patches, calls, base, key })
+        Ok(Self { files, patches, calls, training, base, key })
     }
 
     /// Leaves `work/src` (patched, with our files) and `work/build` (configured).
@@ -226,7 +238,7 @@ fn header(text: &[u8]) -> Vec<u8> {
 }
 
 /// Configures and compiles in `work/build`; leaves `python` and `python-simulated`.
-fn compile(source: &debian::SourcePackage, work: &Path) -> Result<()> {
+fn compile(source: &debian::SourcePackage, training: &Path, work: &Path) -> Result<()> {
     let build = work.join("build");
     // The compiler's __DATE__ and __TIME__, which sys.version shows: those of Debian's own build.
     let epoch = sh::text(sh::command("dpkg-parsechangelog", ["-STimestamp"]).current_dir(&source.tree))?;
@@ -253,29 +265,73 @@ fn compile(source: &debian::SourcePackage, work: &Path) -> Result<()> {
         let _ = sh::output(command("make").arg("Makefile"));
         fs::write(build.join("configured"), "")?;
     }
-    eprintln!("xtask: Python: make");
     let jobs = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut make = command("make");
-    make.arg(format!("-j{jobs}")).arg("python");
-    let log = build.join("make.log");
-    let done = match sh::output(&mut make) {
-        Ok(out) => out,
-        Err(error) => bail!("{error:#}"),
+    let make = |options: &str, libraries: &str| {
+        let mut make = command("make");
+        make.arg(format!("-j{jobs}")).arg("python");
+        sh::output(make.arg(format!("CFLAGS_NODIST={options}")).arg(format!("LDFLAGS_NODIST={libraries}")))
     };
-    fs::write(&log, done)?;
+    if !build.join("trained").exists() {
+        eprintln!("xtask: Python: make, to record a profile");
+        make(TRAINING, TRAINING)?;
+        eprintln!("xtask: Python: training");
+        train(training, work)?;
+        fs::write(build.join("trained"), "")?;
+    }
+    eprintln!("xtask: Python: make");
+    fs::write(build.join("make.log"), make(TRAINED, "")?)?;
     eprintln!("xtask: Python: the program for tests");
     // The same link with another main: python.o comes first and is the only difference.
-    let output = |arguments: &[&str]| sh::output(command("make").args(arguments));
     let plain = build.join("python-plain");
     fs::rename(build.join("python"), &plain)?;
     let object = build.join("Programs/python.o");
     let plain_object = build.join("Programs/python-plain.o");
     fs::rename(&object, &plain_object)?;
-    let simulated = output(&["python", "CONFIGURE_CPPFLAGS=-DSIMULATE_RESUME"])
+    // Its profile is that of the program.
+    let simulated = make(&format!("{TRAINED} -Wno-error=coverage-mismatch -w -DSIMULATE_RESUME"), "")
         .and_then(|_| Ok(fs::rename(build.join("python"), build.join("python-simulated"))?));
     fs::rename(&plain_object, &object)?;
     fs::rename(&plain, build.join("python"))?;
     simulated
+}
+
+/// Runs `train.py` in the interpreter that records, and takes away everything but the record.
+fn train(program: &Path, work: &Path) -> Result<()> {
+    let build = work.join("build");
+    // What compiling did itself, with the same functions, does not count.
+    remove(&build, &["gcda"])?;
+    // Extension modules are found by the names of files that nobody reads (`library.c`).
+    let modules = tempfile::tempdir()?;
+    let files = modules.path().join("lib-dynload");
+    fs::create_dir(&files)?;
+    for line in fs::read_to_string(build.join("Modules/Setup.local"))?.lines() {
+        if let Some(name) =
+            line.split_whitespace().next().filter(|name| name.starts_with(|c: char| c == '_' || c.is_alphabetic()))
+        {
+            fs::write(files.join(format!("{name}.so")), "")?;
+        }
+    }
+    let path = std::env::join_paths([work.join("src/Lib"), files])?;
+    // Without address randomisation and a secret for hashes: what is counted must not depend on them.
+    let mut run = sh::command("setarch", ["-R"]);
+    run.arg(build.join("python")).args(["-s", "-S", "-B"]).arg(program).current_dir(modules.path());
+    run.env("PYTHONPATH", path).env("PYTHONHOME", modules.path()).env("PYTHONHASHSEED", "0").env("LC_ALL", "C.UTF-8");
+    sh::output(&mut run).context("train the Python polyfill")?;
+    remove(&build, &["o", "a"])?;
+    Ok(fs::remove_file(build.join("python"))?)
+}
+
+/// Removes the files below `dir` with one of these extensions.
+fn remove(dir: &Path, extensions: &[&str]) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove(&path, extensions)?;
+        } else if extensions.iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// `Modules/Setup.local` out of the `Modules/Setup.stdlib` that configure wrote: all that can be static, as builtin modules.
