@@ -930,3 +930,32 @@ fn flood(blocks: &BTreeMap<u32, Block>, entry: u32, ends: impl Fn(u32) -> bool) 
     out.extend(seen.into_iter().filter(|&a| a != entry));
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_data_points_at_does_not_cut_a_function() -> Result<(), crate::Error> {
+        const START: u32 = 0x40_0000;
+        // mov eax, 0x90909090: four NOPs, if one begins in its middle.
+        let mut code = vec![0xb8, 0x90, 0x90, 0x90, 0x90];
+        for _ in 0..2 * CLONE_LIMIT {
+            code.extend([0x48, 0x01, 0xf8]); // add rax, rdi
+        }
+        code.push(0xc3);
+        let mut image = Image::snippet(&code, START)?;
+        image.snippet = false;
+        image.symbols.insert(START, "f".to_owned());
+        image.fdes.push(START..START + code.len() as u32);
+        image.code_pointers.push(START + 2);
+        let program = discover(&image);
+        let entries: Vec<u32> = program.functions.iter().map(|f| f.entry).collect();
+        assert_eq!(entries, [START, START + 2]);
+        let whole = &program.functions[0];
+        assert!(whole.blocks.contains(&(START + 5)), "{:x?}", whole.blocks);
+        assert_eq!(program.functions[1].blocks, [START + 2]);
+        assert_eq!(program.labels.iter().copied().collect::<Vec<_>>(), [START + 5]);
+        Ok(())
+    }
+}
