@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::CALLS;
+use super::{CALLS, kit};
 use crate::{debian, paths, setup, sh};
 
 /// Version of the language that is built.
@@ -138,6 +138,7 @@ pub fn build() -> Result<Python> {
             sh::output(sh::command("strip", ["-o"]).arg(&to).arg(work.join("build").join(built)))?;
         }
         fs::write(dir.join(CALLS), &inputs.calls)?;
+        kit::make(&work, &dir.join(kit::NAME), CFLAGS)?;
         Ok(fs::write(dir.join("version"), format!("{}\n", source.version))?)
     })?;
     eprintln!("xtask: the Python polyfill: {:.0} s", start.elapsed().as_secs_f64());
@@ -193,6 +194,7 @@ impl Inputs {
         files.push(("Include/megalith_warm.h", warm));
         let calls = fs::read(ours.join("calls.txt")).context("read polyfills/python/calls.txt")?;
         hasher.update(&calls);
+        hasher.update(kit::REVISION);
         let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
         Ok(Self { files, patches, calls, training, base, key })
     }
