@@ -308,7 +308,9 @@ impl Kit {
         if source.extension() != Some(OsStr::new("c")) {
             bail!("{} is not C, which alone is compiled", one_line(unit.source.as_bytes()));
         }
-        let mut gcc = Command::new("gcc");
+        // Sources can have a compiler work, or read, without end.
+        let mut gcc = Command::new("sh");
+        gcc.args(["-c", "ulimit -v 8388608 && ulimit -t 900 && exec gcc \"$@\"", "gcc"]);
         gcc.args(&self.cflags);
         for option in &unit.options {
             match option_of(option) {
@@ -484,11 +486,99 @@ fn dependencies(rule: &[u8]) -> BTreeSet<Vec<u8>> {
 
 /// Runs a program of the C compiler; returns what it said.
 fn tool(command: &mut Command) -> Result<String> {
-    let name = command.get_program().to_string_lossy().into_owned();
+    let name = match command.get_program().to_string_lossy() {
+        name if name == "sh" => "gcc".to_owned(),
+        name => name.into_owned(),
+    };
     let out = command.env("LC_ALL", "C").env("SOURCE_DATE_EPOCH", "0").stdin(Stdio::null()).output();
     let out = out.map_err(|e| anyhow!("cannot start {name}: {e}"))?;
     if !out.status.success() {
         bail!("{name}: {}", one_line(&out.stderr));
     }
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_have_suffixes_of_their_python() {
+        assert_eq!(module("/a/yaml/_yaml.cpython-311-x86_64-linux-gnu.so", "3.11"), Some(("/a/yaml/_yaml", "_yaml")));
+        assert_eq!(module("/a/_x.abi3.so", "3.11"), Some(("/a/_x", "_x")));
+        assert_eq!(module("/a/_x.so", "3.11"), Some(("/a/_x", "_x")));
+        assert_eq!(module("/a/_x.cpython-310-x86_64-linux-gnu.so", "3.11"), None);
+        assert_eq!(module("/a/libx.so.1", "3.11"), None);
+        assert_eq!(suffix_stem("a/yaml/_yaml.cpython-311-x86_64-linux-gnu.so"), Some("a/yaml/_yaml"));
+        assert_eq!((suffix_stem("_x.abi3.so"), suffix_stem("a/.so"), suffix_stem("a/x.py")), (Some("_x"), None, None));
+    }
+
+    #[test]
+    fn only_known_options_pass() {
+        for option in ["-DA", "-DA=\"b c\"", "-UNDEBUG", "-std=c99"] {
+            assert_eq!(option_of(option), Some(true), "{option}");
+        }
+        for option in ["-O3", "-Wall", "-g", "-fPIC"] {
+            assert_eq!(option_of(option), Some(false), "{option}");
+        }
+        for option in [
+            "-Wl,-x",
+            "-Wp,-include,/etc/passwd",
+            "-Wa,-a",
+            "-include",
+            "@file",
+            "-fplugin=x.so",
+            "-B.",
+            "-D",
+            "-std=@x",
+            "/etc/x",
+        ] {
+            assert_eq!(option_of(option), None, "{option}");
+        }
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        let dir = Path::new("/tree");
+        assert_eq!(inside(dir, "a/./b.c").unwrap(), Path::new("/tree/a/./b.c"));
+        for path in ["../b.c", "/etc/passwd", "a/../../b"] {
+            assert!(inside(dir, path).unwrap_err().to_string().contains("outside of its sources"), "{path}");
+        }
+    }
+
+    #[test]
+    fn rules_of_make_are_read() {
+        let found = dependencies(b"a.o: b.c \\\n c\\ d.h $$e.h\n");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [&b"$e.h"[..], b"b.c", b"c d.h"]);
+        assert!(dependencies(b"").is_empty());
+    }
+
+    /// Compiles `source` as a unit of a package.
+    fn compile(source: &str) -> Result<PathBuf> {
+        let dir = tempfile::tempdir()?;
+        let (tree, kit) = (dir.path().join("source"), dir.path().join("kit"));
+        fs::create_dir_all(&tree)?;
+        fs::create_dir_all(kit.join("include"))?;
+        fs::write(tree.join("a.c"), source)?;
+        fs::write(tree.join("a.h"), "")?;
+        let headers = vec!["/usr/include".into(), "/usr/lib/gcc".into()];
+        let kit = Kit { dir: kit, cflags: vec![], ldflags: vec![], libs: vec![], compiler: vec![], headers };
+        let unit = Unit { source: "a.c".into(), include: vec![], options: vec![] };
+        kit.compile_unit(&unit, &tree, dir.path(), "a.o")
+    }
+
+    #[test]
+    fn sources_read_no_file_of_this_machine() {
+        compile("#include <stdio.h>\n#include \"a.h\"\n").unwrap();
+        for source in [
+            "#include \"/etc/hosts.allow-or-not\"\n",
+            "const char x[] =\n#include \"/proc/self/cmdline\"\n;",
+            "__asm__(\".incbin \\\"/etc/passwd\\\"\");\n",
+            "__asm__(\".incbin \\\"../../../../../../../../../../etc/passwd\\\"\");\n",
+        ] {
+            assert!(compile(source).is_err(), "{source}");
+        }
+        let why = compile("__asm__(\".incbin \\\"/etc/passwd\\\"\");\n").unwrap_err().to_string();
+        assert_eq!(why, "its sources read /etc/passwd, a file of this machine");
+    }
 }

@@ -279,7 +279,7 @@ impl Owners {
 }
 
 /// A version of a package.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Requirement {
     name: String,
     version: String,
@@ -693,6 +693,43 @@ mod tests {
             assert!(check_requirements(option).unwrap_err().to_string().contains("options have no place"), "{option}");
         }
         assert!(check_requirements("# nothing\n").is_err());
+    }
+
+    #[test]
+    fn requirements_are_read() {
+        let all = check_requirements(&format!("Markup_Safe[x,y]==2.1.5 ; python_version > '3' {HASH} \\\n {HASH}\n"))
+            .unwrap();
+        let hash = HASH.trim();
+        assert_eq!(
+            all.iter().map(Requirement::line).collect::<Vec<_>>(),
+            [format!("Markup_Safe==2.1.5 {hash} {hash}")]
+        );
+        let error = |said: &str| PipError { said: said.into(), offline: false };
+        let said = "ERROR: No matching distribution found for markup-safe[x]==2.1.5\n";
+        assert!(all.iter().all(|r| error(said).is_without(r) && !error("ERROR: other").is_without(r)));
+        assert!(Requirement::of("a", "1;b").is_none() && Requirement::of("-e", "1").is_none());
+    }
+
+    #[test]
+    fn files_belong_to_packages() {
+        assert_eq!(
+            below_site("/usr/lib/python3/dist-packages/a/b.so"),
+            Some(("/usr/lib/python3/dist-packages/", "a/b.so"))
+        );
+        assert_eq!(below_site("/usr/lib/a.so"), None);
+        let owner = |name: &str, record: Option<&str>, top: &str| Owner {
+            site: "/site-packages/".into(),
+            package: Requirement::of(name, "1").unwrap(),
+            record: record.map(str::to_owned),
+            top_level: vec![top.into()],
+        };
+        let owners =
+            Owners(vec![owner("a", Some("x/y.so,sha256=,1\n"), "x"), owner("b", None, "b"), owner("c", None, "_c")]);
+        let of = |path: &str| owners.of(path).map(|r| r.name);
+        assert_eq!(of("/site-packages/x/y.so").as_deref(), Some("a"));
+        assert_eq!(of("/site-packages/b/z.so").as_deref(), Some("b"));
+        assert_eq!(of("/site-packages/_c.abi3.so").as_deref(), Some("c"));
+        assert_eq!((of("/site-packages/x/other.so"), of("/other/site-packages/b/z.so")), (None, None));
     }
 
     #[test]
