@@ -19,6 +19,9 @@ class Html:
     def __html__(self):
         return "<as it is>"
 
+    def __str__(self):
+        return "text"
+
 
 print(markupsafe.escape is _speedups.escape, type(_speedups.escape).__name__)
 for value in "plain", "<a href=\"x\">'&'</a>", "é<", "漢字&", "\U0001f9ad>", "", 42, None, Html():

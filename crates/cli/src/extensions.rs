@@ -228,7 +228,7 @@ impl Kit {
     ) -> Result<Object> {
         let planned = built.extensions.iter().find(|e| e.file == file);
         let planned = planned.with_context(|| format!("its sources do not make {file}"))?;
-        let (_, name) = module(path, &polyfill.interpreter.version).context("it is made for another Python")?;
+        let (_, name) = module(path, &polyfill.interpreter.version).context("it is no extension module")?;
         let libraries = self.libraries(planned)?;
         let mut library_bytes = Vec::new();
         for library in &libraries {
@@ -311,7 +311,8 @@ impl Kit {
         // Sources can have a compiler work, or read, without end.
         let mut gcc = Command::new("sh");
         gcc.args(["-c", "ulimit -v 8388608 && ulimit -t 900 && exec gcc \"$@\"", "gcc"]);
-        gcc.args(&self.cflags);
+        // Where the sources lie must not show (__FILE__).
+        gcc.args(&self.cflags).arg(format!("-ffile-prefix-map={}=.", tree.display()));
         for option in &unit.options {
             match option_of(option) {
                 Some(true) => drop(gcc.arg(option)),

@@ -190,7 +190,7 @@ fn objects_of(
     let mut offline = None;
     let mut object = |path: &str| -> Result<Object, String> {
         let version = &sandbox.polyfill.interpreter.version;
-        extensions::module(path, version).ok_or("it is made for another Python")?;
+        extensions::module(path, version).ok_or_else(|| format!("it is no extension module for Python {version}"))?;
         let kit = kit.as_ref().map_err(Clone::clone)?;
         let (built, file) = match origins.remove(path) {
             Some(Origin::Failed(why)) => return Err(why),
