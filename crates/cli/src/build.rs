@@ -177,7 +177,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
     let wanted = Wanted {
         pip,
         npm,
-        extensions: !args.no_extensions && !args.python.iter().any(|said| *said == (None, Python::Recompile)),
+        extensions: !args.no_extensions && !args.python.contains(&(None, Python::Recompile)),
         image: &args.image,
         reference: args.reference.as_deref(),
         image_id: image.container_id,
