@@ -153,7 +153,7 @@ struct Inputs {
     patches: Vec<PathBuf>,
     /// The system calls that the program may make.
     calls: Vec<u8>,
-    /// Hash of what a build tree was made of before our files went in.
+    /// Hash of what a build tree was made of: of all code, as a profile is of just that code.
     base: String,
     /// What the interpreter is trained with.
     training: PathBuf,
@@ -181,7 +181,6 @@ impl Inputs {
         for file in patches.iter().chain([&training]) {
             hasher.update(fs::read(file).with_context(|| format!("read {}", file.display()))?);
         }
-        let base = sh::hex(hasher.clone().finalize().get(..8).unwrap_or_default());
         let mut files = Vec::new();
         for (name, place) in OURS {
             let bytes = fs::read(ours.join(name)).with_context(|| format!("read polyfills/python/{name}"))?;
@@ -189,6 +188,7 @@ impl Inputs {
             hasher.update(&bytes);
             files.push((*place, bytes));
         }
+        let base = sh::hex(hasher.clone().finalize().get(..8).unwrap_or_default());
         let warm = header(&fs::read(ours.join("warm.py")).context("read polyfills/python/warm.py")?);
         hasher.update(&warm);
         files.push(("Include/megalith_warm.h", warm));
