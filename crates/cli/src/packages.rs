@@ -117,9 +117,10 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
             all.insert([prefix.as_bytes(), b"/", &path].concat(), added);
         }
     };
-    let sandbox = Sandbox::new(rootfs, wanted);
+    let needed = wanted.pip.is_some() || wanted.extensions && !shared_objects(rootfs).is_empty();
+    let sandbox = needed.then(|| Sandbox::new(rootfs, wanted));
     let mut origins = BTreeMap::new();
-    if let Some(file) = wanted.pip {
+    if let (Some(file), Some(sandbox)) = (wanted.pip, &sandbox) {
         let named = || format!("--pip {}", file.display());
         let sandbox = sandbox.as_ref().map_err(|e| anyhow!("{e:#}")).with_context(named)?;
         let installed = pip(file, sandbox, cache, progress).with_context(named)?;
@@ -136,7 +137,7 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     }
     let rootfs = rootfs.with_added(&all, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
     let (mut linked, mut failed) = (None, BTreeMap::new());
-    if let (Ok(sandbox), true) = (&sandbox, wanted.extensions) {
+    if let (Some(Ok(sandbox)), true) = (&sandbox, wanted.extensions) {
         let mut objects = Vec::new();
         for (path, object) in objects_of(&rootfs, origins, sandbox, cache, progress) {
             match object {
@@ -154,7 +155,9 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     }
     // The interpreter reads them when it raises ImportError.
     let reason = |why: &String| Added::File { bytes: format!("{why}\n").into_bytes().into(), executable: false };
-    let reasons = failed.iter().map(|(path, why)| (format!("{path}.reason").into_bytes(), reason(why))).collect();
+    let reasons = failed.iter().map(|(path, why)| (format!("{path}.reason").into_bytes(), reason(why)));
+    // The image's own file of that name stays.
+    let reasons = reasons.filter(|(path, _)| rootfs.lookup(path, false).is_none()).collect();
     let rootfs = rootfs.with_added(&reasons, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
     Ok(Packages { rootfs, linked, failed })
 }
@@ -174,13 +177,7 @@ fn objects_of(
     cache: &Cache,
     progress: Progress,
 ) -> Vec<(String, Result<Object, String>)> {
-    let mut files = Vec::new();
-    for (path, _, node) in rootfs.iter() {
-        let Ok(path) = String::from_utf8(path) else { continue };
-        if node.regular().is_some() && path.ends_with(".so") && below_site(&path).is_some() {
-            files.push(path);
-        }
-    }
+    let files = shared_objects(rootfs);
     if files.is_empty() {
         return Vec::new();
     }
@@ -219,6 +216,18 @@ fn objects_of(
         kit.compile(&built, &file, inside, &sandbox.polyfill, cache).map_err(|e| format!("{e:#}"))
     };
     files.into_iter().map(|path| (path.clone(), object(&path))).collect()
+}
+
+/// The shared objects in directories of Python packages.
+fn shared_objects(rootfs: &Rootfs) -> Vec<String> {
+    let mut files = Vec::new();
+    for (path, _, node) in rootfs.iter() {
+        let Ok(path) = String::from_utf8(path) else { continue };
+        if node.regular().is_some() && path.ends_with(".so") && below_site(&path).is_some() {
+            files.push(path);
+        }
+    }
+    files
 }
 
 /// Splits a path after the directory of packages that it is below.
