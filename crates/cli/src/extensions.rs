@@ -106,8 +106,8 @@ pub fn fetch(requirement: &Requirement, cache: &Cache) -> Result<Vec<u8>> {
     let line = requirement.line();
     let sdist = cache.get("packages", &[REVISION, b"sdist", line.as_bytes()], || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-        let (requirements, file) = (dir.path().join("requirements.txt"), dir.path().join("sdist"));
-        fs::write(&requirements, &line)?;
+        let file = dir.path().join("sdist");
+        fs::write(dir.path().join("requirements.txt"), &line)?;
         let mut pip = Command::new("python3");
         pip.args(["-c", FETCH_SDIST]).arg(&file);
         pip.args(["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-input", "--retries", "1"]);
@@ -115,7 +115,7 @@ pub fn fetch(requirement: &Requirement, cache: &Cache) -> Result<Vec<u8>> {
         if line.contains("--hash=") {
             pip.arg("--require-hashes");
         }
-        pip.arg("-d").arg(dir.path()).arg("-r").arg(&requirements);
+        pip.args(["-d", ".", "-r", "requirements.txt"]);
         // What pip unpacks and leaves behind goes with the directory.
         run_pip(pip.current_dir(dir.path()).env("TMPDIR", dir.path()))?;
         fs::read(&file).context("pip fetched nothing")
@@ -234,44 +234,59 @@ impl Kit {
         for library in &libraries {
             library_bytes.extend(FileHash::of(&fs::read(library)?).0);
         }
-        let symbol = init_symbol(path);
         let source = postcard::to_allocvec(&(&built.source, planned))?;
         let parts =
             [REVISION, b"extension", &polyfill.hash.0, path.as_bytes(), &source, &self.compiler, &library_bytes];
         let object = cache.get("packages", &parts, || {
             let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-            let tree = dir.path().join("source");
-            built.source.write(&tree)?;
-            let mut objects = Vec::new();
-            for (n, unit) in planned.units.iter().enumerate() {
-                objects.push(self.compile_unit(unit, &tree, dir.path(), &format!("unit{n}.o"))?);
-            }
-            if objects.is_empty() {
-                bail!("it has no sources");
-            }
-            let object = dir.path().join("extension.o");
-            tool(Command::new("ld").args(["-r", "-o"]).arg(&object).args(&objects).args(&libraries))?;
-            let init = format!("PyInit_{name}");
-            let rename = format!("--redefine-sym={init}={symbol}");
-            tool(Command::new("objcopy").args(["--strip-debug", &rename]).arg(&object))?;
-            tool(Command::new("objcopy").arg(format!("--keep-global-symbol={symbol}")).arg(&object))?;
-            let has = |text: &str, word: &str| text.split_whitespace().any(|w| w == word);
-            let symbols = tool(Command::new("nm").args(["-g", "--defined-only"]).arg(&object))?;
-            if !has(&symbols, &symbol) {
-                bail!("it has no function {init}");
-            }
-            let sections = tool(Command::new("objdump").args(["-h"]).arg(&object))?;
-            let constructors = [".init_array", ".preinit_array", ".ctors", ".init", ".fini_array", ".dtors", ".fini"];
-            let early = |w: &str| constructors.iter().any(|c| w == *c || w.starts_with(&format!("{c}.")));
-            if sections.split_whitespace().any(early) {
-                bail!("it has constructors, which would run in every Python process");
-            }
-            let object = Object { path: path.into(), bytes: fs::read(&object)? };
-            // Whether all that it needs is there.
-            self.link_objects(&[&object], dir.path())?;
-            Ok(object.bytes)
+            let made = self.make_object(built, planned, path, name, &libraries, dir.path());
+            // Reasons become part of a bundle: names that differ from time to time have no place in them.
+            made.map_err(|e| anyhow!(format!("{e:#}").replace(&format!("{}/", dir.path().display()), "")))
         })?;
         Ok(Object { path: path.into(), bytes: object.bytes })
+    }
+
+    /// The same, in `dir`. Returns the relocatable object.
+    fn make_object(
+        &self,
+        built: &Built,
+        planned: &Planned,
+        path: &str,
+        name: &str,
+        libraries: &[PathBuf],
+        dir: &Path,
+    ) -> Result<Vec<u8>> {
+        let symbol = init_symbol(path);
+        let tree = dir.join("source");
+        built.source.write(&tree)?;
+        let mut objects = Vec::new();
+        for (n, unit) in planned.units.iter().enumerate() {
+            objects.push(self.compile_unit(unit, &tree, dir, &format!("unit{n}.o"))?);
+        }
+        if objects.is_empty() {
+            bail!("it has no sources");
+        }
+        let object = dir.join("extension.o");
+        tool(Command::new("ld").args(["-r", "-o"]).arg(&object).args(&objects).args(libraries))?;
+        let init = format!("PyInit_{name}");
+        let rename = format!("--redefine-sym={init}={symbol}");
+        tool(Command::new("objcopy").args(["--strip-debug", &rename]).arg(&object))?;
+        tool(Command::new("objcopy").arg(format!("--keep-global-symbol={symbol}")).arg(&object))?;
+        let has = |text: &str, word: &str| text.split_whitespace().any(|w| w == word);
+        let symbols = tool(Command::new("nm").args(["-g", "--defined-only"]).arg(&object))?;
+        if !has(&symbols, &symbol) {
+            bail!("it has no function {init}");
+        }
+        let sections = tool(Command::new("objdump").args(["-h"]).arg(&object))?;
+        let constructors = [".init_array", ".preinit_array", ".ctors", ".init", ".fini_array", ".dtors", ".fini"];
+        let early = |w: &str| constructors.iter().any(|c| w == *c || w.starts_with(&format!("{c}.")));
+        if sections.split_whitespace().any(early) {
+            bail!("it has constructors, which would run in every Python process");
+        }
+        let object = Object { path: path.into(), bytes: fs::read(&object)? };
+        // Whether all that it needs is there.
+        self.link_objects(&[&object], dir)?;
+        Ok(object.bytes)
     }
 
     /// Static libraries that an extension is linked with, beside those of the compiler.

@@ -472,13 +472,17 @@ pub fn install(list: &Path, to: &Path, version: &str, native: bool) -> Command {
 #[derive(Debug)]
 pub struct PipError {
     said: String,
-    offline: bool,
+    /// The exception of pip's HTTP library, when the index did not answer.
+    offline: Option<&'static str>,
 }
 
 impl fmt::Display for PipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let offline = if self.offline { "the package index cannot be reached: " } else { "" };
-        write!(f, "pip: {offline}{}", one_line(self.said.as_bytes()))
+        match self.offline {
+            // Nothing that differs from time to time: it may become part of a bundle.
+            Some(exception) => write!(f, "pip: the package index cannot be reached ({exception})"),
+            None => write!(f, "pip: {}", one_line(self.said.as_bytes())),
+        }
     }
 }
 
@@ -490,33 +494,32 @@ impl PipError {
         let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");
         let named = self.said.split("No matching distribution found for ").skip(1);
         let names = named.filter_map(|rest| rest.split(['=', '[', ' ', ';', '\n']).next());
-        !self.offline && names.into_iter().any(|name| plain(name) == plain(&requirement.name))
+        self.offline.is_none() && names.into_iter().any(|name| plain(name) == plain(&requirement.name))
     }
 }
 
 /// Whether an error is that of a package index that does not answer.
 fn is_offline(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| e.downcast_ref::<PipError>().is_some_and(|e| e.offline))
+    error.chain().any(|e| e.downcast_ref::<PipError>().is_some_and(|e| e.offline.is_some()))
 }
 
 /// Runs pip.
 pub fn run_pip(pip: &mut Command) -> Result<(), PipError> {
-    let fail = |said: String| PipError { said, offline: false };
+    let fail = |said: String| PipError { said, offline: None };
     let out = pip.stdin(Stdio::null()).output().map_err(|e| fail(format!("cannot start python3: {e}")))?;
     if out.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    // Exceptions of pip's HTTP library.
-    let offline = [
+    let exceptions = [
         "NewConnectionError",
         "ConnectTimeout",
-        "ConnectionError",
         "ProxyError",
         "ReadTimeout",
+        "ConnectionError",
         "Max retries exceeded",
     ];
-    let offline = offline.iter().any(|name| said.contains(name));
+    let offline = exceptions.into_iter().find(|name| said.contains(name));
     Err(PipError { said, offline })
 }
 
@@ -713,7 +716,7 @@ mod tests {
             all.iter().map(Requirement::line).collect::<Vec<_>>(),
             [format!("Markup_Safe==2.1.5 {hash} {hash}")]
         );
-        let error = |said: &str| PipError { said: said.into(), offline: false };
+        let error = |said: &str| PipError { said: said.into(), offline: None };
         let said = "ERROR: No matching distribution found for markup-safe[x]==2.1.5\n";
         assert!(all.iter().all(|r| error(said).is_without(r) && !error("ERROR: other").is_without(r)));
         assert!(Requirement::of("a", "1;b").is_none() && Requirement::of("-e", "1").is_none());
