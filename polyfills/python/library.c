@@ -136,6 +136,25 @@ find(const struct _PyMegalith_Extension *table, const char *path, const char *sy
     return NULL;
 }
 
+/* What the build wrote beside a shared object that it could not build from sources: a line in "FILE.so.reason". */
+static void
+read_reason(const char *pathname, char *reason, size_t size)
+{
+    char path[4096 + 16];
+    reason[0] = '\0';
+    if (strlen(pathname) > 4096) {
+        return;
+    }
+    PyOS_snprintf(path, sizeof(path), "%s.reason", pathname);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t length = fd < 0 ? -1 : read(fd, reason, size - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    reason[length < 0 ? 0 : length] = '\0';
+    reason[strcspn(reason, "\n")] = '\0';
+}
+
 /* NULL with an exception: no such file, or not linked in. NULL without one: the file has no such init function. */
 dl_funcptr
 _PyImport_FindSharedFuncptr(const char *prefix, const char *shortname, const char *pathname, FILE *fp)
@@ -162,18 +181,22 @@ _PyImport_FindSharedFuncptr(const char *prefix, const char *shortname, const cha
     PyObject *name = PyUnicode_DecodeFSDefault(shortname);
     PyObject *path = PyUnicode_DecodeFSDefault(pathname);
     PyObject *message = NULL;
-    if (name != NULL && path != NULL) {
+    char why[1024];
+    read_reason(pathname, why, sizeof(why));
+    PyObject *reason = PyUnicode_DecodeUTF8(why, strlen(why), "replace");
+    if (name != NULL && path != NULL && reason != NULL) {
         message = access(pathname, F_OK) != 0
             ? PyUnicode_FromFormat("%U: cannot open shared object file: No such file or directory", path)
             : PyUnicode_FromFormat(
                 "%U: the extension module '%U' is a shared object, and it is not among those that were built into this "
-                "Python polyfill when the image was built; the way out is to build the image with --python recompile",
-                path, name);
+                "Python polyfill when the image was built%s%U; the way out is to build the image with --python recompile",
+                path, name, why[0] ? ": " : "", reason);
     }
     if (message != NULL) {
         PyErr_SetImportError(message, name, path);
     }
     Py_XDECREF(message);
+    Py_XDECREF(reason);
     Py_XDECREF(path);
     Py_XDECREF(name);
     return NULL;

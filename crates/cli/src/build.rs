@@ -2,7 +2,7 @@
 
 use crate::cache::{Cache, Cached};
 use crate::compile::{jobs, set_jobs, write_aot};
-use crate::packages::{self, Wanted};
+use crate::packages::{self, Linked as LinkedExtensions, Packages, Wanted};
 use crate::polyfill::{self, Chosen, Language};
 use crate::progress::Progress;
 use crate::scan::{self, Class, File};
@@ -54,6 +54,9 @@ pub struct Args {
     /// Add the Node packages of this package.json, with the package-lock.json beside it
     #[arg(long, value_name = "FILE")]
     npm: Option<PathBuf>,
+    /// Do not build native extensions of Python packages from their sources
+    #[arg(long)]
+    no_extensions: bool,
     /// What interpreters may read as code: anything, or only what is in the image
     #[arg(long, default_value = "open")]
     scripts: ScriptPolicy,
@@ -119,6 +122,14 @@ impl Args {
     }
 }
 
+/// Native extensions of Python packages.
+struct Extensions {
+    /// The polyfill with those in it that were built.
+    linked: Option<LinkedExtensions>,
+    /// The others, by path, and why.
+    failed: BTreeMap<String, String>,
+}
+
 /// What the image's executables turned out to be.
 struct Programs {
     files: BTreeMap<FileHash, File>,
@@ -159,13 +170,22 @@ pub fn main(args: Args) -> Result<ExitCode> {
         progress.note(note);
     }
     let cache = Cache::open()?;
-    if args.pip.is_some() || args.npm.is_some() {
+    let (pip, npm) = (args.pip.as_deref(), args.npm.as_deref());
+    if pip.is_some() || npm.is_some() {
         progress.note("adding packages");
-        let (pip, npm) = (args.pip.as_deref(), args.npm.as_deref());
-        let wanted = Wanted { pip, npm, image: &args.image, reference: args.reference.as_deref() };
-        image.rootfs = packages::add(&image.rootfs, &wanted, &cache)?;
     }
-    let mut programs = sort_out(&image, &args, &cache, progress)?;
+    let wanted = Wanted {
+        pip,
+        npm,
+        extensions: !args.no_extensions && !args.python.contains(&(None, Python::Recompile)),
+        image: &args.image,
+        reference: args.reference.as_deref(),
+        image_id: image.container_id,
+    };
+    let Packages { rootfs, linked, failed } = packages::add(&image.rootfs, &wanted, &cache, progress)?;
+    image.rootfs = rootfs;
+    let extensions = Extensions { linked, failed };
+    let mut programs = sort_out(&image, &args, &extensions, &cache, progress)?;
     let names = name(&programs);
     let linked = link(&image.rootfs, &programs, &names)?;
 
@@ -322,11 +342,24 @@ pub fn describe(n: &NotRecompiled) -> String {
 }
 
 /// Scans the image and recompiles what can be.
-fn sort_out(image: &Image, args: &Args, cache: &Cache, progress: Progress) -> Result<Programs> {
+fn sort_out(
+    image: &Image,
+    args: &Args,
+    extensions: &Extensions,
+    cache: &Cache,
+    progress: Progress,
+) -> Result<Programs> {
     let (rootfs, env) = (&image.rootfs, &image.config.env);
     let extra: Vec<GuestPath> = args.tools.iter().map(|(_, path)| path.clone()).collect();
     let files = scan::scan(rootfs, &extra)?;
-    let (polyfills, missing) = polyfill::choose(rootfs, &files, |file| args.wants_polyfill(file))?;
+    let (mut polyfills, missing) = polyfill::choose(rootfs, &files, |file| args.wants_polyfill(file))?;
+    for chosen in polyfills.values_mut() {
+        if let Some(linked) = extensions.linked.as_ref().filter(|linked| linked.instead_of == chosen.hash) {
+            chosen.hash = FileHash::of(&linked.elf);
+            chosen.elf = Arc::clone(&linked.elf);
+            chosen.reason += &format!("; linked with {}", linked.files.join(", "));
+        }
+    }
     let name = |f: &File| f.paths.first().map(GuestPath::to_string).unwrap_or_default();
     let images = files.iter().filter(|(hash, f)| f.class == Class::Elf && !polyfills.contains_key(*hash));
     let mut elf: BTreeMap<FileHash, (&[u8], String)> =
@@ -398,7 +431,7 @@ fn sort_out(image: &Image, args: &Args, cache: &Cache, progress: Progress) -> Re
             }
         }
     }
-    let extensions = native_extensions(rootfs, &polyfills)?;
+    let extensions = native_extensions(rootfs, &polyfills, extensions)?;
     // Those marked as executable are in the list as programs.
     let known: BTreeSet<&GuestPath> = extensions.iter().map(|n| &n.path).collect();
     not_recompiled.retain(|n| !known.contains(&n.path));
@@ -407,23 +440,34 @@ fn sort_out(image: &Image, args: &Args, cache: &Cache, progress: Progress) -> Re
 }
 
 /// The shared objects among the packages of languages that polyfills stand in for: no polyfill loads one, and an import says so.
-fn native_extensions(rootfs: &Rootfs, polyfills: &BTreeMap<FileHash, Chosen>) -> Result<Vec<NotRecompiled>> {
+fn native_extensions(
+    rootfs: &Rootfs,
+    polyfills: &BTreeMap<FileHash, Chosen>,
+    extensions: &Extensions,
+) -> Result<Vec<NotRecompiled>> {
     let has = |language| polyfills.values().any(|c| c.interpreter.language == language);
     let (python, node) = (has(Language::Python), has(Language::Node));
     let within = |path: &[u8], dir: &[u8]| memchr::memmem::find(path, dir).is_some();
     let mut found = Vec::new();
     for (path, _, entry) in rootfs.iter() {
         let site = within(&path, b"/dist-packages/") || within(&path, b"/site-packages/");
+        let text = String::from_utf8_lossy(&path);
         let reason = if python && site && path.ends_with(b".so") {
-            "a native extension: its import raises ImportError; the way out is --python recompile, once dynamically linked programs can be recompiled"
+            if extensions.linked.as_ref().is_some_and(|linked| linked.files.iter().any(|file| *file == text)) {
+                continue;
+            }
+            let why = extensions.failed.get(&*text).map(|why| format!(" ({why})")).unwrap_or_default();
+            format!(
+                "a native extension: its import raises ImportError{why}; the way out is --python recompile, once dynamically linked programs can be recompiled"
+            )
         } else if node && within(&path, b"/node_modules/") && path.ends_with(b".node") {
-            "a native extension: it does not load (ERR_DLOPEN_FAILED)"
+            "a native extension: it does not load (ERR_DLOPEN_FAILED)".to_owned()
         } else {
             continue;
         };
         if entry.regular().is_some() {
             let path = GuestPath::new(path)?;
-            found.push(NotRecompiled { path, offset: None, bytes: None, reason: reason.into() });
+            found.push(NotRecompiled { path, offset: None, bytes: None, reason });
         }
     }
     Ok(found)

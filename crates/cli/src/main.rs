@@ -9,6 +9,7 @@ mod bundle;
 mod cache;
 mod compile;
 mod completions;
+mod extensions;
 mod inspect;
 mod packages;
 mod polyfill;

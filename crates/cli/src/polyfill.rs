@@ -128,6 +128,11 @@ fn place(i: &Interpreter) -> Option<PathBuf> {
     Some(dir.join(i.joined("-")).join("current").join(i.language.name()))
 }
 
+/// Where that lies which the polyfill for an interpreter is linked with anew.
+pub fn kit(i: &Interpreter) -> Option<PathBuf> {
+    Some(place(i)?.with_file_name("kit"))
+}
+
 /// The polyfill for an interpreter. `because` goes into the reason.
 ///
 /// # Errors

@@ -95,6 +95,14 @@ pub fn python_builder() -> Result<()> {
     install(NEEDED, &files)
 }
 
+/// The same for the libraries that tests link native extensions of Python packages with.
+///
+/// # Errors
+/// See [`packages`].
+pub fn extension_builder() -> Result<()> {
+    install(&[], &[("/usr/include/yaml.h", "libyaml-dev")])
+}
+
 fn install(programs: &[(&str, &'static str)], files: &[(&str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> = Vec::new();
     missing.extend(programs.iter().filter(|(program, _)| !sh::installed(program)).map(|(_, package)| package));

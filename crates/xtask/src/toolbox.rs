@@ -123,6 +123,25 @@ pub fn with_tools() -> Result<Toolbox> {
     })
 }
 
+/// Where [`with_extensions`] has packages that only the native side uses: not a name by which builds know a directory of packages.
+pub const NATIVE: &str = "native/packages";
+
+/// Python with Debian's PyYAML, which has a native extension, and, for the native side, the packages of `tests/extensions` with theirs.
+///
+/// # Errors
+/// Packages cannot be fetched, or their hashes are not those of the lock file.
+pub fn with_extensions() -> Result<Toolbox> {
+    let lock = paths::root().join("tests/extensions/requirements.txt");
+    build("extensions", &["python3", "python3-yaml", "netbase"], std::slice::from_ref(&lock), false, |root| {
+        let mut pip = sh::command("python3", ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]);
+        pip.args(["--no-compile", "--disable-pip-version-check", "--root-user-action=ignore", "--only-binary=:all:"]);
+        pip.args(["--platform", "manylinux2014_x86_64", "--implementation", "cp", "--abi", "cp311"]);
+        pip.args(["--python-version", "3.11", "--target"]).arg(root.join(NATIVE)).arg("-r").arg(&lock);
+        sh::output(&mut pip)?;
+        Ok(())
+    })
+}
+
 /// The scripts in a directory of `tests/packages`, sorted.
 ///
 /// # Errors

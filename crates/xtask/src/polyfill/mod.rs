@@ -1,6 +1,7 @@
 //! Polyfills: interpreters that answer for programs of an image that are not recompiled (ARCHITECTURE.md). Each is a static
 //! x86-64 program, built from sources and kept in the cache under the hash of all that went into it.
 
+mod kit;
 pub mod node;
 pub mod python;
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::CALLS;
+use super::{CALLS, kit};
 use crate::{debian, paths, setup, sh};
 
 /// Version of the language that is built.
@@ -138,6 +138,7 @@ pub fn build() -> Result<Python> {
             sh::output(sh::command("strip", ["-o"]).arg(&to).arg(work.join("build").join(built)))?;
         }
         fs::write(dir.join(CALLS), &inputs.calls)?;
+        kit::make(&work, &dir.join(kit::NAME), CFLAGS)?;
         Ok(fs::write(dir.join("version"), format!("{}\n", source.version))?)
     })?;
     eprintln!("xtask: the Python polyfill: {:.0} s", start.elapsed().as_secs_f64());
@@ -152,7 +153,7 @@ struct Inputs {
     patches: Vec<PathBuf>,
     /// The system calls that the program may make.
     calls: Vec<u8>,
-    /// Hash of what a build tree was made of before our files went in.
+    /// Hash of what a build tree was made of: of all code, as a profile is of just that code.
     base: String,
     /// What the interpreter is trained with.
     training: PathBuf,
@@ -180,7 +181,6 @@ impl Inputs {
         for file in patches.iter().chain([&training]) {
             hasher.update(fs::read(file).with_context(|| format!("read {}", file.display()))?);
         }
-        let base = sh::hex(hasher.clone().finalize().get(..8).unwrap_or_default());
         let mut files = Vec::new();
         for (name, place) in OURS {
             let bytes = fs::read(ours.join(name)).with_context(|| format!("read polyfills/python/{name}"))?;
@@ -188,11 +188,13 @@ impl Inputs {
             hasher.update(&bytes);
             files.push((*place, bytes));
         }
+        let base = sh::hex(hasher.clone().finalize().get(..8).unwrap_or_default());
         let warm = header(&fs::read(ours.join("warm.py")).context("read polyfills/python/warm.py")?);
         hasher.update(&warm);
         files.push(("Include/megalith_warm.h", warm));
         let calls = fs::read(ours.join("calls.txt")).context("read polyfills/python/calls.txt")?;
         hasher.update(&calls);
+        hasher.update(kit::REVISION);
         let key = sh::hex(hasher.finalize().get(..8).unwrap_or_default());
         Ok(Self { files, patches, calls, training, base, key })
     }

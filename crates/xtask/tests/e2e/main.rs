@@ -8,6 +8,7 @@ mod calls;
 mod cases;
 mod command_line;
 mod context;
+mod extensions;
 mod hostile;
 mod interactive;
 mod javascript;
@@ -87,6 +88,7 @@ fn main() {
         command_line::tests(),
         polyfill::tests(),
         agents::tests(),
+        extensions::tests(),
         calls::tests(),
         javascript::tests(),
         toolbox::tests(),

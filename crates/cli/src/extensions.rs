@@ -1,0 +1,600 @@
+//! Native extensions of Python packages: built from sources, and linked into the Python polyfill.
+//!
+//! A static program loads no shared objects, so an extension has to be in the interpreter's own program. The sdist of the package is built in a
+//! container, under the polyfill, with a recorder in the place of the compiler (`extensions/build_package.py`); nothing of a package runs outside. What
+//! was recorded is compiled here, by the C compiler of this machine with the options of the polyfill, and linked with what `cargo xtask build` left
+//! beside the program for that (its kit).
+//!
+//! What comes out of the container is hostile: paths must lie in the unpacked sdist, options be known ones, and everything that the compiler or the
+//! assembler read (`#include`, `.incbin`) must be of the sdist, the kit, or the compiler's own directories. Each extension becomes one relocatable
+//! object whose only global symbol is its init function, under a name of ours, so that extensions neither see nor replace each other's functions or
+//! the interpreter's, as shared objects do not.
+
+use crate::cache::Cache;
+use crate::packages::{self, Requirement, Sandbox, Tree, one_line, run_pip};
+use crate::polyfill;
+use anyhow::{Context, Result, anyhow, bail};
+use megalith_manifest::FileHash;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Changes when this module makes something else of the same input.
+const REVISION: &[u8] = b"1";
+
+const BUILD_PACKAGE: &str = include_str!("extensions/build_package.py");
+const FETCH_SDIST: &str = include_str!("extensions/fetch_sdist.py");
+
+/// What builds need, as requirements with hashes: sets, in the order in which they are tried. Cython before version 3 is what older packages are
+/// written for.
+const TOOLS: [&str; 2] = [include_str!("extensions/tools-1.txt"), include_str!("extensions/tools-2.txt")];
+
+/// Libraries that come with the C compiler.
+const OF_THE_COMPILER: &[&str] = &["c", "dl", "m", "pthread", "rt", "util"];
+
+/// Suffixes of extension modules, as the polyfill looks for them: those of the version, of the stable interface, of any.
+fn suffixes(version: &str) -> [String; 3] {
+    let tag = version.replace('.', "");
+    [format!(".cpython-{tag}-x86_64-linux-gnu.so"), ".abi3.so".into(), ".so".into()]
+}
+
+/// Path without the suffix, and the name of the module, when the polyfill of that version looks for files of that name.
+pub fn module<'a>(path: &'a str, version: &str) -> Option<(&'a str, &'a str)> {
+    let stem = suffixes(version).iter().find_map(|suffix| path.strip_suffix(suffix.as_str()))?;
+    let name = stem.rsplit('/').next().unwrap_or(stem);
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (!name.is_empty() && name.chars().all(plain)).then_some((stem, name))
+}
+
+/// An extension, compiled.
+pub struct Object {
+    /// Its file in the image, from the root, without the first slash.
+    pub path: String,
+    /// The relocatable object.
+    pub bytes: Vec<u8>,
+}
+
+/// What came of a package's sources: what it installs, and how its extensions are compiled.
+#[derive(Serialize, Deserialize)]
+pub struct Built {
+    /// What goes into the directory of packages. In the place of a shared object is a text file.
+    pub site: Tree,
+    source: Tree,
+    /// As `build_package.py` describes it.
+    extensions: Vec<Planned>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Planned {
+    file: String,
+    units: Vec<Unit>,
+    libraries: Vec<String>,
+    options: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Unit {
+    source: String,
+    include: Vec<String>,
+    options: Vec<String>,
+}
+
+/// What `plan.json` holds.
+#[derive(Deserialize)]
+struct Plan {
+    #[serde(default)]
+    extensions: Vec<Planned>,
+    error: Option<String>,
+}
+
+impl Built {
+    /// Its extensions, by file below the directory of packages.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.extensions.iter().map(|e| e.file.as_str())
+    }
+}
+
+/// Fetches the sdist of a package with the user's pip. Without hashes in the requirement any file of that name and version is taken.
+///
+/// # Errors
+/// What pip said, in one line.
+pub fn fetch(requirement: &Requirement, cache: &Cache) -> Result<Vec<u8>> {
+    let line = requirement.line();
+    let sdist = cache.get("packages", &[REVISION, b"sdist", line.as_bytes()], || {
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let file = dir.path().join("sdist");
+        fs::write(dir.path().join("requirements.txt"), &line)?;
+        let mut pip = Command::new("python3");
+        pip.args(["-c", FETCH_SDIST]).arg(&file);
+        pip.args(["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--no-input", "--retries", "1"]);
+        pip.args(["--timeout", "20", "--disable-pip-version-check"]);
+        if line.contains("--hash=") {
+            pip.arg("--require-hashes");
+        }
+        pip.args(["-d", ".", "-r", "requirements.txt"]);
+        // What pip unpacks and leaves behind goes with the directory.
+        run_pip(pip.current_dir(dir.path()).env("TMPDIR", dir.path()))?;
+        fs::read(&file).context("pip fetched nothing")
+    })?;
+    Ok(sdist.bytes)
+}
+
+/// Builds a package, but for the compiler, in a container.
+///
+/// # Errors
+/// Why its build does not work, in one line.
+pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Built> {
+    let hash = FileHash::of(sdist);
+    let [first, second] = TOOLS.map(str::as_bytes);
+    let script = BUILD_PACKAGE.as_bytes();
+    let parts = [REVISION, b"build", &hash.0, &sandbox.polyfill.hash.0, &sandbox.image_id.0, first, second, script];
+    let built = cache.get("packages", &parts, || {
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("sdist"), sdist)?;
+        fs::write(path("build_package.py"), script)?;
+        fs::create_dir(path("tools"))?;
+        for (n, list) in (1..).zip(TOOLS) {
+            tools(list, sandbox, cache)?.write(&path("tools").join(n.to_string()))?;
+        }
+        let python = ["-I", "-S", "-B", "/megalith/build_package.py"];
+        let out = sandbox.python(dir.path(), "/megalith", &["--timeout", "1200"], &python)?;
+        if !out.status.success() {
+            bail!("its build failed: {}: {}", out.status, one_line(&out.stderr));
+        }
+        // Only what is a regular file leaves the container.
+        let read = |name: &str| packages::read_tree(&path(name), &[]).map(Tree::without_links);
+        let file = path("plan.json");
+        let plan = fs::symlink_metadata(&file).is_ok_and(|m| m.is_file()).then(|| fs::read(&file));
+        let plan: Plan =
+            serde_json::from_slice(&plan.context("its build left no plan")??).context("its build's plan")?;
+        if let Some(why) = plan.error {
+            bail!("{}", one_line(why.as_bytes()));
+        }
+        let built = Built { site: read("site")?, source: read("source")?, extensions: plan.extensions };
+        Ok(postcard::to_allocvec(&built)?)
+    })?;
+    postcard::from_bytes(&built.bytes).context("the cache has something else")
+}
+
+/// One set of what builds need.
+fn tools(list: &str, sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Tree> {
+    let version = &sandbox.polyfill.interpreter.version;
+    let tree = cache.get("packages", &[REVISION, b"tools", version.as_bytes(), list.as_bytes()], || {
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let (to, requirements) = (dir.path().join("tools"), dir.path().join("requirements.txt"));
+        fs::write(&requirements, list)?;
+        run_pip(&mut packages::install(&requirements, &to, version, false))
+            .context("cannot install setuptools and Cython")?;
+        Ok(postcard::to_allocvec(&packages::read_tree(&to, &[])?)?)
+    })?;
+    postcard::from_bytes(&tree.bytes).context("the cache has something else")
+}
+
+/// What the polyfill is linked with anew, and the compiler that does it.
+pub struct Kit {
+    dir: PathBuf,
+    cflags: Vec<String>,
+    ldflags: Vec<String>,
+    libs: Vec<String>,
+    /// What the compiler says of itself.
+    compiler: Vec<u8>,
+    /// Where it looks for headers.
+    headers: Vec<PathBuf>,
+}
+
+impl Kit {
+    /// Opens the kit of a polyfill.
+    ///
+    /// # Errors
+    /// One line: there is none, or no C compiler.
+    pub fn open(interpreter: &polyfill::Interpreter) -> Result<Kit> {
+        let dir = polyfill::kit(interpreter).context("neither HOME nor XDG_CACHE_HOME is set")?;
+        let words = |name: &str| -> Result<Vec<String>> {
+            let text = fs::read_to_string(dir.join(name)).with_context(|| {
+                format!("there is nothing to link the polyfill with in {}; 'cargo xtask build' makes it", dir.display())
+            })?;
+            Ok(text.split_whitespace().map(str::to_owned).collect())
+        };
+        let (cflags, ldflags, libs) = (words("cflags")?, words("ldflags")?, words("libs")?);
+        let gcc = |args: &[&str]| {
+            let out = Command::new("gcc").args(args).env("LC_ALL", "C").stdin(Stdio::null()).output();
+            let out = out.ok().filter(|out| out.status.success());
+            out.context("there is no C compiler on this machine (gcc, with ld and objcopy)")
+        };
+        let compiler = gcc(&["--version"])?.stdout;
+        let said = gcc(&["-E", "-v", "-xc", "/dev/null"])?.stderr;
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let listed = said.lines().skip_while(|l| !l.starts_with("#include <")).filter(|l| l.starts_with(' '));
+        let headers = listed.filter_map(|l| fs::canonicalize(l.trim()).ok()).collect();
+        Ok(Kit { dir, cflags, ldflags, libs, compiler, headers })
+    }
+
+    /// Compiles one extension of a package. `path` is its file in the image, `file` the same below the directory of packages.
+    ///
+    /// # Errors
+    /// Why it cannot be built, in one line.
+    pub fn compile(
+        &self,
+        built: &Built,
+        file: &str,
+        path: &str,
+        polyfill: &polyfill::Chosen,
+        cache: &Cache,
+    ) -> Result<Object> {
+        let planned = built.extensions.iter().find(|e| e.file == file);
+        let planned = planned.with_context(|| format!("its sources do not make {file}"))?;
+        let (_, name) = module(path, &polyfill.interpreter.version).context("it is no extension module")?;
+        let libraries = self.libraries(planned)?;
+        let mut library_bytes = Vec::new();
+        for library in &libraries {
+            library_bytes.extend(FileHash::of(&fs::read(library)?).0);
+        }
+        let source = postcard::to_allocvec(&(&built.source, planned))?;
+        let parts =
+            [REVISION, b"extension", &polyfill.hash.0, path.as_bytes(), &source, &self.compiler, &library_bytes];
+        let object = cache.get("packages", &parts, || {
+            let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+            let made = self.make_object(built, planned, path, name, &libraries, dir.path());
+            // Reasons become part of a bundle: names that differ from time to time have no place in them.
+            made.map_err(|e| anyhow!(format!("{e:#}").replace(&format!("{}/", dir.path().display()), "")))
+        })?;
+        Ok(Object { path: path.into(), bytes: object.bytes })
+    }
+
+    /// The same, in `dir`. Returns the relocatable object.
+    fn make_object(
+        &self,
+        built: &Built,
+        planned: &Planned,
+        path: &str,
+        name: &str,
+        libraries: &[PathBuf],
+        dir: &Path,
+    ) -> Result<Vec<u8>> {
+        let symbol = init_symbol(path);
+        let tree = dir.join("source");
+        built.source.write(&tree)?;
+        let mut objects = Vec::new();
+        for (n, unit) in planned.units.iter().enumerate() {
+            objects.push(self.compile_unit(unit, &tree, dir, &format!("unit{n}.o"))?);
+        }
+        if objects.is_empty() {
+            bail!("it has no sources");
+        }
+        let object = dir.join("extension.o");
+        tool(Command::new("ld").args(["-r", "-o"]).arg(&object).args(&objects).args(libraries))?;
+        let init = format!("PyInit_{name}");
+        let rename = format!("--redefine-sym={init}={symbol}");
+        tool(Command::new("objcopy").args(["--strip-debug", &rename]).arg(&object))?;
+        tool(Command::new("objcopy").arg(format!("--keep-global-symbol={symbol}")).arg(&object))?;
+        let has = |text: &str, word: &str| text.split_whitespace().any(|w| w == word);
+        let symbols = tool(Command::new("nm").args(["-g", "--defined-only"]).arg(&object))?;
+        if !has(&symbols, &symbol) {
+            bail!("it has no function {init}");
+        }
+        let sections = tool(Command::new("objdump").args(["-h"]).arg(&object))?;
+        let constructors = [".init_array", ".preinit_array", ".ctors", ".init", ".fini_array", ".dtors", ".fini"];
+        let early = |w: &str| constructors.iter().any(|c| w == *c || w.starts_with(&format!("{c}.")));
+        if sections.split_whitespace().any(early) {
+            bail!("it has constructors, which would run in every Python process");
+        }
+        let object = Object { path: path.into(), bytes: fs::read(&object)? };
+        // Whether all that it needs is there.
+        self.link_objects(&[&object], dir)?;
+        Ok(object.bytes)
+    }
+
+    /// Static libraries that an extension is linked with, beside those of the compiler.
+    fn libraries(&self, planned: &Planned) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let of_options = planned.options.iter().filter_map(|o| o.strip_prefix("-l"));
+        for name in planned.libraries.iter().map(String::as_str).chain(of_options) {
+            if OF_THE_COMPILER.contains(&name) {
+                continue;
+            }
+            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_+.-".contains(c)) {
+                bail!("it asks for a library of a strange name");
+            }
+            let said = tool(Command::new("gcc").arg(format!("-print-file-name=lib{name}.a")))?;
+            // A name without directory: not found.
+            let path = Path::new(said.trim());
+            if !path.is_absolute() {
+                bail!(
+                    "the static library lib{name}.a is not on this machine (Debian has it in lib{name}-dev or the like)"
+                );
+            }
+            found.push(path.into());
+        }
+        let ignored = |o: &str| ["-pthread", "-s", "-shared", "-O1", "-O2", "-O3"].contains(&o) || o.starts_with("-l");
+        match planned.options.iter().find(|o| !ignored(o)) {
+            Some(option) => bail!("it asks for the linker's option '{}'", one_line(option.as_bytes())),
+            None => Ok(found),
+        }
+    }
+
+    /// Compiles one source, of `tree` in `dir`, which stands for what the build wrote.
+    fn compile_unit(&self, unit: &Unit, tree: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
+        let source = inside(tree, &unit.source)?;
+        if source.extension() != Some(OsStr::new("c")) {
+            bail!("{} is not C, which alone is compiled", one_line(unit.source.as_bytes()));
+        }
+        // Sources can have a compiler work, or read, without end.
+        let mut gcc = Command::new("sh");
+        gcc.args(["-c", "ulimit -v 8388608 && ulimit -t 900 && exec gcc \"$@\"", "gcc"]);
+        // Where the sources lie must not show (__FILE__).
+        gcc.args(&self.cflags).arg(format!("-ffile-prefix-map={}=.", tree.display()));
+        for option in &unit.options {
+            match option_of(option) {
+                Some(true) => drop(gcc.arg(option)),
+                Some(false) => {}
+                None => bail!("it asks for the compiler's option '{}'", one_line(option.as_bytes())),
+            }
+        }
+        for path in &unit.include {
+            gcc.arg("-I").arg(inside(tree, path)?);
+        }
+        let (object, temporary) = (dir.join(name), dir.join("tmp"));
+        fs::create_dir_all(&temporary)?;
+        let read = ["preprocessor", "assembler"].map(|by| dir.join(format!("{name}.{by}")));
+        let [preprocessor, assembler] = &read;
+        let mut assembler_option = OsStr::new("-Wa,--MD,").to_owned();
+        assembler_option.push(assembler);
+        // Relative names for __FILE__, so that the same sources make the same code.
+        let relative = source.strip_prefix(tree).unwrap_or(&source);
+        gcc.arg("-I")
+            .arg(self.dir.join("include"))
+            .arg("-w")
+            .args(["-MD", "-MF"])
+            .arg(preprocessor)
+            .arg(assembler_option);
+        gcc.arg("-c").arg(Path::new(".").join(relative)).arg("-o").arg(&object);
+        gcc.current_dir(tree).env("TMPDIR", &temporary);
+        // Variables that add directories or options.
+        for variable in ["CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "DEPENDENCIES_OUTPUT"] {
+            gcc.env_remove(variable);
+        }
+        tool(&mut gcc)?;
+        let mut allowed = vec![tree.into(), temporary, self.dir.join("include")];
+        for path in &mut allowed {
+            *path = fs::canonicalize(&path)?;
+        }
+        allowed.extend(self.headers.iter().cloned());
+        for list in &read {
+            let list = fs::read(list).context("the compiler does not say what it read")?;
+            for path in dependencies(&list) {
+                let path = tree.join(OsStr::from_bytes(&path));
+                // Temporary files of the compiler are gone by now; their names lie in their directory.
+                let real = fs::canonicalize(&path).unwrap_or(path);
+                let plain = real.components().all(|c| c != Component::ParentDir);
+                if !plain || !allowed.iter().any(|dir| real.starts_with(dir)) {
+                    bail!("its sources read {}, a file of this machine", one_line(real.as_os_str().as_bytes()));
+                }
+            }
+        }
+        Ok(object)
+    }
+
+    /// Links the polyfill with extensions in it. Returns its ELF file.
+    ///
+    /// # Errors
+    /// What the linker said, in one line.
+    pub fn link(&self, objects: &[Object], polyfill: &polyfill::Chosen, cache: &Cache) -> Result<Vec<u8>> {
+        let hashes: Vec<_> = objects.iter().map(|o| FileHash::of(&o.bytes)).collect();
+        let mut parts: Vec<&[u8]> = vec![REVISION, b"polyfill", &polyfill.hash.0, &self.compiler];
+        parts.extend(objects.iter().zip(&hashes).flat_map(|(o, hash)| [o.path.as_bytes(), &hash.0]));
+        let linked = cache.get("packages", &parts, || {
+            let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+            let program = self.link_objects(&objects.iter().collect::<Vec<_>>(), dir.path())?;
+            tool(Command::new("strip").arg(&program))?;
+            Ok(fs::read(&program)?)
+        })?;
+        Ok(linked.bytes)
+    }
+
+    fn link_objects(&self, objects: &[&Object], dir: &Path) -> Result<PathBuf> {
+        let mut table = "#include \"megalith.h\"\n".to_owned();
+        let mut entries = String::new();
+        let mut files = Vec::new();
+        for (n, object) in objects.iter().enumerate() {
+            let stem = suffix_stem(&object.path).context("an extension's path has no suffix")?;
+            if !stem.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\?".contains(&b)) {
+                bail!("an extension has a path of strange characters");
+            }
+            let (symbol, name) = (init_symbol(&object.path), stem.rsplit('/').next().unwrap_or_default());
+            table += &format!("extern PyObject *{symbol}(void);\n");
+            entries += &format!("    {{\"{stem}\", \"PyInit_{name}\", {symbol}}},\n");
+            let file = dir.join(format!("extension{n}.o"));
+            fs::write(&file, &object.bytes)?;
+            files.push(file);
+        }
+        table += "const struct _PyMegalith_Extension _PyMegalith_PackageExtensions[] = {\n";
+        table += &format!("{entries}    {{NULL, NULL, NULL}},\n}};\n");
+        fs::write(dir.join("extensions.c"), table)?;
+        let mut gcc = Command::new("gcc");
+        gcc.args(&self.cflags).arg("-I").arg(self.dir.join("include"));
+        tool(gcc.args(["-c", "extensions.c", "-o", "extensions.o"]).current_dir(dir))?;
+        let program = dir.join("python");
+        let mut gcc = Command::new("gcc");
+        gcc.args(&self.ldflags).arg("-o").arg(&program).arg(self.dir.join("interpreter.o"));
+        gcc.args(&files).arg(dir.join("extensions.o")).arg("-L").arg(&self.dir).args(&self.libs);
+        tool(&mut gcc)?;
+        Ok(program)
+    }
+}
+
+/// Path without the longest suffix that extension modules have.
+fn suffix_stem(path: &str) -> Option<&str> {
+    let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let name = file.split('.').next().filter(|name| !name.is_empty() && file.ends_with(".so"))?;
+    path.get(..if dir.is_empty() { name.len() } else { dir.len() + 1 + name.len() })
+}
+
+/// Name that the init function of an extension has in the polyfill.
+fn init_symbol(path: &str) -> String {
+    let hash = FileHash::of(path.as_bytes()).hex();
+    format!("_PyMegalith_Extension_{}", hash.get(..32).unwrap_or(&hash))
+}
+
+/// What becomes of an option for the compiler: it is passed on (`true`), it makes no difference to us (`false`), or it is not known.
+fn option_of(option: &str) -> Option<bool> {
+    let defines = option.strip_prefix("-D").or_else(|| option.strip_prefix("-U"));
+    if let Some(defined) = defines {
+        let name = defined.split(['=', '(']).next().unwrap_or_default();
+        let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        return plain.then_some(true);
+    }
+    if let Some(standard) = option.strip_prefix("-std=") {
+        return standard.chars().all(|c| c.is_ascii_alphanumeric()).then_some(true);
+    }
+    let ignored =
+        ["-pthread", "-pipe", "-fPIC", "-fpic", "-fvisibility=hidden", "-fwrapv", "-fno-strict-aliasing", "-w"];
+    let kinds = ["-W", "-O", "-g"];
+    // `-Wl,`, `-Wa,` and `-Wp,` speak to other programs.
+    let ignored = ignored.contains(&option) || kinds.iter().any(|k| option.starts_with(k)) && !option.contains(',');
+    ignored.then_some(false)
+}
+
+/// A path below `dir` that leads nowhere else. `dir` has no links in it.
+fn inside(dir: &Path, path: &str) -> Result<PathBuf> {
+    let relative = Path::new(path);
+    if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        bail!("its build names {}, a file outside of its sources", one_line(path.as_bytes()));
+    }
+    Ok(dir.join(relative))
+}
+
+/// The files in a rule as compilers write them for make: `target: file file \` and further lines.
+fn dependencies(rule: &[u8]) -> BTreeSet<Vec<u8>> {
+    let start = rule.windows(2).position(|w| w == b": ").map_or(rule.len(), |at| at + 2);
+    let mut found = BTreeSet::new();
+    let mut word = Vec::new();
+    let mut bytes = rule.get(start..).unwrap_or_default().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => match bytes.next() {
+                // The end of a line.
+                Some(b'\n') | None => {}
+                Some(escaped @ (b' ' | b'#' | b'\\' | b':')) => word.push(escaped),
+                Some(other) => word.extend([b'\\', other]),
+            },
+            b'$' if bytes.peek() == Some(&b'$') => {
+                bytes.next();
+                word.push(b'$');
+            }
+            b' ' | b'\t' | b'\n' => {
+                if !word.is_empty() {
+                    found.insert(std::mem::take(&mut word));
+                }
+            }
+            _ => word.push(byte),
+        }
+    }
+    if !word.is_empty() {
+        found.insert(word);
+    }
+    found
+}
+
+/// Runs a program of the C compiler; returns what it said.
+fn tool(command: &mut Command) -> Result<String> {
+    let name = match command.get_program().to_string_lossy() {
+        name if name == "sh" => "gcc".to_owned(),
+        name => name.into_owned(),
+    };
+    let out = command.env("LC_ALL", "C").env("SOURCE_DATE_EPOCH", "0").stdin(Stdio::null()).output();
+    let out = out.map_err(|e| anyhow!("cannot start {name}: {e}"))?;
+    if !out.status.success() {
+        bail!("{name}: {}", one_line(&out.stderr));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_have_suffixes_of_their_python() {
+        assert_eq!(module("/a/yaml/_yaml.cpython-311-x86_64-linux-gnu.so", "3.11"), Some(("/a/yaml/_yaml", "_yaml")));
+        assert_eq!(module("/a/_x.abi3.so", "3.11"), Some(("/a/_x", "_x")));
+        assert_eq!(module("/a/_x.so", "3.11"), Some(("/a/_x", "_x")));
+        assert_eq!(module("/a/_x.cpython-310-x86_64-linux-gnu.so", "3.11"), None);
+        assert_eq!(module("/a/libx.so.1", "3.11"), None);
+        assert_eq!(suffix_stem("a/yaml/_yaml.cpython-311-x86_64-linux-gnu.so"), Some("a/yaml/_yaml"));
+        assert_eq!((suffix_stem("_x.abi3.so"), suffix_stem("a/.so"), suffix_stem("a/x.py")), (Some("_x"), None, None));
+    }
+
+    #[test]
+    fn only_known_options_pass() {
+        for option in ["-DA", "-DA=\"b c\"", "-UNDEBUG", "-std=c99"] {
+            assert_eq!(option_of(option), Some(true), "{option}");
+        }
+        for option in ["-O3", "-Wall", "-g", "-fPIC"] {
+            assert_eq!(option_of(option), Some(false), "{option}");
+        }
+        for option in [
+            "-Wl,-x",
+            "-Wp,-include,/etc/passwd",
+            "-Wa,-a",
+            "-include",
+            "@file",
+            "-fplugin=x.so",
+            "-B.",
+            "-D",
+            "-std=@x",
+            "/etc/x",
+        ] {
+            assert_eq!(option_of(option), None, "{option}");
+        }
+    }
+
+    #[test]
+    fn paths_stay_inside() {
+        let dir = Path::new("/tree");
+        assert_eq!(inside(dir, "a/./b.c").unwrap(), Path::new("/tree/a/./b.c"));
+        for path in ["../b.c", "/etc/passwd", "a/../../b"] {
+            assert!(inside(dir, path).unwrap_err().to_string().contains("outside of its sources"), "{path}");
+        }
+    }
+
+    #[test]
+    fn rules_of_make_are_read() {
+        let found = dependencies(b"a.o: b.c \\\n c\\ d.h $$e.h\n");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [&b"$e.h"[..], b"b.c", b"c d.h"]);
+        assert!(dependencies(b"").is_empty());
+    }
+
+    /// Compiles `source` as a unit of a package.
+    fn compile(source: &str) -> Result<PathBuf> {
+        let dir = tempfile::tempdir()?;
+        let (tree, kit) = (dir.path().join("source"), dir.path().join("kit"));
+        fs::create_dir_all(&tree)?;
+        fs::create_dir_all(kit.join("include"))?;
+        fs::write(tree.join("a.c"), source)?;
+        fs::write(tree.join("a.h"), "")?;
+        let headers = vec!["/usr/include".into(), "/usr/lib/gcc".into()];
+        let kit = Kit { dir: kit, cflags: vec![], ldflags: vec![], libs: vec![], compiler: vec![], headers };
+        let unit = Unit { source: "a.c".into(), include: vec![], options: vec![] };
+        kit.compile_unit(&unit, &tree, dir.path(), "a.o")
+    }
+
+    #[test]
+    fn sources_read_no_file_of_this_machine() {
+        compile("#include <stdio.h>\n#include \"a.h\"\n").unwrap();
+        for source in [
+            "#include \"/etc/hosts.allow-or-not\"\n",
+            "const char x[] =\n#include \"/proc/self/cmdline\"\n;",
+            "__asm__(\".incbin \\\"/etc/passwd\\\"\");\n",
+            "__asm__(\".incbin \\\"../../../../../../../../../../etc/passwd\\\"\");\n",
+        ] {
+            assert!(compile(source).is_err(), "{source}");
+        }
+        let why = compile("__asm__(\".incbin \\\"/etc/passwd\\\"\");\n").unwrap_err().to_string();
+        assert_eq!(why, "its sources read /etc/passwd, a file of this machine");
+    }
+}
