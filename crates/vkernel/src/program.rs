@@ -187,7 +187,15 @@ impl Program {
         data: DataFile,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        let p = Program::new(hash, size, entry_point, Box::new(|| Err("a WASI module has no metadata".into())), 0, source, engine);
+        let p = Program::new(
+            hash,
+            size,
+            entry_point,
+            Box::new(|| Err("a WASI module has no metadata".into())),
+            0,
+            source,
+            engine,
+        );
         Program { abi: Abi::Wasi, data: Some(data), ..p }
     }
 
