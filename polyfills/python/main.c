@@ -30,6 +30,7 @@
 #include <langinfo.h>
 #include <limits.h>
 #include <locale.h>
+#include <malloc.h>
 #include <openssl/rand.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -410,6 +411,62 @@ directory_of(const char *path)
     return slash == NULL || path[0] != '/' ? NULL : strndup(path, slash == path ? 1 : slash - path);
 }
 
+/* Does what every resumed process does first, so that what the interpreter notes of it (attributes of types, specialised bytecode)
+ * is in the snapshot, and not written again in each process. */
+static void
+rehearse(void)
+{
+    static const char *const streams[] = {"stdout", "stderr"};
+    /* Bytecode has its final form after some ten times. */
+    for (int i = 0; i < 64; i++) {
+        if (PyStatus_Exception(_PyMegalith_InitSysStreams(_PyThreadState_GET()))) {
+            fail("standard streams");
+        }
+        PyObject *space = checked(PyDict_New(), "memory");
+        PyDict_SetItemString(space, "__builtins__", PyEval_GetBuiltins());
+        Py_DECREF(checked(PyRun_String("import sys\n", Py_file_input, space, space), "rehearsal"));
+        Py_DECREF(space);
+        for (size_t k = 0; k < sizeof(streams) / sizeof(streams[0]); k++) {
+            PyObject *stream = PySys_GetObject(streams[k]);
+            /* A closed descriptor has none. */
+            if (stream != NULL && stream != Py_None) {
+                Py_DECREF(checked(PyObject_CallMethod(stream, "flush", NULL), "rehearsal"));
+            }
+        }
+    }
+}
+
+/* Where the C library goes on when no free block is large enough. */
+static uintptr_t
+fresh_memory(void)
+{
+    return (uintptr_t)sbrk(0) - mallinfo2().keepcost;
+}
+
+/* Each block that a resumed process gets between those of the snapshot costs it a copy of a page: the gaps are taken now, for good, the largest first, and what
+ * it allocates lies together behind them. */
+static void __attribute__((noinline))
+leave_gaps(void)
+{
+    /* Freed blocks up to 1032 bytes would not become one with what lies behind them. */
+    enum { LARGEST = 256 * 1024, STEP = 16, CACHED = 1032 };
+    _PyMegalith_LeavePools();
+    for (size_t size = LARGEST; size != 0; size -= STEP) {
+        for (;;) {
+            uintptr_t fresh = fresh_memory();
+            void *block = malloc(size);
+            /* Large ones are mappings of their own. */
+            int gap = block != NULL && (uintptr_t)block < fresh;
+            if (!gap) {
+                if (size > CACHED) {
+                    free(block);
+                }
+                break;
+            }
+        }
+    }
+}
+
 /* Initialises the interpreter and imports the modules in `list`, and what the programs in `scripts` import (or NULL); returns at
  * the moment before a snapshot. */
 static void
@@ -479,6 +536,8 @@ warm(char *arg0, const char *list, const char *scripts)
     const char *zone = getenv("TZ");
     taken.timezone = strdup(zone == NULL ? "" : zone);
     stat_localtime(&taken.localtime);
+
+    rehearse();
 
     /* Standard streams are made anew. Nothing is in their buffers. */
     static const char *const streams[] = {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"};
@@ -1166,6 +1225,7 @@ main(int argc, char **argv)
     if (_PyMegalith_PrepareSnapshot != NULL) {
         _PyMegalith_PrepareSnapshot();
     }
+    leave_gaps();
     long block = _PyMegalith_Call(MEGALITH_SNAPSHOT, NULL, 0);
     if (block > 0) {
         resume((uintptr_t *)block);

@@ -38,7 +38,10 @@ extern int _PyMegalith_Resumed;
 /* sys.modules as it was in the snapshot, and all warmed modules: (name: module). Nothing of them is finalised at exit. */
 extern PyObject *_PyMegalith_Kept;
 
-/* --- Patch: reseeding of hashes --- */
+/* --- Patches: memory after a resume; reseeding of hashes --- */
+
+/* New small objects go to pools of their own from here on. */
+void _PyMegalith_LeavePools(void);
 
 /* Before a snapshot, and after a resume with 16 random bytes. */
 void _PyMegalith_PrepareSnapshot(void) __attribute__((weak));

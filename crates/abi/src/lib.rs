@@ -27,8 +27,10 @@
 
 mod meta;
 pub mod shebang;
+mod start;
 mod wasi;
 pub use meta::*;
+pub use start::*;
 pub use wasi::*;
 
 /// Guest page size in bytes.

@@ -4,7 +4,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Everything the running side must know of one recompiled ELF file. Carried as custom section
+/// What is known of one recompiled ELF file; the running side has what it needs of it as a [`crate::StartMeta`]. Carried as custom section
 /// [`FileMeta::SECTION`] of an object and, per file, in the megabinary; encoded with postcard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileMeta {

@@ -113,7 +113,7 @@ pub fn write_aot(
             compiler.compile(&wasm).with_context(|| format!("{name}: cannot compile it"))
         })?;
         let meta = match mega.file_meta_bytes(&hash.0) {
-            Some(bytes) => bytes.to_vec(),
+            Some(_) => mega.file_meta(&hash.0)?.to_start_file(),
             None => mega.data_image(&hash.0)?.unwrap_or_default().to_file(),
         };
         let file = AotFile {

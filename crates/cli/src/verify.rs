@@ -2,7 +2,7 @@
 
 use crate::bundle::Bundle;
 use anyhow::{Context, Result, bail};
-use megalith_abi::{DataImage, FileMeta};
+use megalith_abi::{DataImage, StartMeta};
 use megalith_engine::compile::Compiler;
 use megalith_engine::{TARGET, WASMTIME};
 use megalith_image::FileType;
@@ -152,7 +152,7 @@ fn check_aot(bundle: &Bundle) -> Result<Vec<String>> {
                     .is_none()
                     .then(|| format!("{relative}: it does not fit a linear memory")),
                 Ok(map) if name.ends_with(".meta") => {
-                    postcard::from_bytes::<FileMeta>(&map).err().map(|e| format!("{relative}: {e}"))
+                    StartMeta::parse(&map[..]).is_none().then(|| format!("{relative}: its header makes no sense"))
                 }
                 Ok(_) => None,
             }

@@ -9,7 +9,7 @@ use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{ContainerOptions, Volume};
 use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
-use megalith_vkernel::{Calls, DataFile, MetaReader, Policy, Program, ProgramTable, Snapshot, search_path};
+use megalith_vkernel::{Calls, DataFile, MetaReader, Policy, Program, ProgramTable, SharedMap, Snapshot, search_path};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -78,20 +78,22 @@ fn program(bundle: &Bundle, binary: &Binary, hash: FileHash, source: MapSource) 
     Ok(Program::new(hash.0, source.len, binary.entry_point.clone(), meta, TABLE_BASE, source, engine))
 }
 
-/// The metadata of a program: mapped now, checked by hash and decoded when the program is first started.
+/// The metadata of a program: mapped now, checked by hash when the program is first started.
 fn meta(bundle: &Bundle, aot: &AotFile) -> Result<MetaReader> {
     let path = bundle.aot_path(&aot.meta);
     let compile = format!("run 'megalith compile {}'", bundle.path.display());
-    let bad = move |why: String| format!("{}: {why}; {compile}", path.display());
+    let bad = move |why: &str| format!("{}: {why}; {compile}", path.display());
     let file = bundle.aot_file(&aot.meta)?;
-    // SAFETY: a private read-only mapping of a file that only its owner and root can write; its bytes are hashed before use.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| fail(bad(e.to_string())))?;
+    // SAFETY: only its owner and root can write the file; its bytes are hashed before use, as those of AOT code are.
+    let map = unsafe { SharedMap::new(&file) }.map_err(|e| fail(bad(&e.to_string())))?;
     let (size, hash) = (aot.meta_size, aot.meta_hash);
     Ok(Box::new(move || {
-        if map.len() as u64 != size || FileHash(Sha256::digest(&map).into()) != hash {
-            return Err(bad("its bytes do not match the hash in the index".into()));
+        let bytes = map.as_ref();
+        if bytes.len() as u64 != size || FileHash(Sha256::digest(bytes).into()) != hash {
+            return Err(bad("its bytes do not match the hash in the index"));
         }
-        postcard::from_bytes(&map).map_err(|e| bad(e.to_string()))
+        map.forget();
+        Ok(map.clone())
     }))
 }
 

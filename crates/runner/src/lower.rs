@@ -117,6 +117,18 @@ impl LowerTree for Lower {
         // What follows the end of a file in its last page is not zeros: such a file is mapped from a copy.
         len.is_multiple_of(4096).then(|| Lower::place(self, u32::try_from(n).ok()?))?
     }
+    fn has_been_checked(&self, n: u64) {
+        const PAGE: usize = 4096;
+        let Some(data) = u32::try_from(n).ok().and_then(|n| self.reader.data(n)) else { return };
+        // Of small files, most pages are read again at once.
+        if data.len() < 64 * PAGE {
+            return;
+        }
+        let start = (data.as_ptr() as usize).next_multiple_of(PAGE);
+        let end = (data.as_ptr() as usize + data.len()) & !(PAGE - 1);
+        // SAFETY: whole pages of the section's mapping, which is shared, read-only and a file's: their bytes are the same before and after.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
     fn place(&self, n: u64) -> Option<u64> {
         Lower::place(self, u32::try_from(n).ok()?).map(|(_, offset)| offset)
     }

@@ -43,7 +43,7 @@ pub use calls::Calls;
 pub use exec::search_path;
 pub use gate::Policy;
 pub use kernel::{Credentials, Fixed, Kernel, KernelConfig, Launcher, Limits, LineSink, StartError, Stdio, WaitStatus};
-pub use program::{Abi, DataFile, Hash, MetaReader, Program, ProgramTable};
+pub use program::{Abi, DataFile, Hash, MetaReader, Program, ProgramTable, SharedMap};
 pub use regs::{Machine, Regs};
 pub use snapshot::Snapshot;
 pub use sys::{Support, SyscallEntry, docs_markdown, table};

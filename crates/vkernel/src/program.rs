@@ -4,12 +4,15 @@ use crate::calls::Calls;
 use crate::errno::{self, Errno};
 use crate::mm::{MapSource as MappedFile, StartImage};
 use crate::snapshot::Snapshot;
-use megalith_abi::{DataImage, FileMeta};
+use megalith_abi::{DataImage, StartMeta};
 use megalith_vfs::MapSource;
+use memmap2::{Mmap, UncheckedAdvice};
 use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// SHA-256 of a file's bytes.
@@ -24,8 +27,41 @@ pub enum Abi {
     Wasi,
 }
 
-/// Checks and decodes what recompilation recorded of a file; the error is one line that names what is damaged.
-pub type MetaReader = Box<dyn Fn() -> Result<FileMeta, String> + Send + Sync>;
+/// What recompilation recorded of a file.
+pub(crate) type Meta = StartMeta<SharedMap>;
+
+/// A shared mapping of a [`StartMeta`] file that nobody changes. Shared, because address spaces get mappings of the same pages from it.
+#[derive(Clone)]
+pub struct SharedMap(Arc<Mmap>);
+
+impl SharedMap {
+    /// Maps `file` whole.
+    ///
+    /// # Errors
+    /// What the host said.
+    ///
+    /// # Safety
+    /// As [`Mmap::map`]: the file must not change.
+    pub unsafe fn new(file: &File) -> io::Result<SharedMap> {
+        // SAFETY: the caller's to see to. `Mmap::map` makes a shared mapping (`MAP_SHARED`, `PROT_READ`).
+        Ok(SharedMap(Arc::new(unsafe { Mmap::map(file)? })))
+    }
+
+    /// Takes the pages out of our memory; those that are used again come back from the page cache.
+    pub fn forget(&self) {
+        // SAFETY: a shared file mapping without unwritten changes: its pages are the file's, before and after.
+        let _ = unsafe { self.0.unchecked_advise(UncheckedAdvice::DontNeed) };
+    }
+}
+
+impl AsRef<[u8]> for SharedMap {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Checks what recompilation recorded of a file ([`StartMeta`]) and hands it over; the error is one line that names what is damaged.
+pub type MetaReader = Box<dyn Fn() -> Result<SharedMap, String> + Send + Sync>;
 
 /// One recompiled ELF file, or one WASI module.
 pub struct Program {
@@ -36,7 +72,7 @@ pub struct Program {
     pub size: u64,
     /// Name of its entry point, e.g. `ls_start`.
     pub entry_point: String,
-    meta: OnceLock<Result<FileMeta, String>>,
+    meta: OnceLock<Result<Meta, String>>,
     read_meta: MetaReader,
     /// Index of the file's first function in the table of the instance that runs it (1 in a projection).
     pub table_base: u32,
@@ -44,7 +80,6 @@ pub struct Program {
     pub source: MapSource,
     /// What the engine needs to make an instance; the vkernel never looks inside.
     pub engine: Arc<dyn Any + Send + Sync>,
-    lines: OnceLock<OwnedFd>,
     /// Whether `source` has the bytes of `hash`, once it has been looked at.
     source_checked: OnceLock<bool>,
     /// Its memory after exec, from the last start that made it. WASI modules have none: their processes start on empty slots.
@@ -130,7 +165,6 @@ impl Program {
             table_base,
             source,
             engine,
-            lines: OnceLock::new(),
             source_checked: OnceLock::new(),
             start_image: Mutex::default(),
             data: None,
@@ -153,20 +187,32 @@ impl Program {
         data: DataFile,
         engine: Arc<dyn Any + Send + Sync>,
     ) -> Program {
-        let p = Program::new(hash, size, entry_point, Box::new(|| Ok(FileMeta::default())), 0, source, engine);
+        let p = Program::new(
+            hash,
+            size,
+            entry_point,
+            Box::new(|| Err("a WASI module has no metadata".into())),
+            0,
+            source,
+            engine,
+        );
         Program { abi: Abi::Wasi, data: Some(data), ..p }
     }
 
-    /// What recompilation recorded; empty for a WASI module. The first call reads it.
+    /// What recompilation recorded; a WASI module has nothing. The first call reads it.
     ///
     /// # Errors
-    /// What [`MetaReader`] said.
-    pub fn meta(&self) -> Result<&FileMeta, &str> {
-        self.meta.get_or_init(|| (self.read_meta)()).as_ref().map_err(String::as_str)
+    /// What [`MetaReader`] said, or that it is no [`StartMeta`].
+    pub(crate) fn meta(&self) -> Result<&Meta, &str> {
+        let read = || {
+            let damaged = || format!("metadata of {}: made by another version; compile again", self.entry_point);
+            StartMeta::parse((self.read_meta)()?).ok_or_else(damaged)
+        };
+        self.meta.get_or_init(read).as_ref().map_err(String::as_str)
     }
 
     /// The same of a program that has been started.
-    pub(crate) fn known_meta(&self) -> errno::Result<&FileMeta> {
+    pub(crate) fn known_meta(&self) -> errno::Result<&Meta> {
         self.meta().map_err(|_| Errno::EIO)
     }
 
@@ -210,20 +256,6 @@ impl Program {
             *w = u64::from_be_bytes(b.try_into().unwrap_or_default());
         }
         w
-    }
-
-    /// A memfd with the code lines, made at first use, to be mapped into each code map.
-    pub(crate) fn code_lines(&self) -> errno::Result<BorrowedFd<'_>> {
-        if let Some(fd) = self.lines.get() {
-            return Ok(fd.as_fd());
-        }
-        let fd = rustix::fs::memfd_create("code-lines", rustix::fs::MemfdFlags::CLOEXEC)?;
-        let mut rest: &[u8] = &self.known_meta()?.code_lines;
-        while !rest.is_empty() {
-            let n = rustix::io::write(&fd, rest)?;
-            rest = rest.get(n..).unwrap_or_default();
-        }
-        Ok(self.lines.get_or_init(|| fd).as_fd())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::errno::Errno;
 use crate::gate::Policy;
 use crate::kernel::{Credentials, Kernel, KernelConfig, Launcher, Limits, Stdio, WaitStatus};
-use crate::program::{DataFile, Program, ProgramTable};
+use crate::program::{DataFile, Program, ProgramTable, SharedMap};
 use crate::regs::{Machine, Regs};
 use crate::task::{FaultInfo, Outcome, Start, Task};
 use crate::wait::lock;
@@ -95,6 +95,14 @@ fn meta() -> FileMeta {
     }
 }
 
+/// The metadata as a program has it.
+fn start_file(meta: &FileMeta) -> SharedMap {
+    let fd = rustix::fs::memfd_create("meta", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::io::write(&fd, &meta.to_start_file()).unwrap();
+    // SAFETY: nobody else has the file.
+    unsafe { SharedMap::new(&fd.into()) }.unwrap()
+}
+
 const BUF: u64 = 0x40_1800;
 
 pub(crate) struct World {
@@ -121,7 +129,7 @@ fn program(seed: u8) -> Program {
         Sha256::digest(&bytes).into(),
         bytes.len() as u64,
         format!("p{seed}_start"),
-        Box::new(|| Ok(meta())),
+        Box::new(|| Ok(start_file(&meta()))),
         1,
         source,
         Arc::new(()),

@@ -54,8 +54,8 @@ impl CodeFile {
         Ok(CodeFile { map, hash, checked: OnceLock::new() })
     }
 
-    /// Takes the pages that hashing has touched out of our memory; those that run come back from the page cache. A large interpreter would count whole otherwise,
-    /// in every run.
+    /// Takes the pages that hashing and loading have touched out of our memory; those that run come back from the page cache. A large interpreter would count
+    /// whole otherwise, in every run.
     fn forget(&self) {
         // SAFETY: a private mapping of ours that nothing has written to: its pages are the file's, before and after.
         unsafe { libc::madvise(self.map.as_ptr().cast_mut().cast(), self.map.len(), libc::MADV_DONTNEED) };
@@ -66,11 +66,7 @@ impl CodeFile {
     /// # Errors
     /// When the bytes are not those of the index, or wasmtime does not accept them (another version or configuration).
     pub fn module(&self, engine: &wasmtime::Engine) -> Result<wasmtime::Module> {
-        let ok = *self.checked.get_or_init(|| {
-            let hash = <[u8; 32]>::from(Sha256::digest(self.map));
-            self.forget();
-            hash == self.hash
-        });
+        let ok = *self.checked.get_or_init(|| <[u8; 32]>::from(Sha256::digest(self.map)) == self.hash);
         ensure!(ok, "its bytes do not match the hash in the index; rebuild it with `megalith compile`");
         // SAFETY: the bytes are what the compile side wrote (their hash was checked just now), they live as long as the process,
         // and nothing writes to them.
@@ -100,7 +96,9 @@ impl<L> Code<L> {
     ) -> Result<&L, String> {
         let load = || {
             let module = self.file.module(engine).map_err(|e| format!("AOT code of {}: {e:#}", self.name))?;
-            make(&module).map_err(|e| format!("module of {}: {e:#}", self.name))
+            let made = make(&module).map_err(|e| format!("module of {}: {e:#}", self.name));
+            self.file.forget();
+            made
         };
         self.loaded.get_or_init(load).as_ref().map_err(Clone::clone)
     }

@@ -17,7 +17,7 @@ use megalith_abi::{ADDR_LIMIT, MAP_L1, MAP_L2, MMAP_MIN_ADDR};
 use megalith_vfs::Inode;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 /// Guest page size.
@@ -1200,7 +1200,7 @@ impl AddressSpace {
         }
         self.code_mapped = true;
         let meta = program.known_meta()?;
-        let lines_len = meta.code_lines.len() as u64;
+        let lines_len = meta.code_lines_len() as u64;
         let start = meta.text.0.checked_add(base).ok_or(Errno::ENOEXEC)?;
         let end = meta.text.1.checked_add(base).ok_or(Errno::ENOEXEC)?;
         // 64 entries of 16 bytes a page.
@@ -1212,18 +1212,19 @@ impl AddressSpace {
             return Ok(());
         }
         let memory1 = self.slot.memory1() as usize;
-        // SAFETY: MAP_L2 and the lines of at most 2^20 pages (1 GiB) less the part above ADDR_LIMIT fit memory 1, checked here; the slot is ours.
+        let lines = meta.code_pages();
+        if MAP_L2 as usize + lines.len() > super::slot::MEMORY1_SIZE {
+            return Err(Errno::ENOEXEC);
+        }
+        // An old length of 0 asks for a second mapping of the same pages: all processes, of all runs, share them.
+        // SAFETY: the metadata is a shared mapping that only can be read (`SharedMap`), and stays so; where it goes is checked to lie in memory 1 of our slot.
         let p = unsafe {
-            if MAP_L2 as u64 + align_up(lines_len) > super::slot::MEMORY1_SIZE as u64 {
-                return Err(Errno::ENOEXEC);
-            }
-            libc::mmap(
-                (memory1 + MAP_L2 as usize) as *mut libc::c_void,
-                align_up(lines_len) as usize,
-                libc::PROT_READ,
-                libc::MAP_PRIVATE | libc::MAP_FIXED | libc::MAP_NORESERVE,
-                program.code_lines()?.as_fd().as_raw_fd(),
+            libc::mremap(
+                lines.as_ptr().cast_mut().cast::<libc::c_void>(),
                 0,
+                lines.len(),
+                libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+                (memory1 + MAP_L2 as usize) as *mut libc::c_void,
             )
         };
         if p == libc::MAP_FAILED {
