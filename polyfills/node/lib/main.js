@@ -25,6 +25,7 @@ exports.start = (builtinRequire, binding) => {
   load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
   require('internal/process/pre_execution').prepareDefaults();
   evalGlobals = builtinGlobals();
+  publish();
   rehearse();
   native.gc();
   const resumed = native.snapshot();
@@ -37,6 +38,7 @@ function rehearse() {
   const { Module } = require('internal/modules/cjs/loader');
   const before = new Set(Reflect.ownKeys(globalThis));
   try {
+    native.defineAccessors(globalThis, evalGlobals);
     require('internal/process/execution').evalScript('[eval]', '0', false, false, false);
     Module._load('/dev/null', null, false);
   } catch {
@@ -46,6 +48,12 @@ function rehearse() {
   Module._pathCache = { __proto__: null };
   for (const name of Reflect.ownKeys(globalThis)) if (!before.has(name)) delete globalThis[name];
   loop.settle();
+}
+
+// Makes the ES modules that stand for builtin ones, which Node does when a program first requires one.
+function publish() {
+  const { BuiltinModule } = require('internal/bootstrap/realm');
+  for (const id of EARLY) if (BuiltinModule.canBeRequiredByUsers(id)) BuiltinModule.map.get(id).compileForPublicLoader();
 }
 
 // Has Node define the getters of the builtin modules and takes them away again: only -e has them.

@@ -49,6 +49,7 @@ static void take_over_auxv(const Elf64_auxv_t *auxv)
 // snapshot(): returns false at a cold start and true in a process that was resumed, with the new exec's arguments taken over.
 NATIVE_FN(snapshot)
 {
+    engine_freeze(ctx);
     long block = syscall(MEGALITH_SYSCALL, MEGALITH_SNAPSHOT);
     bool resumed = block > 0;
     if (resumed) {
