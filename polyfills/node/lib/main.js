@@ -22,11 +22,13 @@ exports.start = (builtinRequire, binding) => {
   loop.callbacks.onError = load('bindings/errors').triggerUncaughtException;
   for (const id of EARLY) require(id);
   load('bindings/url').parse('http://localhost/?a#b');
-  load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
   require('internal/process/pre_execution').prepareDefaults();
+  const { Module } = require('internal/modules/cjs/loader');
+  load('warm').load(Module, native.getenv('MEGALITH_WARM'), native.getenv('MEGALITH_SCRIPTS'));
   evalGlobals = builtinGlobals();
   publish();
   rehearse();
+  load('warm').forget();
   native.gc();
   const resumed = native.snapshot();
   if (resumed) refresh();
@@ -45,7 +47,6 @@ function rehearse() {
     // Under the policy `sealed` that is refused: then the first run makes what it needs.
   }
   delete Module._cache['/dev/null'];
-  Module._pathCache = { __proto__: null };
   for (const name of Reflect.ownKeys(globalThis)) if (!before.has(name)) delete globalThis[name];
   loop.settle();
 }
@@ -73,6 +74,7 @@ function builtinGlobals() {
 // After a resume: nothing of the process that was snapshotted may show.
 function refresh() {
   loop.refresh();
+  load('bindings/process_methods').forgetDirectory();
   load('bindings/performance').refresh();
   load('bindings/process_methods').started = native.now();
 }

@@ -201,6 +201,7 @@ void engine_forget_zone(void)
 
 static void host_use_zone(void)
 {
+    host_clock_reads++;
     if (!zone_known)
         tzset();
     zone_known = true;
@@ -288,6 +289,13 @@ void engine_new_random(JSContext *ctx)
 }
 
 // ---- Introspection
+
+// asked(): [a, b], where a changes when random numbers are asked for, and b when the clock or the time zone is.
+NATIVE_FN(asked)
+{
+    JSValue items[2] = {JS_NewBigUint64(ctx, ctx->random_state), JS_NewInt64(ctx, host_clock_reads)};
+    return JS_NewArrayFrom(ctx, 2, items);
+}
 
 // classOf(value): the engine's class number, 0 for a primitive. The numbers are in `native.classes` by name.
 NATIVE_FN(classOf)
@@ -702,7 +710,7 @@ void init_engine(JSContext *ctx, JSValueConst native)
     for (int i = 0; i < 3; i++)
         reaction_hooks[i] = JS_UNDEFINED;
     static const JSCFunctionListEntry table[] = {
-        NATIVE(classOf, 1), NATIVE(promiseDetails, 1), NATIVE(proxyDetails, 1), NATIVE(previewEntries, 1),
+        NATIVE(classOf, 1), NATIVE(asked, 0), NATIVE(promiseDetails, 1), NATIVE(proxyDetails, 1), NATIVE(previewEntries, 1),
         NATIVE(ownNonIndexKeys, 2), NATIVE(constructorName, 1), NATIVE(callerFile, 1), NATIVE(compileScript, 3),
         NATIVE(runScript, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
         NATIVE(setRejectionCallback, 1), NATIVE(uninitialized, 1), NATIVE(detach, 1), NATIVE(isDetached, 1),

@@ -69,6 +69,13 @@ NATIVE_FN(snapshot)
     return JS_NewBool(ctx, resumed);
 }
 
+// restart(): the same program with the same arguments, and the environment as it is now. Returns only when that fails.
+NATIVE_FN(restart)
+{
+    execv("/proc/self/exe", program_argv);
+    return JS_UNDEFINED;
+}
+
 // cold(): this snapshot does not serve this run. Returns only where there is no snapshot.
 NATIVE_FN(cold)
 {
@@ -87,7 +94,7 @@ NATIVE_FN(arguments)
 void init_start(JSContext *ctx, JSValueConst native)
 {
     static const JSCFunctionListEntry table[] = {
-        NATIVE(isSealed, 0), NATIVE(snapshot, 0), NATIVE(cold, 0), NATIVE(arguments, 0),
+        NATIVE(isSealed, 0), NATIVE(snapshot, 0), NATIVE(cold, 0), NATIVE(restart, 0), NATIVE(arguments, 0),
     };
     ADD_NATIVES(ctx, native, table);
 }
