@@ -216,8 +216,8 @@ pub struct Taken {
     pub refused: Vec<String>,
 }
 
-/// Takes the snapshot of the polyfill that `path` of `bundle` starts, with what `warm` names and what the programs `scripts` import loaded. What Python programs import is
-/// found by the interpreter, in their text; nothing of them runs. Node's modules say of nobody but themselves what loading them does, so only named ones are loaded.
+/// Takes the snapshot of the polyfill that `path` of `bundle` starts, with what `warm` names and what the programs `scripts` import loaded. What programs import is found by
+/// the interpreter, in their text; nothing of them runs.
 ///
 /// # Errors
 /// What the program said, when it ended before its snapshot.
@@ -231,8 +231,7 @@ pub fn snapshot(
     let mut names: Vec<String> = language.warmed().iter().map(ToString::to_string).collect();
     names.extend(warm.iter().filter(|w| language.takes(w)).cloned());
     let paths: Vec<String> = scripts.iter().map(ToString::to_string).filter(|p| !p.contains(':')).collect();
-    let programs = (language == Language::Python && !paths.is_empty())
-        .then(|| ["-e".to_owned(), format!("MEGALITH_SCRIPTS={}", paths.join(":"))]);
+    let programs = (!paths.is_empty()).then(|| ["-e".to_owned(), format!("MEGALITH_SCRIPTS={}", paths.join(":"))]);
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let file = dir.path().join("snapshot");
     let guest =
@@ -255,13 +254,10 @@ pub fn snapshot(
     }
     let snapshot = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let lines = |prefix: &str| said.lines().filter_map(|l| l.strip_prefix(prefix)).map(str::to_owned).collect();
-    let warmed: Vec<String> = lines("megalith: warmed: ");
-    // Who does not say what it has loaded has loaded what it was told to.
-    Ok(Taken {
-        snapshot,
-        warmed: if warmed.is_empty() { names } else { warmed },
-        refused: lines("megalith: not warmed: "),
-    })
+    let (warmed, refused): (Vec<String>, Vec<String>) = (lines("megalith: warmed: "), lines("megalith: not warmed: "));
+    // Who says nothing has loaded what it was told to.
+    let silent = warmed.is_empty() && refused.is_empty();
+    Ok(Taken { snapshot, warmed: if silent { names } else { warmed }, refused })
 }
 
 #[cfg(test)]

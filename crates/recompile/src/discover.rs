@@ -489,7 +489,8 @@ impl Finder<'_> {
             return None;
         }
         let limit = h.bound(index, load_pos).unwrap_or(MAX_TABLE as u64).min(MAX_TABLE as u64) as usize;
-        let bounded = limit < MAX_TABLE;
+        // That the index is a byte says nothing about the table: nobody makes one for values that do not occur.
+        let bounded = limit < MAX_TABLE && limit != 256;
         let fde = self.image.fde_of(jmp.ip() as u32).cloned();
         let mut targets = Vec::new();
         for k in 0..limit as u32 {

@@ -103,6 +103,8 @@ function alive() {
          exports.immediateInfo[1] > 0 || (timerDue !== Infinity && timerReferenced);
 }
 exports.alive = alive;
+// Whether nothing was begun, not even what lets the process end.
+exports.idle = () => !alive() && watchers.size === 0 && timerDue === Infinity && exports.immediateInfo[0] === 0;
 
 function poll() {
   let timeout = -1;

@@ -22,10 +22,13 @@ exports.start = (builtinRequire, binding) => {
   loop.callbacks.onError = load('bindings/errors').triggerUncaughtException;
   for (const id of EARLY) require(id);
   load('bindings/url').parse('http://localhost/?a#b');
-  load('warm').load(require('internal/modules/cjs/loader').Module, native.getenv('MEGALITH_WARM'));
   require('internal/process/pre_execution').prepareDefaults();
+  const { Module } = require('internal/modules/cjs/loader');
+  load('warm').load(Module, native.getenv('MEGALITH_WARM'), native.getenv('MEGALITH_SCRIPTS'));
   evalGlobals = builtinGlobals();
+  publish();
   rehearse();
+  load('warm').forget();
   native.gc();
   const resumed = native.snapshot();
   if (resumed) refresh();
@@ -37,15 +40,21 @@ function rehearse() {
   const { Module } = require('internal/modules/cjs/loader');
   const before = new Set(Reflect.ownKeys(globalThis));
   try {
+    native.defineAccessors(globalThis, evalGlobals);
     require('internal/process/execution').evalScript('[eval]', '0', false, false, false);
     Module._load('/dev/null', null, false);
   } catch {
     // Under the policy `sealed` that is refused: then the first run makes what it needs.
   }
   delete Module._cache['/dev/null'];
-  Module._pathCache = { __proto__: null };
   for (const name of Reflect.ownKeys(globalThis)) if (!before.has(name)) delete globalThis[name];
   loop.settle();
+}
+
+// Makes the ES modules that stand for builtin ones, which Node does when a program first requires one.
+function publish() {
+  const { BuiltinModule } = require('internal/bootstrap/realm');
+  for (const id of EARLY) if (BuiltinModule.canBeRequiredByUsers(id)) BuiltinModule.map.get(id).compileForPublicLoader();
 }
 
 // Has Node define the getters of the builtin modules and takes them away again: only -e has them.
@@ -65,6 +74,7 @@ function builtinGlobals() {
 // After a resume: nothing of the process that was snapshotted may show.
 function refresh() {
   loop.refresh();
+  load('bindings/process_methods').forgetDirectory();
   load('bindings/performance').refresh();
   load('bindings/process_methods').started = native.now();
 }

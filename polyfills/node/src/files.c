@@ -330,6 +330,63 @@ NATIVE_FN(fileKind)
     return JS_NewInt32(ctx, result);
 }
 
+// What a path names, and whether that is still so: nothing that a program can set has to be believed, as every change of a file
+// or of its place makes a new inode or a new ctime. Of a directory it only says which one it is, unless the path ends in a
+// slash: then what is in it counts, too.
+typedef struct { int64_t dev, ino, mode, size, mtime[2], ctime[2]; } Mark;
+
+static Mark mark_of(const char *path)
+{
+    Mark m = {0};
+    struct stat st;
+    bool found = stat(path, &st) == 0;
+    if (found && S_ISDIR(st.st_mode) && path[strlen(path) - 1] != '/')
+        m = (Mark){st.st_dev, st.st_ino, st.st_mode};
+    else if (found)
+        m = (Mark){st.st_dev, st.st_ino, st.st_mode, st.st_size, {st.st_mtim.tv_sec, st.st_mtim.tv_nsec},
+                   {st.st_ctim.tv_sec, st.st_ctim.tv_nsec}};
+    return m;
+}
+
+// fileMark(path): an ArrayBuffer for unchanged().
+NATIVE_FN(fileMark)
+{
+    Path p;
+    if (!path_of(ctx, argv[0], &p))
+        return JS_EXCEPTION;
+    Mark mark = mark_of(p.text);
+    size_t length = strlen(p.text) + 1, whole = (sizeof mark + length + 7) & ~(size_t)7;
+    uint8_t *bytes = js_mallocz(ctx, whole);
+    if (bytes) {
+        memcpy(bytes, &mark, sizeof mark);
+        memcpy(bytes + sizeof mark, p.text, length);
+    }
+    JSValue result = bytes ? JS_NewArrayBufferCopy(ctx, bytes, whole) : JS_EXCEPTION;
+    js_free(ctx, bytes);
+    path_free(ctx, &p);
+    return result;
+}
+
+// unchanged(marks): whether all paths in a row of marks name what they named.
+NATIVE_FN(unchanged)
+{
+    uint8_t *bytes;
+    size_t length;
+    if (!bytes_of(ctx, argv[0], &bytes, &length))
+        return JS_ThrowTypeError(ctx, "not a buffer");
+    for (size_t at = 0; at + sizeof(Mark) < length;) {
+        const char *path = (const char *)bytes + at + sizeof(Mark);
+        size_t room = length - at - sizeof(Mark), n = strnlen(path, room);
+        if (n == room)
+            return JS_FALSE;
+        Mark now = mark_of(path);
+        if (memcmp(&now, bytes + at, sizeof now) != 0)
+            return JS_FALSE;
+        at += (sizeof(Mark) + n + 1 + 7) & ~(size_t)7;
+    }
+    return JS_TRUE;
+}
+
 // A path that the system gave, as string, or as bytes when `raw`.
 static JSValue path_value(JSContext *ctx, const char *text, size_t length, bool raw)
 {
@@ -501,7 +558,7 @@ void init_files(JSContext *ctx, JSValueConst native)
         NATIVE(symlink, 2), NATIVE(close, 1), NATIVE(fsync, 1), NATIVE(fdatasync, 1), NATIVE(ftruncate, 2), NATIVE(fchmod, 2),
         NATIVE(fchown, 3), NATIVE(dup, 2), NATIVE(getStatusFlags, 1), NATIVE(setStatusFlags, 2), NATIVE(openCode, 1),
         NATIVE(readText, 1), NATIVE(read, 5), NATIVE(write, 5), NATIVE(writeAll, 4), NATIVE(writeText, 2), NATIVE(stat, 3),
-        NATIVE(statfs, 2), NATIVE(fileKind, 1), NATIVE(readdir, 2), NATIVE(readlink, 2), NATIVE(realpath, 2), NATIVE(getcwd, 0),
+        NATIVE(statfs, 2), NATIVE(fileKind, 1), NATIVE(fileMark, 1), NATIVE(unchanged, 1), NATIVE(readdir, 2), NATIVE(readlink, 2), NATIVE(realpath, 2), NATIVE(getcwd, 0),
         NATIVE(mkdtemp, 2), NATIVE(utimes, 4), NATIVE(copyFile, 3),
     };
     ADD_NATIVES(ctx, native, table);

@@ -49,6 +49,7 @@ static void take_over_auxv(const Elf64_auxv_t *auxv)
 // snapshot(): returns false at a cold start and true in a process that was resumed, with the new exec's arguments taken over.
 NATIVE_FN(snapshot)
 {
+    engine_freeze(ctx);
     long block = syscall(MEGALITH_SYSCALL, MEGALITH_SNAPSHOT);
     bool resumed = block > 0;
     if (resumed) {
@@ -66,6 +67,13 @@ NATIVE_FN(snapshot)
     engine_new_random(ctx);
     JS_UpdateStackTop(JS_GetRuntime(ctx));
     return JS_NewBool(ctx, resumed);
+}
+
+// restart(): the same program with the same arguments, and the environment as it is now. Returns only when that fails.
+NATIVE_FN(restart)
+{
+    execv("/proc/self/exe", program_argv);
+    return JS_UNDEFINED;
 }
 
 // cold(): this snapshot does not serve this run. Returns only where there is no snapshot.
@@ -86,7 +94,7 @@ NATIVE_FN(arguments)
 void init_start(JSContext *ctx, JSValueConst native)
 {
     static const JSCFunctionListEntry table[] = {
-        NATIVE(isSealed, 0), NATIVE(snapshot, 0), NATIVE(cold, 0), NATIVE(arguments, 0),
+        NATIVE(isSealed, 0), NATIVE(snapshot, 0), NATIVE(cold, 0), NATIVE(restart, 0), NATIVE(arguments, 0),
     };
     ADD_NATIVES(ctx, native, table);
 }

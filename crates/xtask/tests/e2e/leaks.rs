@@ -16,6 +16,8 @@ pub fn tests() -> Vec<Test> {
     vec![
         Test::new("leaks::python", || leaks(&[PYTHON, "/leaks/probe.py"], 100, 5)),
         Test::new("leaks::node", || leaks(&[NODE, "/leaks/probe.js"], 48, 3)),
+        Test::new("leaks::node-directory", directory),
+        Test::new("leaks::node-changed-module", changed_module),
         Test::new("leaks::the-judge-sees-them", judge),
     ]
 }
@@ -51,6 +53,41 @@ fn leaks(command: &[&str], together: usize, alone: usize) -> Result<()> {
     };
     probes.iter_mut().for_each(unless_alone);
     compare(&probes)
+}
+
+/// Node keeps the working directory: a process has its own.
+fn directory() -> Result<()> {
+    for place in ["/", "/tmp", "/usr/bin"] {
+        let mut job = Job::new([NODE, "-p", "process.cwd() + ' ' + require('path').resolve('x')"]);
+        job.directory = place.to_owned();
+        let outcome = sides::subject()?.run(&job)?;
+        let wanted = format!("{place} {}/x\n", place.trim_end_matches('/'));
+        ensure!(outcome.text() == wanted, "not {wanted:?}: {}", outcome.describe());
+    }
+    Ok(())
+}
+
+/// A module that was loaded before the snapshot is not used when its file, or what leads to it, is another now; the others are.
+fn changed_module() -> Result<()> {
+    let at = "/packages/node/node_modules/semver";
+    let program = "const { major } = require('AT'); console.log(typeof major, Object.keys(require.cache).length)"
+        .replace("AT", at);
+    let script = format!(
+        "node() {{ {NODE} -e \"{program}\"; }}
+         node
+         touch {at}/functions/major.js; node
+         echo 'module.exports = {{ major: 1 }}' > {at}/other.js
+         echo '{{\"main\": \"other.js\"}}' > {at}/package.json; node
+         rm {at}/package.json; echo 'module.exports = {{ major: [] }}' > {at}/index.js; node"
+    );
+    let job = Job::new(["/bin/busybox", "sh", "-c", &script]);
+    let outcome = sides::subject()?.run(&job)?;
+    let text = outcome.text();
+    let lines: Vec<_> = text.lines().collect();
+    let [warm, touched, other, index] = lines[..] else { bail!("{}", outcome.describe()) };
+    ensure!(warm.starts_with("function ") && warm == touched, "{}", outcome.describe());
+    ensure!(other == "number 1" && index == "object 1", "{}", outcome.describe());
+    Ok(())
 }
 
 /// What each of the processes in one run has printed.

@@ -280,5 +280,8 @@ exports.internalModuleReadJSON = (path) => {
 exports.readCode = (path) => load('code').read(path);
 // Called by Module._load with what a request resolved to: see lib/warm.js.
 exports.adoptWarm = load('warm').adopt;
+// Whether what was learnt of a path is still true: see lib/warm.js.
+exports.isFresh = load('warm').isFresh;
+exports.forgetAtSnapshot = load('warm').forgetAtSnapshot;
 exports.legacyMainResolve = undefined;
 exports.getFormatOfExtensionlessFile = () => 0;

@@ -1,7 +1,7 @@
 'use strict';
 // internalBinding('tty_wrap'): src/tty_wrap.cc.
 const { LibuvStreamWrap } = load('bindings/stream_wrap');
-exports.isTTY = native.isatty;
+exports.isTTY = (fd) => native.isatty(fd);
 exports.TTY = class TTY extends LibuvStreamWrap {
   constructor(fd, context) {
     super('TTYWRAP');

@@ -32,12 +32,12 @@ exports.getConstructorName = (object) => {
 };
 exports.getExternalValue = () => 0n;
 exports.getCallerLocation = () => undefined;
-exports.sleep = native.sleep;
+exports.sleep = (milliseconds) => native.sleep(milliseconds);
 exports.isArrayBufferDetached = native.isDetached;
 exports.isConstructor = (value) => {
   try { Reflect.construct(Object, [], value); return true; } catch { return false; }
 };
-exports.guessHandleType = native.handleKind;
+exports.guessHandleType = (fd) => native.handleKind(fd);
 exports.toUSVString = (string) => native.toUSVString(string);
 exports.WeakReference = class WeakReference {
   #target; #strong; #count = 0;
