@@ -66,7 +66,7 @@ int64_t int64_arg(JSContext *ctx, JSValueConst value);
 // Returns a descriptor or a negative errno.
 int open_code(const char *path);
 
-void engine_freeze(JSContext *ctx);         // engine.c: what is there now stays, and is not written to by counting
+void engine_freeze(JSContext *ctx);         // engine.c: what is there now stays, and what comes lies together
 void engine_new_random(JSContext *ctx);     // engine.c: Math.random starts anew
 void engine_forget_zone(void);              // engine.c: TZ may have changed
 void process_forget(void);                  // process.c: what was learnt of an earlier exec
