@@ -489,8 +489,7 @@ impl Finder<'_> {
             return None;
         }
         let limit = h.bound(index, load_pos).unwrap_or(MAX_TABLE as u64).min(MAX_TABLE as u64) as usize;
-        // That the index is a byte says nothing about the table: nobody makes one for values that do not occur.
-        let bounded = limit < MAX_TABLE && limit != 256;
+        let bounded = limit < MAX_TABLE;
         let fde = self.image.fde_of(jmp.ip() as u32).cloned();
         let mut targets = Vec::new();
         for k in 0..limit as u32 {
@@ -836,12 +835,11 @@ fn cut_functions(
     mut entries: BTreeSet<u32>,
     inner: &BTreeSet<u32>,
 ) -> Cut {
-    let mut orphans: BTreeSet<u32> = BTreeSet::new();
     loop {
         let mut owner: HashMap<u32, u32> = HashMap::new();
         let mut shared: BTreeSet<u32> = BTreeSet::new();
         let mut functions = Vec::with_capacity(entries.len());
-        for &entry in entries.difference(&orphans) {
+        for &entry in &entries {
             let body = flood(blocks, entry, |a| entries.contains(&a));
             for &b in &body {
                 if *owner.entry(b).or_insert(entry) != entry {
@@ -888,21 +886,18 @@ fn cut_functions(
             continue;
         }
         // Each may reach the next.
+        let ends = |a: u32| entries.contains(&a) || owner.contains_key(&a);
         let mut reached: HashSet<u32> = HashSet::new();
-        for &a in inner.iter().filter(|a| !owner.contains_key(a) && !entries.contains(a)) {
+        let mut orphans: BTreeSet<u32> = BTreeSet::new();
+        for &a in inner.iter().filter(|&&a| !ends(a)) {
             if !reached.contains(&a) {
-                reached.extend(flood(blocks, a, |a| entries.contains(&a) || owner.contains_key(&a)));
-                more.insert(a);
+                reached.extend(flood(blocks, a, ends));
+                orphans.insert(a);
             }
-        }
-        if !more.is_empty() {
-            orphans.extend(&more);
-            entries.extend(more);
-            continue;
         }
         let mut joined = BTreeSet::new();
         for &entry in &orphans {
-            let body = flood(blocks, entry, |a| entries.contains(&a) || owner.contains_key(&a));
+            let body = flood(blocks, entry, |a| ends(a) || orphans.contains(&a));
             let leaves = body.iter().filter_map(|a| blocks.get(a)).flat_map(Block::successors);
             joined.extend(leaves.filter(|a| owner.contains_key(a) && !entries.contains(a)));
             functions.push(Function { entry, blocks: body });
@@ -949,14 +944,15 @@ mod tests {
         image.snippet = false;
         image.symbols.insert(START, "f".to_owned());
         image.fdes.push(START..START + code.len() as u32);
-        image.code_pointers.push(START + 2);
+        image.code_pointers.extend([START + 2, START + 3]);
         let program = discover(&image);
         let entries: Vec<u32> = program.functions.iter().map(|f| f.entry).collect();
         assert_eq!(entries, [START, START + 2]);
         let whole = &program.functions[0];
         assert!(whole.blocks.contains(&(START + 5)), "{:x?}", whole.blocks);
-        assert_eq!(program.functions[1].blocks, [START + 2]);
-        assert_eq!(program.labels.iter().copied().collect::<Vec<_>>(), [START + 5]);
+        // What an orphan reaches is part of it, also if data points there.
+        assert_eq!(program.functions[1].blocks, [START + 2, START + 3]);
+        assert_eq!(program.labels.iter().copied().collect::<Vec<_>>(), [START + 3, START + 5]);
         Ok(())
     }
 }

@@ -36,6 +36,19 @@ pub fn key() -> String {
 /// Beside a polyfill's program: the list of the system calls that it may make, which `megalith build` puts into the manifest.
 pub const CALLS: &str = "calls";
 
+/// Compiler options where it records what a training program makes an interpreter do.
+const TRAINING: &[&str] = &["-fprofile-generate", "-fprofile-update=single"];
+/// And where it uses that. Functions stay in one piece, and loops as they are, as the recompiler puts them together again.
+const TRAINED: &[&str] = &[
+    "-fprofile-use",
+    "-fno-reorder-blocks-and-partition",
+    "-fno-unroll-loops",
+    "-fno-peel-loops",
+    "-fno-split-loops",
+    "-fno-unswitch-loops",
+    "-fno-tree-vectorize",
+];
+
 /// Makes `current` beside the directory of a polyfill lead there: where `megalith build` looks.
 fn publish(dir: Option<&Path>) -> Result<()> {
     let places = dir.and_then(|d| Some((d.parent()?, d.file_name()?)));

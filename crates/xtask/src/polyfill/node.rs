@@ -13,7 +13,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::CALLS;
+use super::{CALLS, TRAINED, TRAINING};
 use crate::{debian, paths, quickjs, setup, sh};
 
 /// Changes when this module makes something else of the same inputs.
@@ -35,18 +35,6 @@ const CFLAGS: &[&str] = &[
     "-DDIRECT_DISPATCH=0",
 ];
 
-/// Beside them where the compiler records what `train.js` makes the program do, and where it uses that. Then functions stay in one piece, and loops as they
-/// are, as the recompiler puts them together again.
-const TRAINING: &[&str] = &["-fprofile-generate", "-fprofile-update=single"];
-const TRAINED: &[&str] = &[
-    "-fprofile-use",
-    "-fno-reorder-blocks-and-partition",
-    "-fno-unroll-loops",
-    "-fno-peel-loops",
-    "-fno-split-loops",
-    "-fno-unswitch-loops",
-    "-fno-tree-vectorize",
-];
 /// The kernel computes SHA-2 (`polyfills/megalith_hash.h`).
 const LDFLAGS: &[&str] = &[
     "-static",

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::{CALLS, kit};
+use super::{CALLS, TRAINED, TRAINING, kit};
 use crate::{debian, paths, setup, sh};
 
 /// Version of the language that is built.
@@ -26,11 +26,8 @@ const CFLAGS: &str = "-O2 -fno-pie -fno-semantic-interposition -fno-stack-protec
 const OPT: &str = "-DNDEBUG -Wall";
 const LDFLAGS: &str = "-static -no-pie";
 
-/// Beside them where the compiler records what `train.py` makes the interpreter do, and where it uses that. What was not trained is compiled as without a profile.
-/// Functions stay in one piece, and loops as they are, as the recompiler puts them together again.
-const TRAINING: &str = "-fprofile-generate -fprofile-update=single";
-const TRAINED: &str = "-fprofile-use -fprofile-partial-training -Wno-missing-profile -fno-reorder-blocks-and-partition -fno-unroll-loops \
-    -fno-peel-loops -fno-split-loops -fno-unswitch-loops -fno-tree-vectorize";
+/// Beside `TRAINED`: what was not trained is compiled as without a profile.
+const UNTRAINED: &str = "-fprofile-partial-training -Wno-missing-profile";
 
 /// Of the program alone: main.c sees what is asked for while modules are warmed, and the kernel computes SHA-2 (polyfills/megalith_hash.h).
 const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid \
@@ -172,7 +169,7 @@ impl Inputs {
         patches.sort();
         let mut hasher = Sha256::new();
         let flags = format!(
-            "{REVISION} {CFLAGS} {OPT} {LDFLAGS} {TRAINING} {TRAINED} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
+            "{REVISION} {CFLAGS} {OPT} {LDFLAGS} {TRAINING:?} {TRAINED:?} {UNTRAINED} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
         );
         hasher.update(format!("{} {flags}", source.version));
         // Another compiler or C library makes another program.
@@ -239,8 +236,8 @@ fn header(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Configures and compiles in `work/build`; leaves `python` and `python-simulated`.
-fn compile(source: &debian::SourcePackage, training: &Path, work: &Path) -> Result<()> {
+/// Configures and compiles in `work/build`, with a profile of what `program` does; leaves `python` and `python-simulated`.
+fn compile(source: &debian::SourcePackage, program: &Path, work: &Path) -> Result<()> {
     let build = work.join("build");
     // The compiler's __DATE__ and __TIME__, which sys.version shows: those of Debian's own build.
     let epoch = sh::text(sh::command("dpkg-parsechangelog", ["-STimestamp"]).current_dir(&source.tree))?;
@@ -275,13 +272,15 @@ fn compile(source: &debian::SourcePackage, training: &Path, work: &Path) -> Resu
     };
     if !build.join("trained").exists() {
         eprintln!("xtask: Python: make, to record a profile");
-        make(TRAINING, TRAINING)?;
+        let training = TRAINING.join(" ");
+        make(&training, &training)?;
         eprintln!("xtask: Python: training");
-        train(training, work)?;
+        train(program, work)?;
         fs::write(build.join("trained"), "")?;
     }
     eprintln!("xtask: Python: make");
-    fs::write(build.join("make.log"), make(TRAINED, "")?)?;
+    let trained = format!("{} {UNTRAINED}", TRAINED.join(" "));
+    fs::write(build.join("make.log"), make(&trained, "")?)?;
     eprintln!("xtask: Python: the program for tests");
     // The same link with another main: python.o comes first and is the only difference.
     let plain = build.join("python-plain");
@@ -290,7 +289,7 @@ fn compile(source: &debian::SourcePackage, training: &Path, work: &Path) -> Resu
     let plain_object = build.join("Programs/python-plain.o");
     fs::rename(&object, &plain_object)?;
     // Its profile is that of the program.
-    let simulated = make(&format!("{TRAINED} -Wno-error=coverage-mismatch -w -DSIMULATE_RESUME"), "")
+    let simulated = make(&format!("{trained} -Wno-error=coverage-mismatch -w -DSIMULATE_RESUME"), "")
         .and_then(|_| Ok(fs::rename(build.join("python"), build.join("python-simulated"))?));
     fs::rename(&plain_object, &object)?;
     fs::rename(&plain, build.join("python"))?;
