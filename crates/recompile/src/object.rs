@@ -158,7 +158,7 @@ fn code_lines(image: &Image, program: &Program) -> Vec<u8> {
 
 fn encode(image: &Image, program: &Program, codes: &Bodies, meta: &FileMeta) -> Result<Vec<u8>, Error> {
     let first = index::IMPORTS.len() as u32;
-    let helpers = helpers(first + codes.len() as u32);
+    let helpers = helpers(image, program, first, codes.len() as u32);
     let mut types = TypeSection::new();
     types.ty().function(index::PARAMS, index::RESULTS);
     let mut imports = ImportSection::new();
@@ -302,8 +302,89 @@ fn init_function(image: &Image, meta: &FileMeta) -> (Function, DataSection, u32)
     (f, data, count)
 }
 
-/// `first`: function index of the first helper.
-fn helpers(first: u32) -> Vec<HelperFn> {
+/// Entries whose address is taken, by [`bucket`]: what indirect calls lead to, but for what only the code map knows.
+fn buckets(program: &Program) -> (u32, BTreeMap<u32, Vec<(u32, usize)>>) {
+    let taken: Vec<(u32, usize)> = program
+        .functions
+        .iter()
+        .enumerate()
+        .filter(|(_, f)| program.address_taken.contains(&f.entry))
+        .map(|(k, f)| (f.entry, k))
+        .take(MAX_BUCKETS as usize)
+        .collect();
+    let count = (4 * taken.len() as u32).next_power_of_two().min(MAX_BUCKETS);
+    let mut out: BTreeMap<u32, Vec<(u32, usize)>> = BTreeMap::new();
+    for (entry, k) in taken {
+        out.entry(bucket(entry, count)).or_default().push((entry, k));
+    }
+    (count, out)
+}
+
+/// Longest switch of `megalith_jump`: the compiler takes 65,520 targets.
+const MAX_BUCKETS: u32 = 1 << 15;
+
+/// Functions begin at multiples of 16 mostly.
+fn bucket(entry: u32, count: u32) -> u32 {
+    (entry >> 4) & (count - 1)
+}
+
+/// Leaves the innermost block if the stack window is used up, or somebody wants attention.
+fn leave_for_attention(s: &mut InstructionSink) {
+    s.local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u().br_if(0);
+    s.i32_const(0).i32_atomic_load(MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: 1 }).br_if(0);
+}
+
+/// The body of `megalith_jump`: a switch over what the address hashes to, which calls what it finds without a look at the code map or at the table of functions.
+/// Each of those would be a load that waits for the one before. `first`: index of the first function; `jump_map`: of [`index::Helper::JumpMap`].
+fn jump(s: &mut InstructionSink, image: &Image, program: &Program, first: u32, jump_map: u32) {
+    // 0 to 3: rsp, rdi, rsi, rdx; 4: pc, relative to the load base
+    let (count, buckets) = buckets(program);
+    s.block(BlockType::Empty);
+    leave_for_attention(s);
+    s.global_get(Global::Pc as u32).i32_wrap_i64();
+    if !image.fixed {
+        s.global_get(index::BASE).i32_wrap_i64().i32_sub();
+    }
+    s.local_set(4);
+    for _ in &buckets {
+        s.block(BlockType::Empty);
+    }
+    let n = buckets.len() as u32;
+    let mut targets = vec![n; count as usize];
+    for (k, b) in buckets.keys().enumerate() {
+        if let Some(t) = targets.get_mut(*b as usize) {
+            *t = k as u32;
+        }
+    }
+    s.local_get(4).i32_const(4).i32_shr_u().i32_const(count as i32 - 1).i32_and().br_table(targets, n);
+    for (k, list) in buckets.values().enumerate() {
+        s.end();
+        for (j, &(entry, f)) in list.iter().enumerate() {
+            s.local_get(4).i32_const(entry as i32);
+            let last = j + 1 == list.len();
+            if last {
+                s.i32_ne().br_if(n - 1 - k as u32);
+            } else {
+                s.i32_eq().if_(BlockType::Empty);
+            }
+            for p in 0..4 {
+                s.local_get(p);
+            }
+            s.return_call(first + f as u32);
+            if !last {
+                s.end();
+            }
+        }
+    }
+    s.end();
+    for p in 0..4 {
+        s.local_get(p);
+    }
+    s.return_call(jump_map);
+}
+
+/// The helpers of a file whose recompiled functions are `codes`, from index `first_code` on.
+fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec<HelperFn> {
     use ValType::{F32, I32, I64, V128};
     let make = |name, params: &[ValType], results: &[ValType], locals: &[ValType], f: &dyn Fn(&mut InstructionSink)| {
         let mut body = Vec::new();
@@ -312,15 +393,18 @@ fn helpers(first: u32) -> Vec<HelperFn> {
         s.end();
         HelperFn { name, params: params.to_vec(), results: results.to_vec(), locals: locals.to_vec(), body }
     };
+    let first = first_code + codes;
     let nan64 = first + index::Helper::NanF64 as u32;
     let nan32 = first + index::Helper::NanF32 as u32;
+    let jump_map = first + index::Helper::JumpMap as u32;
     vec![
-        make("megalith_jump", &index::PARAMS, &index::RESULTS, &[I64, I32, I64, I64, I32], &|s| {
+        make("megalith_jump", &index::PARAMS, &index::RESULTS, &[I32], &|s| {
+            jump(s, image, program, first_code, jump_map)
+        }),
+        make("megalith_jump_map", &index::PARAMS, &index::RESULTS, &[I64, I32, I64, I64, I32], &|s| {
             // 0 to 3: rsp, rdi, rsi, rdx; 4: L1 entry, 5: line entry address, 6: starts, 7: bit, 8: pc
             s.block(BlockType::Empty);
-            s.local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
-            s.i32_const(0).i32_atomic_load(MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: 1 });
-            s.i32_or().br_if(0);
+            leave_for_attention(s);
             s.global_get(Global::Pc as u32).i32_wrap_i64().local_tee(8);
             s.i32_const(12).i32_shr_u().i32_const(3).i32_shl().i64_load(MEM1(u64::from(MAP_L1))).local_tee(4);
             s.i32_wrap_i64().i32_eqz().br_if(0);

@@ -67,6 +67,8 @@ pub mod index {
         /// A recompiled function that jumps to the address in the global `Pc`. If no function can be entered there, the stack window is used up, or somebody wants our
         /// attention, it unwinds.
         Jump,
+        /// The same for what [`Helper::Jump`] does not know: goes by the code map.
+        JumpMap,
         /// `(a: i64, b: i64) -> i64`: x86's NaN result of a two-operand f64 operation whose result is a NaN.
         NanF64,
         /// `(a: i32, b: i32) -> i32`: the same for f32.
