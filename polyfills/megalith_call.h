@@ -15,5 +15,8 @@
 /* SHA-2's compression functions over whole blocks (state, data, number of blocks); the number that is done. */
 #define MEGALITH_SHA256 5
 #define MEGALITH_SHA512 6
+/* The inode number of a directory of the image (path) below which everything is as it was at build time, if the caller may look at
+ * all of it; otherwise 0. */
+#define MEGALITH_UNCHANGED 7
 
 #endif

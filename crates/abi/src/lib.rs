@@ -249,6 +249,9 @@ pub enum PolyfillOp {
     Sha256 = 5,
     /// The same for SHA-512 (section 6.4.2): blocks of 128 bytes, eight 64-bit words.
     Sha512 = 6,
+    /// `(path)`: the inode number of this directory of the image when everything below it (names, attributes, contents) is as it was at build time and the caller may look at all of it,
+    /// otherwise 0.
+    Unchanged = 7,
 }
 
 impl PolyfillOp {
@@ -258,9 +261,9 @@ impl PolyfillOp {
     }
 
     /// All operations.
-    pub const ALL: [PolyfillOp; 6] = {
+    pub const ALL: [PolyfillOp; 7] = {
         use PolyfillOp::*;
-        [Snapshot, Cold, Policy, OpenCode, Sha256, Sha512]
+        [Snapshot, Cold, Policy, OpenCode, Sha256, Sha512, Unchanged]
     };
 
     /// Its name in the list of what a polyfill may call.
@@ -272,6 +275,7 @@ impl PolyfillOp {
             PolyfillOp::OpenCode => "megalith_open_code",
             PolyfillOp::Sha256 => "megalith_sha256",
             PolyfillOp::Sha512 => "megalith_sha512",
+            PolyfillOp::Unchanged => "megalith_unchanged",
         }
     }
 }

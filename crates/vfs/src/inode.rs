@@ -178,6 +178,11 @@ pub trait Inode: Any + Send + Sync {
     fn sealed_place(&self) -> Option<u64> {
         None
     }
+    /// Whether this is a directory of the sealed layer, and it and everything below it (names, attributes, contents) is as that layer has it. False when
+    /// that is not known.
+    fn unchanged_below(&self) -> bool {
+        false
+    }
     /// What the exec gate may conclude. Checks a sealed file against its hash when that was not done before (EIO).
     fn content_class(&self) -> Result<ContentClass> {
         Ok(ContentClass::Foreign)

@@ -87,6 +87,8 @@ struct Shared {
     options: LayeredOptions,
     next_ino: AtomicU64,
     tree: RwLock<Tree>,
+    /// A file of the lower layer with several names was changed: which directories have it is not known.
+    linked_changed: AtomicBool,
 }
 
 /// All names, and the nodes that have one.
@@ -103,6 +105,8 @@ struct Dir {
     names: HashMap<Arc<[u8]>, Slot>,
     order: BTreeMap<u64, Arc<[u8]>>,
     next_cursor: u64,
+    /// Something in it, or below, is not as in the lower layer any more.
+    changed: bool,
     charge: Charge,
 }
 
@@ -120,6 +124,10 @@ struct Node {
     kind: FileType,
     rdev: u64,
     lower: Option<u64>,
+    /// The directory that the lower layer has it in.
+    home: u64,
+    /// Somebody changed it, and its directories know.
+    changed: AtomicBool,
     /// Target of a symbolic link made here.
     target: Option<Box<[u8]>>,
     meta: RwLock<Meta>,
@@ -163,6 +171,7 @@ impl LayeredFs {
         let shared = Arc::new(Shared {
             dev: (minor & 0xff) | (minor & !0xff) << 12,
             next_ino: AtomicU64::new(first_upper),
+            linked_changed: AtomicBool::new(false),
             tree: RwLock::new(Tree::default()),
             options,
         });
@@ -236,6 +245,7 @@ impl Shared {
             names: HashMap::new(),
             order: BTreeMap::new(),
             next_cursor: UPPER_CURSOR,
+            changed: false,
             charge: Charge::none(&self.options.budget),
         }
     }
@@ -259,6 +269,8 @@ impl Shared {
             kind,
             rdev,
             lower: None,
+            home: 0,
+            changed: AtomicBool::new(false),
             target: target.map(Into::into),
             meta: RwLock::new(Meta {
                 mode: new.mode & mode::ALL,
@@ -306,6 +318,8 @@ impl Shared {
             kind: l.kind,
             rdev: l.rdev,
             lower: Some(n),
+            home: parent,
+            changed: AtomicBool::new(false),
             target: None,
             meta: RwLock::new(Meta {
                 mode: l.mode & mode::ALL,
@@ -374,8 +388,17 @@ impl Tree {
         d.charge.set(d.charge.bytes() + NAME_COST + name.len() as u64)
     }
 
+    /// Something in `dir` is not as in the lower layer any more.
+    fn mark(&mut self, mut dir: u64) {
+        while let Some(d) = self.dirs.get_mut(&dir).filter(|d| !d.changed) {
+            d.changed = true;
+            dir = d.parent;
+        }
+    }
+
     /// Makes `name` name `ino`; [`Tree::reserve`] came before. A new entry goes to `cursor`, or behind all others.
     fn set(&mut self, dir: u64, name: &[u8], ino: u64, cursor: Option<u64>) {
+        self.mark(dir);
         let Some(d) = self.dirs.get_mut(&dir) else { return };
         match d.names.get_mut(name) {
             Some(Slot::Node { ino: old, .. }) => *old = ino,
@@ -396,6 +419,7 @@ impl Tree {
 
     /// Takes `name` away, leaving a whiteout where the lower layer has it. Returns the cursor of an upper entry.
     fn clear(&mut self, lower: Option<&dyn LowerTree>, dir: u64, name: &[u8]) -> Option<u64> {
+        self.mark(dir);
         let d = self.dirs.get_mut(&dir)?;
         let hide = d.lower.zip(lower).is_some_and(|(l, t)| t.lookup(l, name).is_some());
         let cost = NAME_COST + name.len() as u64;
@@ -467,6 +491,21 @@ impl Node {
     fn arc(&self) -> Result<Arc<Node>> {
         // A method runs on a borrowed Arc, so this cannot fail.
         self.me.upgrade().ok_or(Errno::EIO)
+    }
+    /// Comes before a change of anything but names; no lock is held.
+    fn will_change(&self) {
+        if self.lower.is_none() || self.changed.load(Ordering::Acquire) {
+            return;
+        }
+        let links = self.lower.zip(self.shared.lower()).and_then(|(n, t)| t.inode(n)).map_or(0, |l| l.nlink);
+        if self.kind == FileType::Directory {
+            write(&self.shared.tree).mark(self.ino);
+        } else if links > 1 {
+            self.shared.linked_changed.store(true, Ordering::Release);
+        } else {
+            write(&self.shared.tree).mark(self.home);
+        }
+        self.changed.store(true, Ordering::Release);
     }
     fn require_dir(&self) -> Result<()> {
         if self.kind == FileType::Directory { Ok(()) } else { Err(Errno::ENOTDIR) }
@@ -570,6 +609,7 @@ impl Node {
     fn change<T>(&self, keep: u64, f: impl FnOnce(&mut Content) -> Result<T>) -> Result<T> {
         self.require_file()?;
         self.shared.writable()?;
+        self.will_change();
         // The check hashes the file and may report: not under the lock. The bytes are not needed when none are kept.
         let sealed = if keep > 0 && read(&self.content).is_none() { self.sealed()? } else { &[] };
         let mut guard = write(&self.content);
@@ -650,6 +690,7 @@ impl Inode for Node {
 
     fn setattr(&self, attr: &SetAttr) -> Result<()> {
         self.shared.writable()?;
+        self.will_change();
         let now = self.shared.now();
         let mut m = write(&self.meta);
         m.mode = attr.mode.map_or(m.mode, |v| v & mode::ALL);
@@ -940,6 +981,7 @@ impl Inode for Node {
         }
         if shared_writable {
             self.shared.writable()?;
+            self.will_change();
         }
         let sealed = if read(&self.content).is_none() { self.sealed()? } else { &[] };
         let mut guard = write(&self.content);
@@ -952,6 +994,13 @@ impl Inode for Node {
         }
         let (fd, len) = guard.as_mut().ok_or(Errno::EIO)?.memfd(shared_writable)?;
         Ok(MapSource { fd, offset: 0, len, sealed: false })
+    }
+
+    fn unchanged_below(&self) -> bool {
+        let as_it_was = |d: &Dir| d.lower.is_some() && !d.changed;
+        self.lower.is_some()
+            && !self.shared.linked_changed.load(Ordering::Acquire)
+            && read(&self.shared.tree).dirs.get(&self.ino).is_some_and(as_it_was)
     }
 
     fn sealed_place(&self) -> Option<u64> {
@@ -1004,6 +1053,7 @@ impl Inode for Node {
     fn setxattr(&self, name: &[u8], value: &[u8], flags: u32) -> Result<()> {
         xattr::check(name, self.kind)?;
         self.shared.writable()?;
+        self.will_change();
         let mut xattrs = self.xattrs();
         let budget = &self.shared.options.budget;
         xattrs.get_or_insert_with(|| Box::new(Xattrs::new(budget))).set(name, value, flags)?;
@@ -1013,6 +1063,7 @@ impl Inode for Node {
     fn removexattr(&self, name: &[u8]) -> Result<()> {
         xattr::check(name, self.kind)?;
         self.shared.writable()?;
+        self.will_change();
         self.xattrs().as_deref_mut().map_or(Err(Errno::ENODATA), |x| x.remove(name))?;
         write(&self.meta).ctime = self.shared.now();
         Ok(())

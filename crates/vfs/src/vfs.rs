@@ -244,6 +244,15 @@ impl Vfs {
         Ok(())
     }
 
+    /// Whether everything below the directory `at` is as the sealed layer has it: nothing was changed ([`crate::Inode::unchanged_below`]), and nothing is mounted there.
+    pub fn unchanged_below(&self, at: &Location) -> bool {
+        let covers = |root: &Location| {
+            let point = root.0.mount.point.clone();
+            std::iter::successors(point, Location::parent).any(|l| l == *at)
+        };
+        at.inode().unchanged_below() && !read(&self.mounts).iter().any(covers)
+    }
+
     /// All mounts, in mount order.
     pub fn mounts(&self) -> Vec<MountInfo> {
         let roots = read(&self.mounts).clone();

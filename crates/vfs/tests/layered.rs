@@ -436,3 +436,53 @@ fn hostile_names_are_refused() {
     }
     assert_eq!(f.lookup(b"x").map(drop), Err(Errno::ENOTDIR));
 }
+
+/// What `unchanged_below` says of /lib, /lib/deep, /etc and /bin.
+fn unchanged(c: &Container) -> [bool; 4] {
+    ["/lib", "/lib/deep", "/etc", "/bin"].map(|path| {
+        c.at(|v, at| {
+            let l = v.lookup(at, path.as_bytes(), WalkFlags::FOLLOW).expect(path);
+            v.unchanged_below(&l)
+        })
+    })
+}
+
+#[test]
+fn a_directory_knows_whether_anything_below_it_was_changed() {
+    let write = |path: &'static [u8], bytes: &'static [u8]| {
+        move |c: &Container| {
+            let flags = OpenFlags(OpenFlags::O_WRONLY | OpenFlags::O_CREAT);
+            let opened = c.at(|v, at| v.open(at, path, flags, 0o644, WalkFlags::FOLLOW)).expect("open");
+            opened.inode.write_at(0, bytes).expect("write");
+        }
+    };
+    let changes: [(&str, [bool; 4], &dyn Fn(&Container)); 8] = [
+        ("a look", [true; 4], &|c| {
+            c.at(|v, at| v.lookup(at, b"/lib/deep/er/file", WalkFlags::FOLLOW)).expect("look");
+        }),
+        ("contents", [false, false, true, true], &write(b"/lib/deep/er/file", b"x")),
+        ("a new file", [false, true, true, true], &write(b"/lib/new", b"")),
+        ("a name less", [true, true, false, true], &|c| c.at(|v, at| v.unlink(at, b"/etc/hosts")).expect("unlink")),
+        ("a file with two names", [false; 4], &write(b"/etc/same", b"x")),
+        ("attributes", [false, false, true, true], &|c| {
+            let l = c.at(|v, at| v.lookup(at, b"/lib/deep/er", WalkFlags::FOLLOW)).expect("look");
+            l.inode().setattr(&SetAttr { mode: Some(0o700), ..SetAttr::default() }).expect("mode");
+        }),
+        ("something else", [true; 4], &write(b"/empty/file", b"x")),
+        ("a mount", [false, false, true, true], &|c| {
+            let tmpfs = LayeredFs::tmpfs(0o755, c.budget.clone()).expect("tmpfs");
+            c.vfs.mount(b"/lib/deep/er", tmpfs, false).expect("mount");
+        }),
+    ];
+    for (what, expected, change) in changes {
+        let c = Container::new();
+        assert_eq!(unchanged(&c), [true; 4], "before {what}");
+        change(&c);
+        assert_eq!(unchanged(&c), expected, "{what}");
+    }
+    // What was mounted is no directory of the sealed layer.
+    let c = Container::new();
+    c.vfs.mount(b"/empty", LayeredFs::tmpfs(0o755, c.budget.clone()).expect("tmpfs"), false).expect("mount");
+    let at_mount = c.at(|v, at| v.lookup(at, b"/empty", WalkFlags::FOLLOW)).expect("look");
+    assert!(!c.vfs.unchanged_below(&at_mount));
+}

@@ -276,7 +276,8 @@ exports.load = (loader, list = '', scripts = '') => {
   for (const [filename, found] of modules) if (groups[found.group].root === filename) found.closure = closure(filename);
   for (const group of groups) {
     for (const [path, mark] of group.marks) if (path.endsWith('/package.json')) learnt.set(path, mark);
-    group.marks = joined(fewer(group.marks));
+    fewer(group.marks);
+    group.marks = joined(group.marks);
     group.environment = [...group.environment];
   }
 };
@@ -295,13 +296,37 @@ function fewer(marks) {
     for (const path of paths) if (!path.endsWith('/')) marks.delete(path);
     marks.set(directory, native.fileMark(directory));
   }
-  return [...marks.values()];
 }
 
+// Whether looking at a path in the directory `tree` looks at nothing outside of it: no symbolic link leads out.
+function staysIn(tree, path) {
+  for (let at = path; at.length >= tree.length; at = at.slice(0, at.lastIndexOf('/'))) {
+    const real = native.realpath(at);
+    if (typeof real === 'string') return real === tree || real.startsWith(tree + '/');
+    if (typeof native.readlink(at, false) === 'string') return false;
+  }
+  return false;
+}
+
+// All marks in a row. Those of paths in a directory `node_modules` stand together, behind one of the whole tree.
 function joined(marks) {
-  const all = new Uint8Array(marks.reduce((sum, mark) => sum + mark.byteLength, 0));
+  const trees = new Map([[undefined, []]]);
+  for (const [path, mark] of marks) {
+    const at = path.indexOf('/node_modules/');
+    const inside = path.slice(0, at + '/node_modules'.length);
+    const tree = at >= 0 && staysIn(inside, path) ? inside : undefined;
+    if (!trees.has(tree)) trees.set(tree, []);
+    trees.get(tree).push(mark);
+  }
+  const size = (list) => list.reduce((sum, mark) => sum + mark.byteLength, 0);
+  const row = [];
+  for (const [tree, list] of trees) {
+    const whole = tree !== undefined ? native.treeMark(tree, size(list)) : undefined;
+    row.push(...whole !== undefined ? [whole] : [], ...list);
+  }
+  const all = new Uint8Array(size(row));
   let at = 0;
-  for (const mark of marks) {
+  for (const mark of row) {
     all.set(new Uint8Array(mark), at);
     at += mark.byteLength;
   }

@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+#include "megalith_call.h"
 #include "node.h"
 
 bool path_of(JSContext *ctx, JSValueConst value, Path *path)
@@ -348,6 +349,29 @@ static Mark mark_of(const char *path)
     return m;
 }
 
+// A mark whose `mode` this is stands for the whole tree below a directory of the image, and for the `size` bytes of marks behind it.
+#define WHOLE_TREE (-1)
+
+// The inode number of a directory below which nothing was changed; 0 or less when that is not known.
+static int64_t unchanged_tree(const char *path)
+{
+    return syscall(MEGALITH_SYSCALL, MEGALITH_UNCHANGED, path);
+}
+
+// One entry of a row of marks.
+static JSValue mark_value(JSContext *ctx, const Mark *mark, const char *path)
+{
+    size_t length = strlen(path) + 1, whole = (sizeof *mark + length + 7) & ~(size_t)7;
+    uint8_t *bytes = js_mallocz(ctx, whole);
+    if (!bytes)
+        return JS_EXCEPTION;
+    memcpy(bytes, mark, sizeof *mark);
+    memcpy(bytes + sizeof *mark, path, length);
+    JSValue result = JS_NewArrayBufferCopy(ctx, bytes, whole);
+    js_free(ctx, bytes);
+    return result;
+}
+
 // fileMark(path): an ArrayBuffer for unchanged().
 NATIVE_FN(fileMark)
 {
@@ -355,14 +379,21 @@ NATIVE_FN(fileMark)
     if (!path_of(ctx, argv[0], &p))
         return JS_EXCEPTION;
     Mark mark = mark_of(p.text);
-    size_t length = strlen(p.text) + 1, whole = (sizeof mark + length + 7) & ~(size_t)7;
-    uint8_t *bytes = js_mallocz(ctx, whole);
-    if (bytes) {
-        memcpy(bytes, &mark, sizeof mark);
-        memcpy(bytes + sizeof mark, p.text, length);
-    }
-    JSValue result = bytes ? JS_NewArrayBufferCopy(ctx, bytes, whole) : JS_EXCEPTION;
-    js_free(ctx, bytes);
+    JSValue result = mark_value(ctx, &mark, p.text);
+    path_free(ctx, &p);
+    return result;
+}
+
+// treeMark(path, size): a mark for everything below a directory of the image, which stands in front of `size` bytes of marks of
+// what is there: as long as nothing below it was changed, they need not be looked at. undefined where nobody knows that.
+NATIVE_FN(treeMark)
+{
+    Path p;
+    int64_t size;
+    if (JS_ToInt64(ctx, &size, argv[1]) < 0 || !path_of(ctx, argv[0], &p))
+        return JS_EXCEPTION;
+    Mark mark = {.mode = WHOLE_TREE, .ino = unchanged_tree(p.text), .size = size};
+    JSValue result = mark.ino > 0 ? mark_value(ctx, &mark, p.text) : JS_UNDEFINED;
     path_free(ctx, &p);
     return result;
 }
@@ -379,10 +410,18 @@ NATIVE_FN(unchanged)
         size_t room = length - at - sizeof(Mark), n = strnlen(path, room);
         if (n == room)
             return JS_FALSE;
+        Mark then;
+        memcpy(&then, bytes + at, sizeof then);
+        at += (sizeof then + n + 1 + 7) & ~(size_t)7;
+        if (then.mode == WHOLE_TREE) {
+            if (then.size < 0 || (uint64_t)then.size > length - at)
+                return JS_FALSE;
+            at += unchanged_tree(path) == then.ino ? then.size : 0;
+            continue;
+        }
         Mark now = mark_of(path);
-        if (memcmp(&now, bytes + at, sizeof now) != 0)
+        if (memcmp(&now, &then, sizeof now) != 0)
             return JS_FALSE;
-        at += (sizeof(Mark) + n + 1 + 7) & ~(size_t)7;
     }
     return JS_TRUE;
 }
@@ -558,7 +597,7 @@ void init_files(JSContext *ctx, JSValueConst native)
         NATIVE(symlink, 2), NATIVE(close, 1), NATIVE(fsync, 1), NATIVE(fdatasync, 1), NATIVE(ftruncate, 2), NATIVE(fchmod, 2),
         NATIVE(fchown, 3), NATIVE(dup, 2), NATIVE(getStatusFlags, 1), NATIVE(setStatusFlags, 2), NATIVE(openCode, 1),
         NATIVE(readText, 1), NATIVE(read, 5), NATIVE(write, 5), NATIVE(writeAll, 4), NATIVE(writeText, 2), NATIVE(stat, 3),
-        NATIVE(statfs, 2), NATIVE(fileKind, 1), NATIVE(fileMark, 1), NATIVE(unchanged, 1), NATIVE(readdir, 2), NATIVE(readlink, 2), NATIVE(realpath, 2), NATIVE(getcwd, 0),
+        NATIVE(statfs, 2), NATIVE(fileKind, 1), NATIVE(fileMark, 1), NATIVE(treeMark, 2), NATIVE(unchanged, 1), NATIVE(readdir, 2), NATIVE(readlink, 2), NATIVE(realpath, 2), NATIVE(getcwd, 0),
         NATIVE(mkdtemp, 2), NATIVE(utimes, 4), NATIVE(copyFile, 3),
     };
     ADD_NATIVES(ctx, native, table);

@@ -167,6 +167,17 @@ pub(super) fn open_code(c: &mut Ctx<'_>) -> Result<i64> {
     }
 }
 
+/// [`megalith_abi::PolyfillOp::Unchanged`].
+pub(super) fn unchanged(c: &mut Ctx<'_>) -> Result<i64> {
+    let path = c.path(1)?;
+    let p = place(c, AT_FDCWD, &path)?;
+    let at = p.at();
+    let directory = c.task.kernel.vfs.lookup(&at, &path, WalkFlags::DIRECTORY)?;
+    // Whoever is not root may have to be kept from looking at some of it.
+    let unchanged = at.cred.uid == 0 && c.task.kernel.vfs.unchanged_below(&directory);
+    Ok(if unchanged { directory.inode().id().ino as i64 } else { 0 })
+}
+
 fn open_sealed(c: &Ctx<'_>, location: Location, bytes: Arc<[u8]>, flags: u32, cloexec: bool) -> Result<i64> {
     let inode: Arc<dyn Inode> = Arc::new(crate::memfile::Sealed::new(Arc::clone(location.inode()), bytes));
     c.add_fd(OpenFile::new(Object::Inode(inode), flags, Some(location)), cloexec)

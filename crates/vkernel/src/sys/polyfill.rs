@@ -20,6 +20,7 @@ pub(super) fn call(c: &mut Ctx<'_>) -> Result<i64> {
         Some(PolyfillOp::OpenCode) => fs::open_code(c),
         Some(PolyfillOp::Sha256) => sha256(c),
         Some(PolyfillOp::Sha512) => sha512(c),
+        Some(PolyfillOp::Unchanged) => fs::unchanged(c),
         None => Err(Errno::ENOSYS),
     }
 }

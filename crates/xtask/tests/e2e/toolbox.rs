@@ -27,6 +27,7 @@ pub fn tests() -> Vec<Test> {
         }
         Err(error) => tests.push(Test::new("packages", move || Err(error))),
     }
+    tests.push(Test::new("node::changed_packages".to_owned(), changed_packages));
     let compare = paths::root().join("polyfills/python/test/compare");
     let mut scripts: Vec<_> = fs::read_dir(&compare).into_iter().flatten().flatten().map(|e| e.path()).collect();
     scripts.retain(|p| p.extension().is_some_and(|e| e == "sh"));
@@ -76,6 +77,47 @@ fn package(case: &Case) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Changes packages that node has in its snapshot, in every way that there is, and asks new processes what they are then.
+const CHANGES: &str = r#"
+const fs = require('fs'), { execFileSync } = require('child_process');
+const at = (name) => '/packages/node/node_modules/' + name;
+const ask = (what, name) => {
+  const code = `const m = require('${at(name)}'); console.log(m.changed ?? (m.dump ? 'yaml' : m.compile ? 'handlebars' : m.VERSION ? 'lodash' : m.valid ? 'semver' : 'commander'))`;
+  console.log(what, execFileSync(process.execPath, ['-e', code]).toString().trim());
+};
+ask('before', 'lodash');
+ask('before', 'js-yaml');
+fs.writeFileSync('/packages/beside', 'x');
+ask('something else', 'lodash');
+fs.writeFileSync(at('lodash/lodash.js'), 'exports.changed = "contents";');
+ask('contents', 'lodash');
+ask('another package', 'semver');
+fs.writeFileSync(at('semver.js'), 'exports.changed = "another name";');
+ask('a new name', 'semver');
+fs.renameSync(at('js-yaml'), at('x'));
+fs.renameSync(at('handlebars'), at('js-yaml'));
+fs.renameSync(at('x'), at('handlebars'));
+ask('exchanged', 'js-yaml');
+fs.renameSync('/packages/node', '/packages/old');
+fs.mkdirSync(at('commander'), { recursive: true });
+fs.writeFileSync(at('commander/index.js'), 'exports.changed = "another tree";');
+ask('another tree', 'commander');
+"#;
+
+fn changed_packages() -> Result<()> {
+    if context::judging_native() {
+        // It would change the tool box itself.
+        return Ok(());
+    }
+    let mut job = Job::new(["/usr/bin/node", "-e", CHANGES]);
+    job.environment = toolbox::environment();
+    let outcome = subject()?.run(&job)?;
+    let expected = "before lodash\nbefore yaml\nsomething else lodash\ncontents contents\nanother package semver\na new name another name\n\
+                    exchanged handlebars\nanother tree another tree\n";
+    ensure!(outcome.status == 0 && outcome.text() == expected, "{}", outcome.describe());
+    Ok(())
 }
 
 /// The failures of `python::*` that are known, with their reasons.
