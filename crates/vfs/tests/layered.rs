@@ -449,6 +449,7 @@ fn unchanged(c: &Container) -> [bool; 4] {
 
 #[test]
 fn a_directory_knows_whether_anything_below_it_was_changed() {
+    type Case<'a> = (&'a str, [bool; 4], &'a dyn Fn(&Container));
     let write = |path: &'static [u8], bytes: &'static [u8]| {
         move |c: &Container| {
             let flags = OpenFlags(OpenFlags::O_WRONLY | OpenFlags::O_CREAT);
@@ -456,7 +457,7 @@ fn a_directory_knows_whether_anything_below_it_was_changed() {
             opened.inode.write_at(0, bytes).expect("write");
         }
     };
-    let changes: [(&str, [bool; 4], &dyn Fn(&Container)); 8] = [
+    let changes: [Case; 8] = [
         ("a look", [true; 4], &|c| {
             c.at(|v, at| v.lookup(at, b"/lib/deep/er/file", WalkFlags::FOLLOW)).expect("look");
         }),
