@@ -334,6 +334,14 @@ fn leave_for_attention(s: &mut InstructionSink) {
     s.i32_const(0).i32_atomic_load(MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: 1 }).br_if(0);
 }
 
+/// Tail-calls `function` with the parameters that came.
+fn pass_on(s: &mut InstructionSink, function: u32) {
+    for p in 0..index::PARAMS.len() as u32 {
+        s.local_get(p);
+    }
+    s.return_call(function);
+}
+
 /// The body of `megalith_jump`: a switch over what the address hashes to, which calls what it finds without a look at the code map or at the table of functions.
 /// Each of those would be a load that waits for the one before. `first`: index of the first function; `jump_map`: of [`index::Helper::JumpMap`].
 fn jump(s: &mut InstructionSink, image: &Image, program: &Program, first: u32, jump_map: u32) {
@@ -367,20 +375,14 @@ fn jump(s: &mut InstructionSink, image: &Image, program: &Program, first: u32, j
             } else {
                 s.i32_eq().if_(BlockType::Empty);
             }
-            for p in 0..4 {
-                s.local_get(p);
-            }
-            s.return_call(first + f as u32);
+            pass_on(s, first + f as u32);
             if !last {
                 s.end();
             }
         }
     }
     s.end();
-    for p in 0..4 {
-        s.local_get(p);
-    }
-    s.return_call(jump_map);
+    pass_on(s, jump_map);
 }
 
 /// The helpers of a file whose recompiled functions are `codes`, from index `first_code` on.
