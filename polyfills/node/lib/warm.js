@@ -282,7 +282,7 @@ exports.load = (loader, list = '', scripts = '') => {
   }
 };
 
-// The same in fewer marks: where much was looked for in a directory of a package, that its entries are the same tells of all that was
+// Makes them fewer: where much was looked for in a directory of a package, that its entries are the same tells of all that was
 // not found there, and of the directories. A regular file keeps its own.
 function fewer(marks) {
   const directories = new Map();    // path with a slash -> paths in it

@@ -414,7 +414,7 @@ NATIVE_FN(unchanged)
         memcpy(&then, bytes + at, sizeof then);
         at += (sizeof then + n + 1 + 7) & ~(size_t)7;
         if (then.mode == WHOLE_TREE) {
-            if (then.size < 0 || (uint64_t)then.size > length - at)
+            if (at > length || then.size < 0 || (uint64_t)then.size > length - at)
                 return JS_FALSE;
             at += unchanged_tree(path) == then.ino ? then.size : 0;
             continue;

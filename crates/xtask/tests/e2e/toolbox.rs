@@ -79,7 +79,7 @@ fn package(case: &Case) -> Result<()> {
     }
 }
 
-/// Changes packages that node has in its snapshot, in every way that there is, and asks new processes what they are then.
+/// Changes packages that node has in its snapshot, in several ways, and asks new processes what they are then.
 const CHANGES: &str = r#"
 const fs = require('fs'), { execFileSync } = require('child_process');
 const at = (name) => '/packages/node/node_modules/' + name;
