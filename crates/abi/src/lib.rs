@@ -15,10 +15,14 @@
 //! * Entry at a resume label: of the second body, which goes on at [`Global::Label`] and takes everything from the globals.
 //! * Normal return (x86 `ret` of the frame's own return address slot): `pc` is the address that was popped, `rsp` the stack pointer after
 //!   the pop, `rax` the value of rax; every other register the function changed and a caller may read is in its global.
-//! * **Unwinding**: `pc == 0`. The complete register state is in the globals, [`Global::Pc`] says where to go on and
-//!   [`Global::Reason`] why ([`Reason`]). Every caller returns `0` as well, up to the trampoline, which
+//! * **Unwinding**: `pc == 0`, `rsp` as for a normal return. [`Global::Pc`] says where to go on and [`Global::Reason`] why ([`Reason`]). Every caller
+//!   returns `0` as well, up to the trampoline. The complete register state is in the globals then; the trampoline
 //!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls it: it
-//!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label. No frame holds guest state after a call.
+//!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label.
+//! * **Held registers**: a function that is called, and uses the registers that calls preserve ([`PRESERVED`]) only between saving and restoring them, has them in wasm locals, across calls, too.
+//!   Their globals and the stack slots that it saved them to stay as they were. It gives them back when it unwinds: a value goes to where it is wanted further in ([`Global::WantedBy0`]), and its own slots want the value that its caller has.
+//!   At the trampoline, what is still wanted comes from the globals. So no frame holds guest state when code has unwound.
+//!   A function that reads or changes preserved registers in another way (setjmp, a stack unwinder) looks at [`Global::HolderFloor`] on entry, and unwinds ([`Reason::Depth`]) unless its caller holds none.
 //! * The wasm trap `unreachable` in recompiled code is a general protection fault (a misaligned SSE operand, a reserved MXCSR bit).
 //! * A caller that gets back a `pc` other than the return address it pushed writes `pc`, `rsp` and `rax` to the globals
 //!   (reason [`Reason::Return`]) and returns 0.
@@ -125,9 +129,23 @@ pub enum Global {
     StackFloor = 38,
     /// i32: MXCSR.
     Mxcsr = 39,
+    /// i32: rsp as the innermost frame that holds no registers passed it to what it called: see [`PRESERVED`].
+    HolderFloor = 40,
+    /// Six i32, one each of [`PRESERVED`]: while code unwinds, where the register's value is wanted that a frame further out holds. The address of a stack slot, which holds the address of the
+    /// next, and so on up to 0 (the register itself wants it, too) or [`SLOTS_END`]. 0 at all other times.
+    WantedBy0 = 41,
+    /// Six i64, one each of [`PRESERVED`]: while code unwinds, the register's value, once its list of slots ends in [`SLOTS_END`].
+    Held0 = 47,
 }
 /// Number of register globals.
-pub const GLOBALS: u32 = 40;
+pub const GLOBALS: u32 = 53;
+/// Number of those that the host reads and writes: the first ones.
+pub const HOST_GLOBALS: u32 = 40;
+
+/// The general registers that functions hold for their callers (System V ABI, section 3.2.1), in the order of [`Global::WantedBy0`] and [`Global::Held0`].
+pub const PRESERVED: [Gpr; 6] = [Gpr::Rbx, Gpr::Rbp, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
+/// End of a list of slots that want a register's value when the register itself does not. No stack slot lies there.
+pub const SLOTS_END: u32 = 1;
 
 impl Global {
     /// Import/export name of the global with index `i` (`rax`, `xmm3`, `fs_base`, ...), or `None` past the last.
@@ -173,6 +191,19 @@ impl Global {
             "label",
             "stack_floor",
             "mxcsr",
+            "holder_floor",
+            "rbx_wanted_by",
+            "rbp_wanted_by",
+            "r12_wanted_by",
+            "r13_wanted_by",
+            "r14_wanted_by",
+            "r15_wanted_by",
+            "rbx_held",
+            "rbp_held",
+            "r12_held",
+            "r13_held",
+            "r14_held",
+            "r15_held",
         ];
         NAMES.get(i as usize).copied()
     }
@@ -180,7 +211,7 @@ impl Global {
     pub fn val_type(i: u32) -> GlobalType {
         match i {
             16..=31 => GlobalType::V128,
-            36..=39 => GlobalType::I32,
+            36..=46 => GlobalType::I32,
             _ => GlobalType::I64,
         }
     }

@@ -2,7 +2,9 @@
 
 use crate::assemble::{DeferredSegments, Poll};
 use crate::{EACCES, FileHash};
-use megalith_abi::{Global, GlobalType, Gpr, MAP_POLL, Reason, STACK_WINDOW, VKERNEL_IMPORTS, WASI_IMPORTS};
+use megalith_abi::{
+    Global, GlobalType, Gpr, MAP_POLL, PRESERVED, Reason, SLOTS_END, STACK_WINDOW, VKERNEL_IMPORTS, WASI_IMPORTS,
+};
 use wasm_encoder::{BlockType, Function, Instruction as I, MemArg, ValType};
 use wasmparser::{FuncType, ValType as PType};
 
@@ -72,7 +74,11 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     const RAX: u32 = 2;
     const PC: u32 = 3;
     const RSP: u32 = 4;
-    let mut f = Function::new([(2, ValType::I64), (2, ValType::I32)]);
+    let mut f = Function::new([(2, ValType::I64), (4, ValType::I32)]);
+    // A fault may have come in the middle of unwinding.
+    for k in 0..PRESERVED.len() as u32 {
+        f.instruction(&I::I32Const(0)).instruction(&I::GlobalSet(Global::WantedBy0 as u32 + k));
+    }
     f.instruction(&I::Loop(BlockType::Empty));
 
     f.instruction(&I::LocalGet(FIRST)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
@@ -94,6 +100,7 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     f.instruction(&I::Select).instruction(&I::GlobalSet(Global::StackFloor as u32));
 
     f.instruction(&I::I32Const(Reason::Null as i32)).instruction(&I::GlobalSet(Global::Reason as u32));
+    f.instruction(&I::LocalGet(RSP)).instruction(&I::GlobalSet(Global::HolderFloor as u32));
     f.instruction(&I::LocalGet(RSP));
     for r in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx] {
         f.instruction(&I::GlobalGet(gpr(r)));
@@ -103,6 +110,9 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     f.instruction(&I::I32Const(0)).instruction(&I::LocalSet(FIRST));
 
     f.instruction(&I::LocalGet(PC)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
+    for (k, r) in PRESERVED.into_iter().enumerate() {
+        give(&mut f, k as u32, gpr(r));
+    }
     f.instruction(&I::GlobalGet(Global::Reason as u32)).instruction(&I::Call(t.unwound));
     f.instruction(&I::Else);
     f.instruction(&I::LocalGet(PC)).instruction(&I::I64ExtendI32U).instruction(&I::GlobalSet(Global::Pc as u32));
@@ -113,6 +123,32 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
 
     f.instruction(&I::Br(0)).instruction(&I::End).instruction(&I::End);
     f
+}
+
+/// Gives the value of global `register` to those who want it in place of what preserved register `k` holds ([`Global::WantedBy0`]), and the register its own. `_run`'s locals 5 and 6 are used.
+fn give(f: &mut Function, k: u32, register: u32) {
+    const AT: u32 = 5;
+    const LEFT: u32 = 6;
+    let slot = |offset| MemArg { offset, align: 0, memory_index: 0 };
+    let wanted = Global::WantedBy0 as u32 + k;
+    f.instruction(&I::GlobalGet(wanted)).instruction(&I::LocalTee(AT)).instruction(&I::If(BlockType::Empty));
+    // No more frames than this have unwound, whatever the guest has put in a slot's place.
+    f.instruction(&I::I32Const(STACK_WINDOW as i32)).instruction(&I::LocalSet(LEFT));
+    f.instruction(&I::Block(BlockType::Empty)).instruction(&I::Loop(BlockType::Empty));
+    f.instruction(&I::LocalGet(AT)).instruction(&I::I32Const(SLOTS_END as i32)).instruction(&I::I32LeU);
+    f.instruction(&I::BrIf(1));
+    f.instruction(&I::LocalGet(AT)).instruction(&I::I32Load(slot(0)));
+    f.instruction(&I::LocalGet(AT)).instruction(&I::GlobalGet(register)).instruction(&I::I64Store(slot(0)));
+    f.instruction(&I::LocalSet(AT));
+    f.instruction(&I::LocalGet(LEFT))
+        .instruction(&I::I32Const(1))
+        .instruction(&I::I32Sub)
+        .instruction(&I::LocalTee(LEFT));
+    f.instruction(&I::BrIf(0)).instruction(&I::End).instruction(&I::End);
+    f.instruction(&I::LocalGet(AT)).instruction(&I::I32Const(SLOTS_END as i32)).instruction(&I::I32Eq);
+    f.instruction(&I::If(BlockType::Empty)).instruction(&I::GlobalGet(Global::Held0 as u32 + k));
+    f.instruction(&I::GlobalSet(register)).instruction(&I::End);
+    f.instruction(&I::I32Const(0)).instruction(&I::GlobalSet(wanted)).instruction(&I::End);
 }
 
 /// The entry point of an object: copy its data in (`init`), ask for the stack, run from table entry `entry`. No stack (0): the program begins from a

@@ -580,7 +580,7 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
     let mut work: Vec<usize> = (0..n).rev().collect();
     while let Some(f) = work.pop() {
         queued[f] = false;
-        let frame = frame(&cx, &graphs[f], &s);
+        let frame = frame(&cx, &graphs[f], &s, RegSet::EMPTY);
         if !(frame.mods - s[f].mods).is_empty() {
             s[f].mods |= frame.mods;
             for &c in &callers[f] {
@@ -988,8 +988,8 @@ pub struct Frames {
     pub mods: RegSet,
 }
 
-/// Follows the frame through a function.
-pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
+/// Follows the frame through a function. `held`: registers that no call changes in this form of it.
+pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary], held: RegSet) -> Frames {
     let n = graph.addrs.len();
     let mut at: Vec<Option<FrameState>> = vec![None; n];
     let mut work = Vec::new();
@@ -1036,6 +1036,7 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary]) -> Frames {
         if matches!(block.term, Term::Chain { .. }) {
             state.rsp = state.rsp.and_then(|c| c.checked_add(8));
         }
+        let mods = mods - held;
         if mods.has(RBP) {
             state.rbp = None;
         }

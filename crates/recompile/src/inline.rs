@@ -97,7 +97,7 @@ fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
         return None;
     }
     // It must leave its frame as it found it.
-    let frames = frame(&cx, graph, &analysis.summaries);
+    let frames = frame(&cx, graph, &analysis.summaries, RegSet::EMPTY);
     for (b, &a) in graph.addrs.iter().enumerate() {
         let block = program.blocks.get(&a)?;
         let rsp = rsp_at_end(block, graph.effects.get(b)?, Some(frames.at.get(b)?.as_ref()?));
@@ -357,7 +357,7 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
     let own_size: usize = sizes.sum();
     // Calls in inner loops come first, and of these the smallest functions, until the budget is spent.
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
-    let frames = frame(&cx, graph, &analysis.summaries);
+    let frames = frame(&cx, graph, &analysis.summaries, RegSet::EMPTY);
     let mut depths = vec![0u32; graph.addrs.len()];
     visit_loops(&graph.succs, &graph.preds, |members, _| {
         members.iter().for_each(|&b| depths[b] += 1);
@@ -395,7 +395,7 @@ fn expand(program: &Program, analysis: &Analysis, parts: &[Option<Part>], f: usi
     if !((*live.strong_in.first()?) - own.live_in - RegSet::FLAGS).is_empty() {
         return None;
     }
-    let frames = frame(&cx, &graph, &analysis.summaries);
+    let frames = frame(&cx, &graph, &analysis.summaries, RegSet::EMPTY);
     for (b, &a) in graph.addrs.iter().enumerate() {
         let block = graph.block(program, a)?;
         let Some(state) = frames.at.get(b)?.as_ref() else { continue };

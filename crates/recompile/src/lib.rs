@@ -13,6 +13,7 @@ mod analysis;
 mod codegen;
 mod discover;
 mod elf;
+mod hold;
 mod inline;
 mod object;
 mod predict;

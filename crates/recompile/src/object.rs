@@ -399,7 +399,7 @@ fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec
     let nan64 = first + index::Helper::NanF64 as u32;
     let nan32 = first + index::Helper::NanF32 as u32;
     let jump_map = first + index::Helper::JumpMap as u32;
-    vec![
+    let mut helpers = vec![
         make("megalith_jump", &index::PARAMS, &index::RESULTS, &[I32], &|s| {
             jump(s, image, program, first_code, jump_map)
         }),
@@ -426,7 +426,7 @@ fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec
                 s.local_get(local).global_set(u32::from(r));
             }
             s.i32_const(Reason::Return as i32).global_set(Global::Reason as u32);
-            s.i32_const(0).i32_const(0).i64_const(0);
+            s.i32_const(0).local_get(0).i32_const(8).i32_add().i64_const(0);
         }),
         make("megalith_nan_f64", &[I64, I64], &[I64], &[], &|s| {
             for k in 0..2 {
@@ -562,7 +562,43 @@ fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec
         make("megalith_opaque", &[I64], &[I64], &[], &|s| {
             s.local_get(0);
         }),
-    ]
+    ];
+    let hold =
+        |k: u32| make(HOLD[k as usize % HOLD.len()], &[I64, I32, I32], &[], &[I32, I32, I32], &move |s| hold(s, k));
+    helpers.extend((0..PRESERVED.len() as u32).map(hold));
+    helpers
+}
+
+/// Names of the functions from [`index::Helper::Hold0`] on.
+const HOLD: [&str; PRESERVED.len()] = [
+    "megalith_hold_rbx",
+    "megalith_hold_rbp",
+    "megalith_hold_r12",
+    "megalith_hold_r13",
+    "megalith_hold_r14",
+    "megalith_hold_r15",
+];
+
+/// The body of [`index::Helper::Hold0`] and the following, for the `k`th register.
+fn hold(s: &mut InstructionSink, k: u32) {
+    let (wanted, held) = (Global::WantedBy0 as u32 + k, Global::Held0 as u32 + k);
+    // 0: value, 1: slot, 2: changed; 3: a slot that wants the value, 4: the next, 5: how many there may be
+    s.local_get(2).if_(BlockType::Empty);
+    // No more frames than this have unwound, whatever the guest has put in a slot's place.
+    s.i32_const(STACK_WINDOW as i32).local_set(5);
+    s.global_get(wanted).local_set(3);
+    s.block(BlockType::Empty).loop_(BlockType::Empty);
+    s.local_get(3).i32_const(SLOTS_END as i32).i32_le_u().br_if(1);
+    s.local_get(3).i32_load(MEM0(0)).local_set(4);
+    s.local_get(3).local_get(0).i64_store(MEM0(0));
+    s.local_get(4).local_set(3);
+    s.local_get(5).i32_const(1).i32_sub().local_tee(5).br_if(0).end().end();
+    s.local_get(3).i32_eqz().if_(BlockType::Empty).local_get(0).global_set(held).end();
+    s.local_get(1).i32_const(SLOTS_END as i32).i32_store(MEM0(0));
+    s.else_();
+    s.local_get(1).global_get(wanted).i32_store(MEM0(0));
+    s.end();
+    s.local_get(1).global_set(wanted);
 }
 
 /// rcp and rsqrt of NaNs (quieted), denormals and zeros (infinity), and for rsqrt of negative numbers (the default NaN).

@@ -192,10 +192,22 @@ pub fn is_zero_idiom(i: &Instruction) -> bool {
     matches!(i.mnemonic(), Xor | Sub | Pxor | Xorps | Xorpd | Psubb | Psubw | Psubd | Psubq) && is_of_one_register(i)
 }
 
-/// Besides zero idioms, `pcmpeqb x,x` and `sbb r,r`: the result does not depend on the register.
+/// Besides zero idioms, `pcmpeqb x,x`, `sbb r,r`, `or r,-1` and `and r,0`: the result does not depend on the register.
 fn ignores_register(i: &Instruction) -> bool {
     use Mnemonic::*;
-    is_zero_idiom(i) || matches!(i.mnemonic(), Pcmpeqb | Pcmpeqw | Pcmpeqd | Sbb) && is_of_one_register(i)
+    let constant = |v: u64| {
+        i.op_count() == 2
+            && i.op0_kind() == OpKind::Register
+            && i.op0_register().size() >= 4
+            && matches!(i.op1_kind(), OpKind::Immediate8to32 | OpKind::Immediate8to64)
+            && i.immediate(1) as u32 == v as u32
+    };
+    match i.mnemonic() {
+        Or => constant(u64::MAX),
+        And => constant(0),
+        Pcmpeqb | Pcmpeqw | Pcmpeqd | Sbb => is_of_one_register(i),
+        _ => is_zero_idiom(i),
+    }
 }
 
 fn is_of_one_register(i: &Instruction) -> bool {

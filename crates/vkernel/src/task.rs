@@ -101,6 +101,8 @@ pub struct Task {
     /// The running syscall has put the registers where they belong: unwind.
     pub(crate) unwind: bool,
     interrupted: Option<Interrupted>,
+    /// A system call that is performed when all frames have unwound.
+    put_off: Option<(u64, [u64; 6])>,
     /// Addresses of syscall instructions at which a handler's return restarts the call.
     restart_points: Vec<u64>,
     /// End of a relative wait that is being restarted.
@@ -184,6 +186,7 @@ impl Task {
             ended: false,
             unwind: false,
             interrupted: None,
+            put_off: None,
             restart_points: Vec::new(),
             restart_deadline: None,
             saved_mask: None,
@@ -284,6 +287,17 @@ impl Task {
     /// `vkernel.syscall`.
     #[inline]
     pub fn syscall(&mut self, m: &mut dyn Machine, nr: u64, args: [u64; 6]) -> Outcome {
+        if sys::needs_registers(nr, args[0]) {
+            // Frames may hold some: it is done when they have given them back.
+            self.put_off = Some((nr, args));
+            return Outcome::Unwind;
+        }
+        self.perform(m, nr, args)
+    }
+
+    /// Performs a system call.
+    #[inline]
+    pub(crate) fn perform(&mut self, m: &mut dyn Machine, nr: u64, args: [u64; 6]) -> Outcome {
         self.enter();
         let seated = self.seat.is_some();
         if seated {
@@ -319,6 +333,9 @@ impl Task {
     pub fn resolve(&mut self, m: &mut dyn Machine, pc: u64) -> Option<(u32, u32)> {
         self.enter();
         m.set_pc(pc);
+        if let Some((nr, args)) = self.put_off.take() {
+            self.again(m, nr, args);
+        }
         loop {
             if self.ended {
                 return None;
@@ -466,7 +483,7 @@ impl Task {
 
     /// Performs a syscall from within `resolve`.
     fn again(&mut self, m: &mut dyn Machine, nr: u64, args: [u64; 6]) {
-        if let Outcome::Return(v) = self.syscall(m, nr, args) {
+        if let Outcome::Return(v) = self.perform(m, nr, args) {
             m.set_gpr(Gpr::Rax, v as u64);
         }
     }

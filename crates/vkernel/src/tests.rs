@@ -277,7 +277,8 @@ impl Proc {
         let mut a = [0; 6];
         a[..args.len()].copy_from_slice(args);
         self.m.0.pc = 0x40_0020;
-        let r = self.task.syscall(&mut self.m, nr, a);
+        // No frames hold registers here.
+        let r = self.task.perform(&mut self.m, nr, a);
         // No guest code follows, and one thread drives all processes here.
         self.task.give_up_turn();
         r
@@ -418,6 +419,21 @@ fn big_pipe_transfers_between_processes() {
     assert_eq!(p.ok(WAIT4, &[u64::MAX, BUF, 0, 0]), 2);
     assert_eq!(p.word(BUF) as u32, 7 << 8);
     p.err(WAIT4, &[u64::MAX, BUF, 0, 0], Errno::ECHILD);
+}
+
+/// A call that reads registers waits until the frames that may hold some have unwound.
+#[test]
+fn fork_gets_the_registers_that_frames_held() {
+    let w = world();
+    let mut p = w.next();
+    p.m.0.set(Gpr::Rbx, 1);
+    assert_eq!(p.task.syscall(&mut p.m, FORK, [0; 6]), Outcome::Unwind);
+    assert!(lock(&w.launcher.0).is_empty());
+    p.m.0.set(Gpr::Rbx, 77);
+    p.resolve();
+    assert_eq!(p.m.0.get(Gpr::Rax), 2);
+    let c = w.next();
+    assert_eq!((c.m.0.get(Gpr::Rax), c.m.0.get(Gpr::Rbx)), (0, 77));
 }
 
 #[test]
@@ -1042,7 +1058,7 @@ fn hostile_arguments() {
             calls += 1;
             let before = p.m.0.clone();
             p.m.0.pc = 0x40_0020;
-            let _ = p.task.syscall(&mut p.m, e.number.into(), a);
+            let _ = p.task.perform(&mut p.m, e.number.into(), a);
             done.store(true, std::sync::atomic::Ordering::Release);
             if let Some(t) = t {
                 t.join().unwrap();

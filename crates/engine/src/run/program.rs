@@ -1,7 +1,7 @@
 //! A program as the engine sees it: its code, loaded when first started, and where its exports are.
 
 use anyhow::{Context, Result, bail};
-use megalith_abi::{GLOBALS, Global, GlobalType};
+use megalith_abi::{Global, GlobalType, HOST_GLOBALS};
 use wasmtime::{ExternType, InstancePre, Linker, Module, ModuleExport, Mutability, ValType};
 
 use super::Guest;
@@ -14,7 +14,7 @@ pub struct ProgramCode(Code<Loaded>);
 pub(super) struct Loaded {
     pub(super) pre: InstancePre<Guest>,
     /// The register globals, in `Global` order.
-    pub(super) registers: [ModuleExport; GLOBALS as usize],
+    pub(super) registers: [ModuleExport; HOST_GLOBALS as usize],
     pub(super) dispatch: ModuleExport,
     pub(super) resume: ModuleExport,
 }
@@ -47,7 +47,7 @@ impl Loaded {
             }
             export(name)
         };
-        let registers: Vec<ModuleExport> = (0..GLOBALS).map(register).collect::<Result<_>>()?;
+        let registers: Vec<ModuleExport> = (0..HOST_GLOBALS).map(register).collect::<Result<_>>()?;
         Ok(Loaded {
             registers: registers.try_into().ok().context("register globals are misnumbered")?,
             dispatch: export("_dispatch")?,

@@ -1,14 +1,14 @@
 //! The kernel's view of a guest's registers: exported wasm globals of its instance.
 
-use megalith_abi::{GLOBALS, Global as Reg, Gpr};
+use megalith_abi::{Global as Reg, Gpr, HOST_GLOBALS};
 use megalith_vkernel::{Machine, Regs};
 use wasmtime::{AsContextMut, Extern, Global, Instance, StoreContextMut, V128, Val};
 
 use super::Guest;
 use super::program::Loaded;
 
-/// Handles of the register globals of one instance, in `Global` order.
-pub(super) type Handles = [Global; GLOBALS as usize];
+/// Handles of the register globals of one instance that the host uses, in `Global` order.
+pub(super) type Handles = [Global; HOST_GLOBALS as usize];
 
 /// Looks the register globals of a new instance up.
 pub(super) fn handles(
@@ -16,7 +16,7 @@ pub(super) fn handles(
     instance: &Instance,
     loaded: &Loaded,
 ) -> Option<Box<Handles>> {
-    let mut v = Vec::with_capacity(GLOBALS as usize);
+    let mut v = Vec::with_capacity(HOST_GLOBALS as usize);
     for export in &loaded.registers {
         match instance.get_module_export(&mut *store, export) {
             Some(Extern::Global(g)) => v.push(g),

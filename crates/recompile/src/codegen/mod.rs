@@ -14,6 +14,7 @@ mod x87;
 use crate::analysis::{ARGUMENTS, Analysis, Callee, Context, FrameState, Frames, Graph, Liveness, Summary, frame};
 use crate::discover::{Block, JumpTable, Program, Term};
 use crate::elf::Image;
+use crate::hold::{self, Owed};
 use crate::inline::Inlined;
 use crate::regs::*;
 use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure, visit_loops};
@@ -91,6 +92,9 @@ pub mod index {
         Rsqrt,
         /// `(x: i64) -> i64`: x.
         Opaque,
+        /// `(value: i64, slot: i32, changed: i32)`: a frame that unwinds gives rbx back, whose value at entry belongs into the stack slot at `slot`. If it is `changed`, `value` is what the
+        /// register has now. The other registers of `megalith_abi::PRESERVED` follow.
+        Hold0,
     }
 }
 use index::Helper;
@@ -192,6 +196,15 @@ struct Gen<'a> {
     fetch_out: Vec<RegSet>,
     /// Looks at the stack window on entry.
     checks_depth: bool,
+    /// Holds the registers that calls preserve ([`crate::hold`]): their globals are the caller's.
+    holds: bool,
+    /// Of these, what stays in locals across calls.
+    held: RegSet,
+    /// The others in the place of whose globals there is the stack slot for their value at entry, which nothing else is in: offset from rsp at entry.
+    homes: BTreeMap<u8, i32>,
+    /// What the frame gives back in the states that it may unwind in; the local `hold_state` says in which it is.
+    owing: Vec<Vec<Owed>>,
+    hold_state: u32,
 
     code: Vec<u8>,
     locals: Vec<ValType>,
@@ -249,7 +262,17 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     let graph = &graph;
     let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
     let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown, own);
-    let frames = frame(&cx, graph, &m.analysis.summaries);
+    let preserved = if m.mode == Mode::Program && form == Form::Called { RegSet::PRESERVED } else { RegSet::EMPTY };
+    let mut frames = frame(&cx, graph, &m.analysis.summaries, preserved);
+    let holds = !preserved.is_empty() && hold::holds(m.program, graph, &frames);
+    if !holds && !preserved.is_empty() {
+        frames = frame(&cx, graph, &m.analysis.summaries, RegSet::EMPTY);
+    }
+    let calls =
+        (0..graph.addrs.len()).filter(|&b| graph.block(m.program, graph.addrs[b]).is_some_and(|x| x.term.is_call()));
+    let homes = if holds && calls.count() > MANY_CALLS { hold::homes(m.program, graph, &frames) } else { None };
+    let held = if holds && homes.is_none() { preserved } else { RegSet::EMPTY };
+    let homes = homes.unwrap_or_default();
     let n = graph.addrs.len();
     let mut g = Gen {
         m,
@@ -276,6 +299,11 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         fetch: vec![RegSet::EMPTY; n],
         fetch_out: vec![RegSet::EMPTY; n],
         checks_depth: m.mode == Mode::Program && checks_depth,
+        holds,
+        held,
+        homes,
+        owing: Vec::new(),
+        hold_state: 0,
         code: Vec::new(),
         locals: Vec::new(),
         gpr: [None; 16],
@@ -311,6 +339,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     g.ret_pc = g.local(ValType::I32);
     g.ret_rsp = g.local(ValType::I32);
     g.indirect_pc = g.local(ValType::I32);
+    g.hold_state = g.local(ValType::I32);
     g.measure_frame();
     g.choose_labels();
     if form == Form::Resumed && g.labels.is_empty() {
@@ -502,6 +531,7 @@ impl<'a> Gen<'a> {
 
     /// What the end of block `b` stores to globals, given what is dirty: (stored, read as parameters or otherwise).
     fn term_stores(&self, b: usize, dirty: RegSet) -> (RegSet, RegSet) {
+        let dirty = dirty - self.held;
         let Some(block) = self.block(b) else { return Default::default() };
         let out = self.live.live_out[b];
         let leave = |a: u32| -> (RegSet, RegSet) {
@@ -576,11 +606,11 @@ impl<'a> Gen<'a> {
         }
     }
 
-    fn after_insn(state: &mut FrameState, d: &mut DirtyState, i: &Instruction, e: &Effect) {
+    fn after_insn(&self, state: &mut FrameState, d: &mut DirtyState, i: &Instruction, e: &Effect) {
         let restored = state.restores(i);
         d.dirty |= e.defs;
         if let Some(r) = restored
-            && d.global_entry.has(r)
+            && (d.global_entry.has(r) || self.holds && RegSet::PRESERVED.has(r))
         {
             d.dirty.remove(r);
         }
@@ -609,6 +639,7 @@ impl<'a> Gen<'a> {
                 d.dirty = d.dirty - stores;
                 d.global_entry = d.global_entry - stores;
                 let mods = self.callee_mods(&block.term);
+                let mods = if self.holds { mods - RegSet::PRESERVED } else { mods };
                 d.dirty = d.dirty - mods;
                 d.global_entry = d.global_entry - mods;
                 d.dirty.insert(RAX);
@@ -630,7 +661,7 @@ impl<'a> Gen<'a> {
         while let Some(b) = work.pop() {
             let out = self.graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | read[t]);
             let mut set = match self.block(b).map(|x| &x.term) {
-                Some(t) if t.is_call() => RegSet::EMPTY,
+                Some(t) if t.is_call() => out & self.held,
                 Some(Term::Syscall { .. }) => out - RegSet::of(&[RAX, RCX, R11]),
                 Some(Term::JumpIndirect(Some(t))) => number(t.index).map_or(out, |r| out | RegSet::one(r)),
                 _ => out,
@@ -664,7 +695,7 @@ impl<'a> Gen<'a> {
         let mut d = self.dirty_in[b];
         let (mut state, block) = (self.frames.at[b].clone()?, self.block(b)?);
         for (i, e) in block.insns.iter().zip(&self.graph.effects[b]) {
-            Self::after_insn(&mut state, &mut d, i, e);
+            self.after_insn(&mut state, &mut d, i, e);
         }
         Some((d, state))
     }
@@ -747,7 +778,7 @@ impl<'a> Gen<'a> {
 
     /// Of `dirty` at the end of a block, what its successor `t` takes from the global.
     fn stale(&self, t: usize, dirty: RegSet) -> RegSet {
-        dirty & self.live.live_in[t] & (RegSet::DATA - self.dirty_in[t].dirty)
+        dirty & self.live.live_in[t] & (RegSet::DATA - self.dirty_in[t].dirty - self.held)
     }
 
     /// What all successors of block `b` want, and what some want beside that.
@@ -769,8 +800,8 @@ impl<'a> Gen<'a> {
         let (stores, reads) = self.term_stores(b, dirty);
         let mut need = self.need_out[b];
         match &block.term {
-            // Nothing but rsp and rax has to survive a call in the host's registers, which short functions would have to save first.
-            t if t.is_call() => need = RegSet::EMPTY,
+            // Beside what is held, nothing but rsp and rax has to survive a call in the host's registers, which short functions would have to save first.
+            t if t.is_call() => need = (need | self.live.live_out[b]) & self.held,
             Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
             _ => {}
         }
@@ -802,7 +833,7 @@ impl<'a> Gen<'a> {
             }
             if self.polls.contains(&b) {
                 // The poll's way out stores what is dirty.
-                need |= self.dirty_in[b].dirty & self.live.live_in[b];
+                need |= (self.dirty_in[b].dirty | self.held) & self.live.live_in[b];
             }
             if need != self.need_in[b] {
                 self.need_in[b] = need;
@@ -850,9 +881,9 @@ impl<'a> Gen<'a> {
             false
         });
         let bring = |have: RegSet, b: usize, g: &Self| -> RegSet {
-            let have = have | reads[b] | defs[b];
+            let have = have | reads[b] | defs[b] | g.held;
             match g.block(b).map(|x| &x.term) {
-                Some(t) if t.is_call() => RegSet::one(RAX),
+                Some(t) if t.is_call() => RegSet::one(RAX) | g.held,
                 Some(Term::Syscall { .. }) => {
                     (have - RegSet::of(&[RCX, R11])) | RegSet::one(RAX) | (g.need_out[b] & RegSet::of(&[RCX, R11]))
                 }
@@ -861,6 +892,7 @@ impl<'a> Gen<'a> {
         };
         // From "everything" down: what all ways bring along.
         let at_entry = RegSet::PARAMS & if self.m.mode == Mode::Snippet { RegSet::EMPTY } else { self.own.live_in };
+        let at_entry = at_entry | self.held;
         let mut have: Vec<RegSet> = (0..n).map(|b| self.need_in[b] & RegSet::DATA).collect();
         let mut work: Vec<usize> = (0..n).collect();
         while let Some(b) = work.pop() {
@@ -881,7 +913,7 @@ impl<'a> Gen<'a> {
             }
         }
         for b in 0..n {
-            self.fetch[b] = reads[b] - have[b];
+            self.fetch[b] = reads[b] - have[b] - self.held;
             let brought = bring(have[b], b, self);
             let (common, rest) = self.by_successor(b, |t| (forced[t] & RegSet::DATA) - brought);
             self.fetch_out[b] = common;
@@ -944,7 +976,7 @@ impl<'a> Gen<'a> {
         let mut labels: Vec<(usize, u32)> = self.labels.iter().map(|(&b, &l)| (b, l)).collect();
         labels.sort_by_key(|x| x.1);
         if self.form == Form::Called {
-            if self.checks_depth {
+            if self.checks_depth || !self.holds && self.m.mode == Mode::Program {
                 let slow = cfg.add(Node::User(SLOW_ENTRY));
                 cfg.succs[root].push(slow);
                 cfg.succs[slow] = vec![entry];
@@ -962,7 +994,11 @@ impl<'a> Gen<'a> {
         }
         let st = structure(cfg);
         self.single = st.single_pred();
-        self.s().block(BlockType::Empty).block(BlockType::Empty);
+        self.s().block(BlockType::Empty);
+        if self.holds {
+            self.s().block(BlockType::Empty);
+        }
+        self.s().block(BlockType::Empty);
         st.emit(&mut Emitting { g: &mut self, st: &st });
         self.s().end();
         // A call came back with another address than the one it was given.
@@ -981,12 +1017,10 @@ impl<'a> Gen<'a> {
             .global_set(u32::from(RAX))
             .i32_const(Reason::Return as i32)
             .global_set(Global::Reason as u32)
-            .end()
-            .end()
-            .i32_const(0)
-            .i32_const(0)
-            .i64_const(0)
             .end();
+        self.emit_hold();
+        let (fb, depth) = (self.frame_base, self.depth);
+        self.s().end().i32_const(0).local_get(fb).i32_const(depth + 8).i32_add().i64_const(0).end();
         let labels = labels.into_iter().map(|(b, l)| (self.graph.addrs[b], l)).collect();
         Code { locals: self.locals, body: self.code, labels, uncovered: self.uncovered, polls: self.polled }
     }
@@ -1012,9 +1046,15 @@ impl<'a> Gen<'a> {
 
     /// Stores registers to their globals.
     fn store_globals(&mut self, set: RegSet) {
-        for r in (set & RegSet::DATA).iter() {
+        for r in (set & (RegSet::DATA - self.held)).iter() {
             let l = self.reg_local(r);
-            self.s().local_get(l).global_set(u32::from(r));
+            if let Some(&at) = self.homes.get(&r) {
+                let offset = self.push_frame_base(self.frame_base, self.depth + at);
+                self.s().local_get(l);
+                self.store(8, offset);
+            } else if !self.holds || !RegSet::PRESERVED.has(r) {
+                self.s().local_get(l).global_set(u32::from(r));
+            }
         }
         if !(set & RegSet::FLAGS).is_empty() {
             self.push_rflags(set);
@@ -1022,11 +1062,23 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// Pushes what is at the home of register `r`.
+    fn push_home(&mut self, r: u8) {
+        let at = self.homes.get(&r).copied().unwrap_or_default();
+        let offset = self.push_frame_base(self.frame_base, self.depth + at);
+        self.load(8, offset);
+    }
+
     /// Loads registers from their globals. Flags come as canonical locals.
     fn load_globals(&mut self, set: RegSet) {
-        for r in (set & RegSet::DATA).iter() {
+        for r in (set & (RegSet::DATA - self.held)).iter() {
             let l = self.reg_local(r);
-            self.s().global_get(u32::from(r)).local_set(l);
+            if self.homes.contains_key(&r) {
+                self.push_home(r);
+            } else {
+                self.s().global_get(u32::from(r));
+            }
+            self.s().local_set(l);
         }
         for r in (set & RegSet::FLAGS).iter() {
             let l = self.reg_local(r);
@@ -1079,8 +1131,70 @@ impl<'a> Gen<'a> {
 
     /// Goes to where the function returns "unwound"; `nested`: labels of the node's own code around this.
     fn return_unwound(&mut self, nested: u32) {
-        let depth = self.depth_now + nested + 1;
+        let mut depth = self.depth_now + nested + 1;
+        if self.holds && !self.give_back(false) {
+            depth += 1;
+        }
         self.s().br(depth);
+    }
+
+    /// Notes what the frame gives back if it unwinds as it is now. False: nothing.
+    fn give_back(&mut self, calls: bool) -> bool {
+        let owed = self.state.as_ref().and_then(|s| hold::owed(s, calls)).unwrap_or_default();
+        if owed.is_empty() {
+            return false;
+        }
+        let k = self.owing.iter().position(|o| *o == owed).unwrap_or_else(|| {
+            self.owing.push(owed);
+            self.owing.len() - 1
+        });
+        let l = self.hold_state;
+        self.s().i32_const(k as i32 + 1).local_set(l);
+        true
+    }
+
+    /// Gives back what the frame holds: the end of the block that [`Self::return_unwound`] leaves.
+    fn emit_hold(&mut self) {
+        if !self.holds {
+            return;
+        }
+        self.s().end();
+        let owing = std::mem::take(&mut self.owing);
+        let (l, fb, depth) = (self.hold_state, self.frame_base, self.depth);
+        for (k, owed) in owing.iter().enumerate() {
+            self.s().local_get(l).i32_const(k as i32 + 1).i32_eq().if_(BlockType::Empty);
+            for o in owed {
+                if o.changed && self.homes.contains_key(&o.register) {
+                    self.push_home(o.register);
+                } else if o.changed {
+                    let v = self.reg_local(o.register);
+                    self.s().local_get(v);
+                } else {
+                    self.s().i64_const(0);
+                }
+                let at = megalith_abi::PRESERVED.iter().position(|&p| p as u8 == o.register).unwrap_or(0) as u32;
+                let helper = self.m.helper_index(Helper::Hold0) + at;
+                self.s().local_get(fb).i32_const(depth + o.slot).i32_add().i32_const(i32::from(o.changed)).call(helper);
+            }
+            self.s().end();
+        }
+    }
+
+    /// Whether the frame is gone and all registers that calls preserve are the caller's again, so that other code can go on in its place.
+    fn is_bare(&self) -> bool {
+        !self.holds || self.state.as_ref().is_some_and(|s| hold::owed(s, true).is_some_and(|o| o.is_empty()))
+    }
+
+    /// Pushes the stack pointer that a call gets, `pushed` bytes below rsp. Who holds no registers says so: what it calls may rely on the globals.
+    fn push_callee_rsp(&mut self, pushed: i32) {
+        self.push_rsp32();
+        if pushed != 0 {
+            self.s().i32_const(pushed).i32_sub();
+        }
+        if !self.holds && self.m.mode == Mode::Program {
+            let t = self.tmp(ValType::I32);
+            self.s().local_tee(t).global_set(Global::HolderFloor as u32).local_get(t);
+        }
     }
 
     /// Leaves with the registers already stored: rsp, pc and reason, then unwinds.
@@ -1131,9 +1245,9 @@ impl<'a> Gen<'a> {
         let want = self.cx.tail_use(addr, &self.m.analysis.summaries, self.own.ret_live) | self.own.kept;
         let dirty = self.dirty.dirty;
         match self.m.program.function_at(addr) {
-            Some(f) if self.m.mode == Mode::Program => {
+            Some(f) if self.m.mode == Mode::Program && self.is_bare() => {
                 self.store_globals(group(dirty & self.stored_before_jump(addr, want), want));
-                self.push_rsp32();
+                self.push_callee_rsp(0);
                 self.push_params(want);
                 self.s().return_call(Module::function_index(f));
             }
@@ -1149,20 +1263,23 @@ impl<'a> Gen<'a> {
         let stores = group(self.dirty.dirty & want, want);
         let pc = self.indirect_pc;
         self.store_globals(stores);
-        if self.m.mode == Mode::Program {
+        if self.m.mode == Mode::Program && self.is_bare() {
             if let Some(f) = expected {
                 self.push_is_entry(f);
                 self.s().if_(BlockType::Empty);
-                self.push_rsp32();
+                self.push_callee_rsp(0);
                 self.push_params(RegSet::PARAMS);
                 self.s().return_call(Module::function_index(f)).end();
             }
             let jump = self.m.helper_index(Helper::Jump);
             self.s().local_get(pc).i64_extend_i32_u().global_set(Global::Pc as u32);
-            self.push_rsp32();
+            self.push_callee_rsp(0);
             self.push_params(RegSet::PARAMS);
             self.s().return_call(jump);
         } else {
+            if self.m.mode == Mode::Program {
+                self.store_globals(RegSet::PARAMS);
+            }
             self.unwind_to_pc_local();
         }
     }
@@ -1295,11 +1412,11 @@ impl<'a> Gen<'a> {
         let (stores, _) = self.term_stores(b, self.dirty.dirty);
         self.store_globals(stores);
         let pc = self.indirect_pc;
-        if let Some(f) = self.m.program.function_at(to).filter(|_| self.m.mode == Mode::Program) {
+        if let Some(f) = self.m.program.function_at(to).filter(|_| self.m.mode == Mode::Program && self.is_bare()) {
             self.s().local_get(pc);
             self.push_pc32(to);
             self.s().i32_eq().if_(BlockType::Empty);
-            self.push_rsp32();
+            self.push_callee_rsp(0);
             self.push_params(RegSet::PARAMS);
             self.s().return_call(Module::function_index(f)).end();
         }
@@ -1517,8 +1634,7 @@ impl<'a> Gen<'a> {
             self.s().unreachable();
             return;
         }
-        self.push_rsp32();
-        self.s().i32_const(pushed as i32).i32_sub();
+        self.push_callee_rsp(pushed as i32);
         match direct {
             Some(f) => {
                 self.push_params(reads);
@@ -1545,7 +1661,14 @@ impl<'a> Gen<'a> {
         let (rsp, pc, depth) = (self.ret_rsp, self.ret_pc, self.depth_now);
         self.s().local_set(rax).local_set(rsp).local_tee(pc);
         self.push_pc32(ret);
-        self.s().i32_ne().br_if(depth);
+        self.s().i32_ne();
+        if !self.holds {
+            self.s().br_if(depth);
+        } else {
+            self.s().if_(BlockType::Empty);
+            self.give_back_after_call(b, pushed as i32);
+            self.s().br(depth + 1).end();
+        }
         // Back: the returned rsp is worth more than a local that would have to survive the call.
         match self.state.as_ref().and_then(|s| s.rsp) {
             Some(c) => {
@@ -1562,6 +1685,21 @@ impl<'a> Gen<'a> {
         let mut d = self.dirty;
         self.after_term(b, &mut d);
         self.dirty = d;
+    }
+
+    /// What a call unwound, or came back elsewhere: the frame does so, too.
+    fn give_back_after_call(&mut self, b: usize, pushed: i32) {
+        if let Some(c) = self.state.as_ref().and_then(|s| s.rsp) {
+            let (fb, d, rsp) = (self.frame_base, self.depth + c + 8 - pushed, self.ret_rsp);
+            self.s().local_get(rsp).i32_const(d).i32_sub().local_set(fb);
+        }
+        self.give_back(true);
+        // What nobody reads need not have survived the call for this.
+        let changed = self.state.as_ref().map_or(RegSet::EMPTY, |s| self.held - s.entry);
+        for r in (changed - self.live.live_out[b]).iter() {
+            let l = self.reg_local(r);
+            self.s().i64_const(0).local_set(l);
+        }
     }
 
     /// Stores `ret` below rsp.
@@ -1680,7 +1818,7 @@ impl<'a> Gen<'a> {
                 break;
             }
             self.release_tmps();
-            if !self.insn(i) {
+            if !self.is_held(i) && !self.insn(i) {
                 self.uncovered.push((i.ip() as u32, format!("{:?}", i.code())));
                 self.exit_here(i, Reason::Undefined, 0);
                 // Unreachable from here on, but the code must stay well-formed.
@@ -1690,7 +1828,7 @@ impl<'a> Gen<'a> {
             self.low_bytes = (self.low_bytes - e.defs) | Self::byte_result(i, e);
             if let Some(mut s) = self.state.take() {
                 let mut d = self.dirty;
-                Self::after_insn(&mut s, &mut d, i, e);
+                self.after_insn(&mut s, &mut d, i, e);
                 self.dirty = d;
                 self.state = Some(s);
             }
@@ -1711,6 +1849,11 @@ impl<'a> Gen<'a> {
         let exit = self.block_exit(st, id, b, block);
         self.end_flags.insert(id, self.fl);
         exit
+    }
+
+    /// Whether `i` saves or restores a register that is held: the caller has it all the time.
+    fn is_held(&self, i: &Instruction) -> bool {
+        self.holds && self.state.as_ref().is_some_and(|s| hold::saves(s, i).is_some() || hold::restores(s, i).is_some())
     }
 
     /// At a loop header: leave when somebody wants our attention.
@@ -1761,20 +1904,33 @@ impl<'a> Gen<'a> {
         Exit::Goto(2)
     }
 
-    /// Pushes whether the stack window is used up, or somebody wants our attention: recursion need not have loops.
+    /// Pushes whether the stack window is used up, or somebody wants our attention: recursion need not have loops. What needs all registers in the globals looks whether the caller holds
+    /// some, too.
     fn push_entry_condition(&mut self) {
-        self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u();
-        self.push_poll();
-        self.s().i32_or();
+        if self.checks_depth {
+            self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub();
+            self.s().i32_const(STACK_WINDOW as i32).i32_gt_u();
+            self.push_poll();
+            self.s().i32_or();
+        }
+        if !self.holds {
+            self.s().local_get(0).global_get(Global::HolderFloor as u32).i32_ne();
+            if self.checks_depth {
+                self.s().i32_or();
+            }
+        }
     }
 
     /// Behind [`Self::push_entry_condition`]: unwinds, unless rsp happens to be 0.
     fn emit_slow_entry(&mut self) {
+        let (fb, depth) = (self.frame_base, self.depth);
+        self.s().local_get(0).i32_const(depth).i32_sub().local_set(fb);
         self.s().local_get(0).if_(BlockType::Empty);
         self.store_globals(self.own.live_in & RegSet::PARAMS);
         self.s().local_get(0).i64_extend_i32_u().global_set(u32::from(RSP));
         self.push_pc64(self.graph.addrs[0]);
         self.s().global_set(Global::Pc as u32).i32_const(Reason::Depth as i32).global_set(Global::Reason as u32);
+        self.state = None;
         self.return_unwound(1);
         self.s().end();
     }
@@ -1963,6 +2119,9 @@ impl Gen<'_> {
         }
     }
 }
+
+/// A function with more calls keeps the registers that it holds on the stack: with so many ways through it, the engine's compiler copies values from one place to another at every turn.
+const MANY_CALLS: usize = 200;
 
 /// Loops with more blocks are looked at from the inside: what only a part of them reads is loaded there.
 const LARGE_LOOP: usize = 16;

@@ -41,6 +41,14 @@ pub(crate) struct Ctx<'a> {
     pub a: [u64; 6],
 }
 
+/// Whether system call `nr` reads or writes registers that frames may hold, or leaves the frames for good: rt_sigreturn, clone, fork, vfork, execve, exit, exit_group, execveat, clone3, and
+/// where a polyfill's snapshot is taken or let go. `first`: its first argument.
+pub(crate) fn needs_registers(nr: u64, first: u64) -> bool {
+    use megalith_abi::PolyfillOp::{Cold, Snapshot};
+    matches!(nr, 15 | 56..=60 | 231 | 322 | 435)
+        || nr == megalith_abi::POLYFILL_CALL && (first == Snapshot as u64 || first == Cold as u64)
+}
+
 /// Performs system call `nr`. What the program may not call is as unknown to it as what nobody may.
 pub(crate) fn dispatch(task: &mut Task, m: &mut dyn Machine, nr: u64, a: [u64; 6]) -> Result<i64> {
     crate::procfs::set_current(task.process.pid, task.thread.tid);

@@ -1,0 +1,168 @@
+//! Which functions hold registers for their callers.
+//!
+//! A function that uses the registers that calls preserve as compilers do, between saving them to its frame and restoring them, need not take part in passing them on:
+//! its caller has them, and has them still when it returns. Its saves then store nothing and its restores load nothing; what it puts into such a register meanwhile stays in a local, across its own
+//! calls, too. When it unwinds, all becomes as it would have been: see `megalith_abi` for how ("held registers").
+//!
+//! What is not like that (setjmp, a stack unwinder, assembly, the cold half of a function) finds all registers in their globals: whoever calls it unwinds first.
+
+use crate::analysis::{FrameState, Frames, Graph};
+use crate::discover::{Program, Term};
+use crate::regs::{Effect, RBP, RegSet, number};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
+use std::collections::BTreeMap;
+
+/// A stack slot that a frame owes its caller's value of a register.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owed {
+    pub register: u8,
+    /// Offset of the slot from rsp at the function's entry.
+    pub slot: i32,
+    /// The register has another value now, which the frame holds.
+    pub changed: bool,
+}
+
+/// What a frame gives back when it unwinds in `state`. None if a register's value at entry is nowhere to be found. `calls`: it has called, so that nothing of it lies below rsp.
+pub fn owed(state: &FrameState, calls: bool) -> Option<Vec<Owed>> {
+    let floor = state.rsp.filter(|_| calls).unwrap_or(i32::MIN);
+    let mut out = Vec::new();
+    for register in RegSet::PRESERVED.iter() {
+        let mut changed = !state.entry.has(register);
+        for (&slot, _) in state.slots.range(floor..).filter(|s| *s.1 == register) {
+            out.push(Owed { register, slot, changed });
+            // The first takes the value along.
+            changed = false;
+        }
+        if changed {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+/// The register whose value at entry instruction `i`, executed in `state`, saves to a slot.
+pub fn saves(state: &FrameState, i: &Instruction) -> Option<u8> {
+    let r = match i.code() {
+        Code::Push_r64 if state.rsp.is_some() => i.op0_register(),
+        Code::Mov_rm64_r64 if i.op0_kind() == OpKind::Memory && state.slot(i).is_some() => i.op1_register(),
+        _ => return None,
+    };
+    number(r).filter(|&r| RegSet::PRESERVED.has(r) && state.entry.has(r))
+}
+
+/// The register that instruction `i`, executed in `state`, restores.
+pub fn restores(state: &FrameState, i: &Instruction) -> Option<u8> {
+    state.restores(i).filter(|&r| RegSet::PRESERVED.has(r))
+}
+
+/// Whether instruction `i`, executed in `state`, reads a slot that nothing may have been stored to, other than to restore its register.
+fn reads_slot(state: &FrameState, i: &Instruction) -> bool {
+    let Some(k) = (0..i.op_count()).find(|&k| i.op_kind(k) == OpKind::Memory) else { return false };
+    let Some(at) = state.slot(i) else { return false };
+    use Mnemonic::*;
+    let stores = k == 0
+        && matches!(
+            i.mnemonic(),
+            Mov | Movaps | Movups | Movdqa | Movdqu | Movapd | Movupd | Movq | Movd | Movss | Movsd | Movlps | Movhps
+        );
+    if stores || matches!(i.mnemonic(), Lea | Nop) || restores(state, i).is_some() {
+        return false;
+    }
+    let size = i.memory_size().size().max(1) as i32;
+    state.slots.iter().any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot + 8)
+}
+
+/// Whether `i` copies the frame pointer: a walk along the chain of frames begins so, and expects to find it in memory.
+fn takes_frame(state: &FrameState, i: &Instruction) -> bool {
+    let registers = i.op_count() == 2 && (0..2).all(|k| i.op_kind(k) == OpKind::Register);
+    i.mnemonic() == Mnemonic::Mov
+        && registers
+        && i.op1_register() == Register::RBP
+        && i.op0_register() != Register::RSP
+        && state.rbp.is_some_and(|at| state.slots.get(&at) == Some(&RBP))
+}
+
+/// Registers (of those that calls preserve) that a block reads before it writes them, and that it writes. None if the block does with them what a holder does not.
+fn exposed(state: &mut FrameState, block: &[Instruction], effects: &[Effect]) -> Option<(RegSet, RegSet)> {
+    let mut uses = RegSet::EMPTY;
+    let mut defs = RegSet::EMPTY;
+    owed(state, false)?;
+    for (i, e) in block.iter().zip(effects) {
+        if reads_slot(state, i) || takes_frame(state, i) {
+            return None;
+        }
+        // What a byte is written to is read as a byte: compilers do not look at what else its register has.
+        let mut read = (e.uses - e.bytes) | e.keeps;
+        if let Some(r) = saves(state, i) {
+            let address = i.op0_kind() == OpKind::Memory && number(i.memory_base()) == Some(r);
+            if !address {
+                read.remove(r);
+            }
+        }
+        // Something has to be pushed to align the stack.
+        if i.code() == Code::Push_r64 {
+            read = RegSet::EMPTY;
+        }
+        uses |= (read & RegSet::PRESERVED) - defs;
+        defs |= (e.defs - e.keeps) & RegSet::PRESERVED;
+        state.step(i, e);
+        owed(state, false)?;
+    }
+    Some((uses, defs))
+}
+
+/// The one slot that each register is saved to, if there is one for each, and nothing else is ever there while the register has another value. `frames`: of a function that [`holds`].
+pub fn homes(program: &Program, graph: &Graph, frames: &Frames) -> Option<BTreeMap<u8, i32>> {
+    let mut homes = BTreeMap::new();
+    let mut taken = BTreeMap::new();
+    for (b, &a) in graph.addrs.iter().enumerate() {
+        let (Some(mut state), Some(block)) = (frames.at[b].clone(), graph.block(program, a)) else { continue };
+        for (i, e) in block.insns.iter().zip(&graph.effects[b]) {
+            state.step(i, e);
+            for o in owed(&state, false)?.iter().filter(|o| o.changed) {
+                if *homes.entry(o.register).or_insert(o.slot) != o.slot
+                    || *taken.entry(o.slot).or_insert(o.register) != o.register
+                {
+                    return None;
+                }
+            }
+        }
+    }
+    Some(homes)
+}
+
+/// Whether the function with this graph can hold registers. `frames`: as they are if no call changes one.
+pub fn holds(program: &Program, graph: &Graph, frames: &Frames) -> bool {
+    let n = graph.addrs.len();
+    let mut reached = vec![false; n];
+    let mut work = vec![0];
+    let mut sets = vec![(RegSet::EMPTY, RegSet::EMPTY); n];
+    while let Some(b) = work.pop() {
+        if reached.get(b).is_none_or(|&r| r) {
+            continue;
+        }
+        reached[b] = true;
+        let Some(block) = graph.block(program, graph.addrs[b]) else { continue };
+        let Some(mut state) = frames.at[b].clone() else { return false };
+        let Some(found) = exposed(&mut state, &block.insns, &graph.effects[b]) else { return false };
+        sets[b] = found;
+        let calls = matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. });
+        let lost = !(RegSet::PRESERVED - state.entry).is_empty();
+        if calls && owed(&state, true).is_none() || matches!(block.term, Term::Ret) && lost {
+            return false;
+        }
+        work.extend(&graph.succs[b]);
+    }
+    // No value at entry may be read.
+    let mut live = vec![RegSet::EMPTY; n];
+    let mut work: Vec<usize> = (0..n).filter(|&b| reached[b]).collect();
+    while let Some(b) = work.pop() {
+        let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | live[t]);
+        let new = (out - sets[b].1) | sets[b].0;
+        if new != live[b] {
+            live[b] = new;
+            work.extend(graph.preds[b].iter().filter(|&&p| reached[p]));
+        }
+    }
+    live.first().is_none_or(|l| l.is_empty())
+}
