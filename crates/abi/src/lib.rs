@@ -13,14 +13,14 @@
 //!
 //! * Normal entry: the return address lies at `[rsp]`, and rsp, rdi, rsi, rdx come as parameters. The global [`Global::Label`] is 0.
 //! * Entry at a resume label: of the second body, which goes on at [`Global::Label`] and takes everything from the globals.
-//! * Normal return (x86 `ret` of the frame's own return address slot): `pc` is the address that was popped, `rsp` the stack pointer after
+//! * Normal return (x86 `ret` of the frame's own return address slot): `pc` is the address that was popped, or [`RETURNED`], `rsp` the stack pointer after
 //!   the pop, `rax` the value of rax; every other register the function changed and a caller may read is in its global.
 //! * **Unwinding**: `pc == 0`, `rsp` as for a normal return. [`Global::Pc`] says where to go on and [`Global::Reason`] why ([`Reason`]). Every caller
 //!   returns `0` as well, up to the trampoline. The complete register state is in the globals then; the trampoline
 //!   resolves `Pc` to (function, label), sets [`Global::Label`] to the label and calls it: it
 //!   loads what it needs from the globals (rsp, rdi, rsi, rdx included) and clears the label.
 //! * **Held registers**: a function that is called, and uses the registers that calls preserve ([`PRESERVED`]) only between saving and restoring them, has them in wasm locals, across calls, too.
-//!   Their globals and the stack slots that it saved them to stay as they were. It gives them back when it unwinds: a value goes to where it is wanted further in ([`Global::WantedBy0`]), and its own slots want the value that its caller has.
+//!   Their globals and the stack slots that it saved them to stay as they were, and so do those for the return addresses of its calls. It gives all back when it unwinds: a value goes to where it is wanted further in ([`Global::WantedBy0`]), and its own slots want the value that its caller has.
 //!   At the trampoline, what is still wanted comes from the globals. So no frame holds guest state when code has unwound.
 //!   A function that reads or changes preserved registers in another way (setjmp, a stack unwinder) looks at [`Global::HolderFloor`] on entry, and unwinds ([`Reason::Depth`]) unless its caller holds none.
 //! * The wasm trap `unreachable` in recompiled code is a general protection fault (a misaligned SSE operand, a reserved MXCSR bit).
@@ -68,6 +68,9 @@ pub const CODE_LINE_ENTRY: u32 = 16;
 
 /// What `vkernel.syscall` returns when the caller must unwind (never a valid Linux result).
 pub const UNWIND: i64 = i64::MIN;
+
+/// What a function returns as `pc` that did not look at its return address: it returns to whoever called it. Never the address of code.
+pub const RETURNED: u32 = 1;
 
 /// Guest stack bytes that one host stack may hold frames for. Every cycle of calls contains an indirect call, or a function that on entry checks
 /// `(rsp - StackFloor) as u32 <= STACK_WINDOW` and the poll word and unwinds with [`Reason::Depth`] if need be; on the way of an indirect call the same is checked.

@@ -3,7 +3,7 @@
 use crate::assemble::{DeferredSegments, Poll};
 use crate::{EACCES, FileHash};
 use megalith_abi::{
-    Global, GlobalType, Gpr, MAP_POLL, PRESERVED, Reason, SLOTS_END, STACK_WINDOW, VKERNEL_IMPORTS, WASI_IMPORTS,
+    Global, GlobalType, Gpr, MAP_POLL, PRESERVED, RETURNED, Reason, SLOTS_END, STACK_WINDOW, VKERNEL_IMPORTS, WASI_IMPORTS,
 };
 use wasm_encoder::{BlockType, Function, Instruction as I, MemArg, ValType};
 use wasmparser::{FuncType, ValType as PType};
@@ -115,6 +115,10 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     }
     f.instruction(&I::GlobalGet(Global::Reason as u32)).instruction(&I::Call(t.unwound));
     f.instruction(&I::Else);
+    f.instruction(&I::LocalGet(PC)).instruction(&I::I32Const(RETURNED as i32)).instruction(&I::I32Eq);
+    f.instruction(&I::If(BlockType::Empty)).instruction(&I::LocalGet(RSP)).instruction(&I::I32Const(8));
+    f.instruction(&I::I32Sub).instruction(&I::I32Load(MemArg { offset: 0, align: 0, memory_index: 0 }));
+    f.instruction(&I::LocalSet(PC)).instruction(&I::End);
     f.instruction(&I::LocalGet(PC)).instruction(&I::I64ExtendI32U).instruction(&I::GlobalSet(Global::Pc as u32));
     f.instruction(&I::LocalGet(RSP)).instruction(&I::I64ExtendI32U).instruction(&I::GlobalSet(gpr(Gpr::Rsp)));
     f.instruction(&I::LocalGet(RAX)).instruction(&I::GlobalSet(gpr(Gpr::Rax)));

@@ -825,12 +825,14 @@ pub struct FrameState {
     pub entry: RegSet,
     /// Stack slots (8 bytes at an offset) that hold a register's entry value.
     pub slots: BTreeMap<i32, u8>,
+    /// Stack slots with the return addresses of the functions that are inlined here and have been entered.
+    pub returns: BTreeMap<i32, u32>,
 }
 
 impl FrameState {
     /// `known`: rsp is followed from here; a snippet starts with any value in it.
     fn start(known: bool) -> FrameState {
-        FrameState { rsp: known.then_some(0), rbp: None, entry: RegSet::DATA, slots: BTreeMap::new() }
+        FrameState { rsp: known.then_some(0), rbp: None, entry: RegSet::DATA, slots: BTreeMap::new(), returns: BTreeMap::new() }
     }
 
     fn join(&mut self, o: &FrameState) -> bool {
@@ -843,6 +845,7 @@ impl FrameState {
         }
         self.entry = self.entry & o.entry;
         self.slots.retain(|k, v| o.slots.get(k) == Some(v));
+        self.returns.retain(|k, v| o.returns.get(k) == Some(v));
         *self != before
     }
 
@@ -1016,11 +1019,15 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary], held: RegSet) -
             None => {
                 if let Some(c) = state.rsp {
                     match block.term {
-                        Term::Enter { .. } => {
+                        Term::Enter { ret, .. } => {
                             state.clobber(c.saturating_sub(8), 8);
                             state.rsp = c.checked_sub(8);
+                            state.returns.insert(c.saturating_sub(8), ret);
                         }
-                        Term::Return { .. } => state.rsp = c.checked_add(8),
+                        Term::Return { .. } => {
+                            state.returns.remove(&c);
+                            state.rsp = c.checked_add(8);
+                        }
                         _ => {}
                     }
                 }
@@ -1033,8 +1040,11 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary], held: RegSet) -
             // The slot below rsp held the return address.
             state.clobber(c.saturating_sub(8), 8);
         }
-        if matches!(block.term, Term::Chain { .. }) {
-            state.rsp = state.rsp.and_then(|c| c.checked_add(8));
+        if matches!(block.term, Term::Chain { .. })
+            && let Some(c) = state.rsp
+        {
+            state.returns.remove(&c);
+            state.rsp = c.checked_add(8);
         }
         let mods = mods - held;
         if mods.has(RBP) {

@@ -2,9 +2,9 @@
 //!
 //! A function that uses the registers that calls preserve as compilers do, between saving them to its frame and restoring them, need not take part in passing them on:
 //! its caller has them, and has them still when it returns. Its saves then store nothing and its restores load nothing; what it puts into such a register meanwhile stays in a local, across its own
-//! calls, too. When it unwinds, all becomes as it would have been: see `megalith_abi` for how ("held registers").
+//! calls, too. Nor does it store the return addresses of its calls. When it unwinds, all becomes as it would have been: see `megalith_abi` for how ("held registers").
 //!
-//! What is not like that (setjmp, a stack unwinder, assembly, the cold half of a function) finds all registers in their globals: whoever calls it unwinds first.
+//! What is not like that (setjmp, a stack unwinder, assembly, the cold half of a function) finds all registers in their globals and the stack as it should be: whoever calls it unwinds first.
 
 use crate::analysis::{FrameState, Frames, Graph};
 use crate::discover::{Program, Term};
@@ -22,14 +22,28 @@ pub struct Owed {
     pub changed: bool,
 }
 
+/// What a frame gives back when it unwinds.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Debt {
+    pub registers: Vec<Owed>,
+    /// Return addresses of inlined functions, and their stack slots (offset from rsp at the function's entry).
+    pub returns: Vec<(i32, u32)>,
+}
+
+impl Debt {
+    pub fn is_empty(&self) -> bool {
+        self.registers.is_empty() && self.returns.is_empty()
+    }
+}
+
 /// What a frame gives back when it unwinds in `state`. None if a register's value at entry is nowhere to be found. `calls`: it has called, so that nothing of it lies below rsp.
-pub fn owed(state: &FrameState, calls: bool) -> Option<Vec<Owed>> {
+pub fn debt(state: &FrameState, calls: bool) -> Option<Debt> {
     let floor = state.rsp.filter(|_| calls).unwrap_or(i32::MIN);
-    let mut out = Vec::new();
+    let mut registers = Vec::new();
     for register in RegSet::PRESERVED.iter() {
         let mut changed = !state.entry.has(register);
         for (&slot, _) in state.slots.range(floor..).filter(|s| *s.1 == register) {
-            out.push(Owed { register, slot, changed });
+            registers.push(Owed { register, slot, changed });
             // The first takes the value along.
             changed = false;
         }
@@ -37,7 +51,7 @@ pub fn owed(state: &FrameState, calls: bool) -> Option<Vec<Owed>> {
             return None;
         }
     }
-    Some(out)
+    Some(Debt { registers, returns: state.returns.range(floor..).map(|(&slot, &ret)| (slot, ret)).collect() })
 }
 
 /// The register whose value at entry instruction `i`, executed in `state`, saves to a slot.
@@ -55,21 +69,38 @@ pub fn restores(state: &FrameState, i: &Instruction) -> Option<u8> {
     state.restores(i).filter(|&r| RegSet::PRESERVED.has(r))
 }
 
+/// Where `i`, executed in `state`, accesses its frame at a known place: offset and size. A return's own access does not count.
+fn frame_access(state: &FrameState, i: &Instruction) -> Option<(i32, i32)> {
+    match i.mnemonic() {
+        Mnemonic::Lea | Mnemonic::Nop => None,
+        Mnemonic::Pop => Some((state.rsp?, 8)),
+        _ if (0..i.op_count()).any(|k| i.op_kind(k) == OpKind::Memory) => {
+            Some((state.slot(i)?, i.memory_size().size().max(1) as i32))
+        }
+        _ => None,
+    }
+}
+
+/// Whether instruction `i`, executed in `state`, reads or writes a return address.
+fn touches_return(state: &FrameState, i: &Instruction) -> bool {
+    let Some((at, size)) = frame_access(state, i) else { return false };
+    let overlaps = |slot: i32| slot < at.saturating_add(size) && at < slot.saturating_add(8);
+    overlaps(0) || state.returns.keys().any(|&slot| overlaps(slot))
+}
+
 /// Whether instruction `i`, executed in `state`, reads a slot that nothing may have been stored to, other than to restore its register.
 fn reads_slot(state: &FrameState, i: &Instruction) -> bool {
-    let Some(k) = (0..i.op_count()).find(|&k| i.op_kind(k) == OpKind::Memory) else { return false };
-    let Some(at) = state.slot(i) else { return false };
+    let Some((at, size)) = frame_access(state, i) else { return false };
     use Mnemonic::*;
-    let stores = k == 0
+    let stores = i.op0_kind() == OpKind::Memory
         && matches!(
             i.mnemonic(),
             Mov | Movaps | Movups | Movdqa | Movdqu | Movapd | Movupd | Movq | Movd | Movss | Movsd | Movlps | Movhps
         );
-    if stores || matches!(i.mnemonic(), Lea | Nop) || restores(state, i).is_some() {
+    if stores || restores(state, i).is_some() {
         return false;
     }
-    let size = i.memory_size().size().max(1) as i32;
-    state.slots.iter().any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot + 8)
+    state.slots.iter().any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot.saturating_add(8))
 }
 
 /// Whether `i` copies the frame pointer: a walk along the chain of frames begins so, and expects to find it in memory.
@@ -86,9 +117,9 @@ fn takes_frame(state: &FrameState, i: &Instruction) -> bool {
 fn exposed(state: &mut FrameState, block: &[Instruction], effects: &[Effect]) -> Option<(RegSet, RegSet)> {
     let mut uses = RegSet::EMPTY;
     let mut defs = RegSet::EMPTY;
-    owed(state, false)?;
+    debt(state, false)?;
     for (i, e) in block.iter().zip(effects) {
-        if reads_slot(state, i) || takes_frame(state, i) {
+        if reads_slot(state, i) || touches_return(state, i) || takes_frame(state, i) {
             return None;
         }
         // What a byte is written to is read as a byte: compilers do not look at what else its register has.
@@ -106,7 +137,7 @@ fn exposed(state: &mut FrameState, block: &[Instruction], effects: &[Effect]) ->
         uses |= (read & RegSet::PRESERVED) - defs;
         defs |= (e.defs - e.keeps) & RegSet::PRESERVED;
         state.step(i, e);
-        owed(state, false)?;
+        debt(state, false)?;
     }
     Some((uses, defs))
 }
@@ -119,7 +150,7 @@ pub fn homes(program: &Program, graph: &Graph, frames: &Frames) -> Option<BTreeM
         let (Some(mut state), Some(block)) = (frames.at[b].clone(), graph.block(program, a)) else { continue };
         for (i, e) in block.insns.iter().zip(&graph.effects[b]) {
             state.step(i, e);
-            for o in owed(&state, false)?.iter().filter(|o| o.changed) {
+            for o in debt(&state, false)?.registers.iter().filter(|o| o.changed) {
                 if *homes.entry(o.register).or_insert(o.slot) != o.slot
                     || *taken.entry(o.slot).or_insert(o.register) != o.register
                 {
@@ -147,8 +178,10 @@ pub fn holds(program: &Program, graph: &Graph, frames: &Frames) -> bool {
         let Some(found) = exposed(&mut state, &block.insns, &graph.effects[b]) else { return false };
         sets[b] = found;
         let calls = matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. });
+        // It returns to where it was called from, with all registers as they were.
         let lost = !(RegSet::PRESERVED - state.entry).is_empty();
-        if calls && owed(&state, true).is_none() || matches!(block.term, Term::Ret) && lost {
+        let pops = block.insns.last().is_some_and(|i| i.op_count() != 0) || state.rsp.is_some_and(|c| c != 0);
+        if calls && debt(&state, true).is_none() || matches!(block.term, Term::Ret) && (lost || pops) {
             return false;
         }
         work.extend(&graph.succs[b]);

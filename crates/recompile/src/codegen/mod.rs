@@ -14,13 +14,13 @@ mod x87;
 use crate::analysis::{ARGUMENTS, Analysis, Callee, Context, FrameState, Frames, Graph, Liveness, Summary, frame};
 use crate::discover::{Block, JumpTable, Program, Term};
 use crate::elf::Image;
-use crate::hold::{self, Owed};
+use crate::hold::{self, Debt};
 use crate::inline::Inlined;
 use crate::regs::*;
 use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure, visit_loops};
 use flags::{Fl, Lazy};
 use iced_x86::{Instruction, Mnemonic, OpKind};
-use megalith_abi::{Global, Reason, STACK_WINDOW, UNWIND};
+use megalith_abi::{Global, RETURNED, Reason, STACK_WINDOW, UNWIND};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
 
@@ -203,7 +203,7 @@ struct Gen<'a> {
     /// The others in the place of whose globals there is the stack slot for their value at entry, which nothing else is in: offset from rsp at entry.
     homes: BTreeMap<u8, i32>,
     /// What the frame gives back in the states that it may unwind in; the local `hold_state` says in which it is.
-    owing: Vec<Vec<Owed>>,
+    debts: Vec<Debt>,
     hold_state: u32,
 
     code: Vec<u8>,
@@ -302,7 +302,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         holds,
         held,
         homes,
-        owing: Vec::new(),
+        debts: Vec::new(),
         hold_state: 0,
         code: Vec::new(),
         locals: Vec::new(),
@@ -1140,13 +1140,13 @@ impl<'a> Gen<'a> {
 
     /// Notes what the frame gives back if it unwinds as it is now. False: nothing.
     fn give_back(&mut self, calls: bool) -> bool {
-        let owed = self.state.as_ref().and_then(|s| hold::owed(s, calls)).unwrap_or_default();
-        if owed.is_empty() {
+        let debt = self.state.as_ref().and_then(|s| hold::debt(s, calls)).unwrap_or_default();
+        if debt.is_empty() {
             return false;
         }
-        let k = self.owing.iter().position(|o| *o == owed).unwrap_or_else(|| {
-            self.owing.push(owed);
-            self.owing.len() - 1
+        let k = self.debts.iter().position(|d| *d == debt).unwrap_or_else(|| {
+            self.debts.push(debt);
+            self.debts.len() - 1
         });
         let l = self.hold_state;
         self.s().i32_const(k as i32 + 1).local_set(l);
@@ -1159,11 +1159,11 @@ impl<'a> Gen<'a> {
             return;
         }
         self.s().end();
-        let owing = std::mem::take(&mut self.owing);
+        let debts = std::mem::take(&mut self.debts);
         let (l, fb, depth) = (self.hold_state, self.frame_base, self.depth);
-        for (k, owed) in owing.iter().enumerate() {
+        for (k, debt) in debts.iter().enumerate() {
             self.s().local_get(l).i32_const(k as i32 + 1).i32_eq().if_(BlockType::Empty);
-            for o in owed {
+            for o in &debt.registers {
                 if o.changed && self.homes.contains_key(&o.register) {
                     self.push_home(o.register);
                 } else if o.changed {
@@ -1176,13 +1176,19 @@ impl<'a> Gen<'a> {
                 let helper = self.m.helper_index(Helper::Hold0) + at;
                 self.s().local_get(fb).i32_const(depth + o.slot).i32_add().i32_const(i32::from(o.changed)).call(helper);
             }
+            for &(slot, ret) in &debt.returns {
+                self.store_return_address(slot, ret);
+            }
             self.s().end();
         }
     }
 
     /// Whether the frame is gone and all registers that calls preserve are the caller's again, so that other code can go on in its place.
     fn is_bare(&self) -> bool {
-        !self.holds || self.state.as_ref().is_some_and(|s| hold::owed(s, true).is_some_and(|o| o.is_empty()))
+        let bare = |s: &FrameState| {
+            s.rsp == Some(0) && (!self.holds || hold::debt(s, true).is_some_and(|d| d.is_empty()))
+        };
+        self.state.as_ref().is_some_and(bare)
     }
 
     /// Pushes the stack pointer that a call gets, `pushed` bytes below rsp. Who holds no registers says so: what it calls may rely on the globals.
@@ -1340,7 +1346,9 @@ impl<'a> Gen<'a> {
                 self.after_call(st, id, b, *ret)
             }
             Term::Enter { callee, ret } => {
-                self.push_return_address(*ret);
+                if !self.holds {
+                    self.push_return_address(*ret);
+                }
                 self.settle_flags(st, id, b);
                 Exit::Goto(target(self, *callee))
             }
@@ -1354,7 +1362,9 @@ impl<'a> Gen<'a> {
                 Exit::Branch { then: target(self, *likely), otherwise: target(self, *other) }
             }
             Term::Return { ret } => {
-                self.emit_return(b, *ret);
+                if !self.holds {
+                    self.emit_return(b, *ret);
+                }
                 self.settle_flags(st, id, b);
                 Exit::Goto(target(self, *ret))
             }
@@ -1554,21 +1564,23 @@ impl<'a> Gen<'a> {
         let want_rax = self.own.ret_live.has(RAX);
         let at = self.state.as_ref().and_then(|s| s.rsp);
         let pc = self.ret_pc;
-        // The return address: low 32 bits (guest addresses are below 4 GiB).
-        match at {
-            Some(c) => {
-                let (fb, d) = (self.frame_base, self.depth + c);
-                let offset = self.push_frame_base(fb, d);
-                self.load(8, offset);
-            }
-            None => {
-                self.push_rsp32();
-                self.load(8, 0);
-            }
-        }
-        self.s().i32_wrap_i64().local_set(pc);
         self.store_globals(stores);
         let normal = at == Some(0) && extra == 0 && !snippet;
+        if !normal || !self.holds {
+            // The return address: low 32 bits (guest addresses are below 4 GiB).
+            match at {
+                Some(c) => {
+                    let (fb, d) = (self.frame_base, self.depth + c);
+                    let offset = self.push_frame_base(fb, d);
+                    self.load(8, offset);
+                }
+                None => {
+                    self.push_rsp32();
+                    self.load(8, 0);
+                }
+            }
+            self.s().i32_wrap_i64().local_set(pc);
+        }
         if !normal {
             let fb_entry = self.depth;
             let fb = self.frame_base;
@@ -1588,7 +1600,17 @@ impl<'a> Gen<'a> {
                 return;
             }
         }
-        self.s().local_get(pc);
+        if self.holds {
+            self.s().i32_const(RETURNED as i32);
+        } else {
+            // As an address it means something else.
+            self.s().local_get(pc).i32_const(RETURNED as i32).i32_eq().if_(BlockType::Empty);
+            if want_rax {
+                self.store_globals(RegSet::one(RAX));
+            }
+            self.return_elsewhere(0, 1);
+            self.s().end().local_get(pc);
+        }
         self.push_rsp32();
         self.s().i32_const(8).i32_add();
         if want_rax {
@@ -1613,7 +1635,7 @@ impl<'a> Gen<'a> {
         self.store_globals(stores);
         // Where a function jumps on, its own return address serves.
         let pushed = if matches!(block.term, Term::Chain { .. }) { 0 } else { 8 };
-        if pushed != 0 {
+        if pushed != 0 && !self.holds {
             self.push_return_address(ret);
         }
         if direct.is_none() && (to.is_some() || self.cx.snippet) {
@@ -1659,14 +1681,14 @@ impl<'a> Gen<'a> {
         }
         let rax = self.reg_local(RAX);
         let (rsp, pc, depth) = (self.ret_rsp, self.ret_pc, self.depth_now);
-        self.s().local_set(rax).local_set(rsp).local_tee(pc);
-        self.push_pc32(ret);
-        self.s().i32_ne();
+        self.s().local_set(rax).local_set(rsp).local_tee(pc).i32_const(RETURNED as i32).i32_ne();
         if !self.holds {
-            self.s().br_if(depth);
+            self.s().if_(BlockType::Empty).local_get(pc);
+            self.push_pc32(ret);
+            self.s().i32_ne().br_if(depth + 1).end();
         } else {
             self.s().if_(BlockType::Empty);
-            self.give_back_after_call(b, pushed as i32);
+            self.give_back_after_call(b, pushed as i32, ret);
             self.s().br(depth + 1).end();
         }
         // Back: the returned rsp is worth more than a local that would have to survive the call.
@@ -1688,10 +1710,15 @@ impl<'a> Gen<'a> {
     }
 
     /// What a call unwound, or came back elsewhere: the frame does so, too.
-    fn give_back_after_call(&mut self, b: usize, pushed: i32) {
+    fn give_back_after_call(&mut self, b: usize, pushed: i32, ret: u32) {
         if let Some(c) = self.state.as_ref().and_then(|s| s.rsp) {
             let (fb, d, rsp) = (self.frame_base, self.depth + c + 8 - pushed, self.ret_rsp);
             self.s().local_get(rsp).i32_const(d).i32_sub().local_set(fb);
+        }
+        match self.state.as_ref().and_then(|s| s.rsp) {
+            Some(c) if pushed != 0 => self.store_return_address(c - pushed, ret),
+            _ if pushed != 0 => self.push_return_address(ret),
+            _ => {}
         }
         self.give_back(true);
         // What nobody reads need not have survived the call for this.
@@ -1702,15 +1729,17 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// Stores `ret` in the frame, `at` from rsp at entry.
+    fn store_return_address(&mut self, at: i32, ret: u32) {
+        let offset = self.push_frame_base(self.frame_base, self.depth + at);
+        self.push_pc64(ret);
+        self.s().i64_store(MemArg { offset, align: 0, memory_index: 0 });
+    }
+
     /// Stores `ret` below rsp.
     fn push_return_address(&mut self, ret: u32) {
         match self.state.as_ref().and_then(|s| s.rsp) {
-            Some(c) => {
-                let (fb, d) = (self.frame_base, self.depth + c - 8);
-                let offset = self.push_frame_base(fb, d);
-                self.push_pc64(ret);
-                self.s().i64_store(MemArg { offset, align: 0, memory_index: 0 });
-            }
+            Some(c) => self.store_return_address(c - 8, ret),
             None => {
                 self.push_rsp32();
                 self.s().i32_const(8).i32_sub();
