@@ -103,14 +103,26 @@ fn reads_slot(state: &FrameState, i: &Instruction) -> bool {
     state.slots.iter().any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot.saturating_add(8))
 }
 
-/// Whether `i` copies the frame pointer: a walk along the chain of frames begins so, and expects to find it in memory.
-fn takes_frame(state: &FrameState, i: &Instruction) -> bool {
+/// Whether the first of `insns` copies the frame pointer, and the others do not only reckon with it: a walk along the chain of frames begins so, and expects to find it in memory.
+fn takes_frame(state: &FrameState, insns: &[Instruction], effects: &[Effect]) -> bool {
+    let Some((i, rest)) = insns.split_first() else { return false };
     let registers = i.op_count() == 2 && (0..2).all(|k| i.op_kind(k) == OpKind::Register);
-    i.mnemonic() == Mnemonic::Mov
+    let copies = i.mnemonic() == Mnemonic::Mov
         && registers
         && i.op1_register() == Register::RBP
         && i.op0_register() != Register::RSP
-        && state.rbp.is_some_and(|at| state.slots.get(&at) == Some(&RBP))
+        && state.rbp.is_some_and(|at| state.slots.get(&at) == Some(&RBP));
+    let Some(copy) = number(i.op0_register()).filter(|_| copies) else { return false };
+    for (i, e) in rest.iter().zip(effects.iter().skip(1)) {
+        let stored = i.op_count() > 1 && i.op0_kind() == OpKind::Memory && number(i.op1_register()) == Some(copy);
+        if stored && i.mnemonic() != Mnemonic::Cmp || number(i.memory_base()) == Some(copy) {
+            return true;
+        }
+        if e.defs.has(copy) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Registers (of those that calls preserve) that a block reads before it writes them, and that it writes. None if the block does with them what a holder does not.
@@ -118,8 +130,9 @@ fn exposed(state: &mut FrameState, block: &[Instruction], effects: &[Effect]) ->
     let mut uses = RegSet::EMPTY;
     let mut defs = RegSet::EMPTY;
     debt(state, false)?;
-    for (i, e) in block.iter().zip(effects) {
-        if reads_slot(state, i) || touches_return(state, i) || takes_frame(state, i) {
+    for (k, (i, e)) in block.iter().zip(effects).enumerate() {
+        let from_here = (block.get(k..).unwrap_or_default(), effects.get(k..).unwrap_or_default());
+        if reads_slot(state, i) || touches_return(state, i) || takes_frame(state, from_here.0, from_here.1) {
             return None;
         }
         // What a byte is written to is read as a byte: compilers do not look at what else its register has.
