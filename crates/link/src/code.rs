@@ -3,7 +3,8 @@
 use crate::assemble::{DeferredSegments, Poll};
 use crate::{EACCES, FileHash};
 use megalith_abi::{
-    Global, GlobalType, Gpr, MAP_POLL, PRESERVED, RETURNED, Reason, SLOTS_END, STACK_WINDOW, VKERNEL_IMPORTS, WASI_IMPORTS,
+    Global, GlobalType, Gpr, MAP_POLL, PRESERVED, RETURNED, Reason, SLOTS_END, STACK_WINDOW, VKERNEL_IMPORTS,
+    WASI_IMPORTS,
 };
 use wasm_encoder::{BlockType, Function, Instruction as I, MemArg, ValType};
 use wasmparser::{FuncType, ValType as PType};

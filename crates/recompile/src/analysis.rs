@@ -138,7 +138,7 @@ pub struct Analysis {
 }
 
 /// What code that is not known may read: what the functions of the file whose address is taken do read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct Unknown {
     /// The target of an indirect call.
     pub called: RegSet,
@@ -435,6 +435,24 @@ impl Context<'_> {
             Term::Invalid(_) => t.weak = self.everything(),
         }
         t
+    }
+
+    /// What is strongly live when the instructions of block `b` have run.
+    pub fn strong_at_end(
+        &self,
+        graph: &Graph,
+        b: usize,
+        live: &Liveness,
+        summaries: &[Summary],
+        own: Summary,
+    ) -> RegSet {
+        let Some(block) = graph.block(self.program, graph.addrs[b]) else { return RegSet::EVERYTHING };
+        // What is read there is not known.
+        if matches!(block.term, Term::CallIndirect { .. } | Term::JumpIndirect(_) | Term::Invalid(_)) {
+            return RegSet::EVERYTHING;
+        }
+        let t = self.term_use(graph, b, &block.term, summaries, Unknown::default(), own);
+        (live.strong_out[b] - t.defs) | t.uses
     }
 
     /// What instructions of the function itself read of the values at its entry.
@@ -832,7 +850,13 @@ pub struct FrameState {
 impl FrameState {
     /// `known`: rsp is followed from here; a snippet starts with any value in it.
     fn start(known: bool) -> FrameState {
-        FrameState { rsp: known.then_some(0), rbp: None, entry: RegSet::DATA, slots: BTreeMap::new(), returns: BTreeMap::new() }
+        FrameState {
+            rsp: known.then_some(0),
+            rbp: None,
+            entry: RegSet::DATA,
+            slots: BTreeMap::new(),
+            returns: BTreeMap::new(),
+        }
     }
 
     fn join(&mut self, o: &FrameState) -> bool {

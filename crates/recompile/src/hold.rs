@@ -6,7 +6,7 @@
 //!
 //! What is not like that (setjmp, a stack unwinder, assembly, the cold half of a function) finds all registers in their globals and the stack as it should be: whoever calls it unwinds first.
 
-use crate::analysis::{FrameState, Frames, Graph};
+use crate::analysis::{Context, FrameState, Frames, Graph, Liveness, Summary};
 use crate::discover::{Program, Term};
 use crate::regs::{Effect, RBP, RegSet, number};
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
@@ -73,6 +73,12 @@ pub fn restores(state: &FrameState, i: &Instruction) -> Option<u8> {
 fn frame_access(state: &FrameState, i: &Instruction) -> Option<(i32, i32)> {
     match i.mnemonic() {
         Mnemonic::Lea | Mnemonic::Nop => None,
+        // A fence, or a look at whether the stack is there.
+        Mnemonic::Or
+            if matches!(i.op1_kind(), OpKind::Immediate8to64 | OpKind::Immediate8to32) && i.immediate(1) == 0 =>
+        {
+            None
+        }
         Mnemonic::Pop => Some((state.rsp?, 8)),
         _ if (0..i.op_count()).any(|k| i.op_kind(k) == OpKind::Memory) => {
             Some((state.slot(i)?, i.memory_size().size().max(1) as i32))
@@ -100,7 +106,10 @@ fn reads_slot(state: &FrameState, i: &Instruction) -> bool {
     if stores || restores(state, i).is_some() {
         return false;
     }
-    state.slots.iter().any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot.saturating_add(8))
+    state
+        .slots
+        .iter()
+        .any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot.saturating_add(8))
 }
 
 /// Whether the first of `insns` copies the frame pointer, and the others do not only reckon with it: a walk along the chain of frames begins so, and expects to find it in memory.
@@ -125,34 +134,45 @@ fn takes_frame(state: &FrameState, insns: &[Instruction], effects: &[Effect]) ->
     true
 }
 
-/// Registers (of those that calls preserve) that a block reads before it writes them, and that it writes. None if the block does with them what a holder does not.
-fn exposed(state: &mut FrameState, block: &[Instruction], effects: &[Effect]) -> Option<(RegSet, RegSet)> {
-    let mut uses = RegSet::EMPTY;
-    let mut defs = RegSet::EMPTY;
-    debt(state, false)?;
+/// Whether the first of `insns` only takes a saved register off the stack: what it pops it to is not read. `out`: what is read behind the block. A register that is saved
+/// elsewhere, too, was pushed to align the stack.
+fn drops_slot(state: &FrameState, insns: &[Instruction], effects: &[Effect], out: RegSet) -> bool {
+    let Some((i, rest)) = insns.split_first() else { return false };
+    let Some(r) = number(i.op0_register()).filter(|_| i.code() == Code::Pop_r64) else { return false };
+    for (_, e) in rest.iter().zip(effects.iter().skip(1)) {
+        if e.uses.has(r) || e.defs.has(r) {
+            return !e.uses.has(r);
+        }
+    }
+    let saved = state.rsp.and_then(|at| state.slots.get(&at));
+    let twice = saved.is_some_and(|r| state.slots.values().filter(|&x| x == r).count() > 1);
+    twice || !out.has(r)
+}
+
+/// Whether a block does with registers that calls preserve what a holder does. `out`: what is read behind it.
+fn block_holds(state: &mut FrameState, block: &[Instruction], effects: &[Effect], out: RegSet) -> bool {
     for (k, (i, e)) in block.iter().zip(effects).enumerate() {
-        let from_here = (block.get(k..).unwrap_or_default(), effects.get(k..).unwrap_or_default());
-        if reads_slot(state, i) || touches_return(state, i) || takes_frame(state, from_here.0, from_here.1) {
-            return None;
+        let (insns, rest) = (block.get(k..).unwrap_or_default(), effects.get(k..).unwrap_or_default());
+        let reads = reads_slot(state, i) && !drops_slot(state, insns, rest, out);
+        if debt(state, false).is_none() || reads || touches_return(state, i) || takes_frame(state, insns, rest) {
+            return false;
         }
-        // What a byte is written to is read as a byte: compilers do not look at what else its register has.
+        // Where a byte is written to, what else the register has does not count. And something has to be pushed to align the stack.
         let mut read = (e.uses - e.bytes) | e.keeps;
-        if let Some(r) = saves(state, i) {
-            let address = i.op0_kind() == OpKind::Memory && number(i.memory_base()) == Some(r);
-            if !address {
-                read.remove(r);
-            }
-        }
-        // Something has to be pushed to align the stack.
         if i.code() == Code::Push_r64 {
             read = RegSet::EMPTY;
+        } else if let Some(r) = saves(state, i)
+            && number(i.memory_base()) != Some(r)
+        {
+            read.remove(r);
         }
-        uses |= (read & RegSet::PRESERVED) - defs;
-        defs |= (e.defs - e.keeps) & RegSet::PRESERVED;
+        // A value that only one way to here has put into the register is what is meant, not what the caller has.
+        if !(read & RegSet::PRESERVED & state.entry).is_empty() {
+            return false;
+        }
         state.step(i, e);
-        debt(state, false)?;
     }
-    Some((uses, defs))
+    debt(state, false).is_some()
 }
 
 /// The one slot that each register is saved to, if there is one for each, and nothing else is ever there while the register has another value. `frames`: of a function that [`holds`].
@@ -175,23 +195,30 @@ pub fn homes(program: &Program, graph: &Graph, frames: &Frames) -> Option<BTreeM
     Some(homes)
 }
 
-/// Whether the function with this graph can hold registers. `frames`: as they are if no call changes one.
-pub fn holds(program: &Program, graph: &Graph, frames: &Frames) -> bool {
-    let n = graph.addrs.len();
-    let mut reached = vec![false; n];
+/// Whether the function with this graph can hold registers. `frames`: as they are if no call changes one. `own`: of this form of it.
+pub fn holds(
+    cx: &Context,
+    graph: &Graph,
+    frames: &Frames,
+    live: &Liveness,
+    summaries: &[Summary],
+    own: Summary,
+) -> bool {
+    let mut reached = vec![false; graph.addrs.len()];
     let mut work = vec![0];
-    let mut sets = vec![(RegSet::EMPTY, RegSet::EMPTY); n];
     while let Some(b) = work.pop() {
         if reached.get(b).is_none_or(|&r| r) {
             continue;
         }
         reached[b] = true;
-        let Some(block) = graph.block(program, graph.addrs[b]) else { continue };
+        let Some(block) = graph.block(cx.program, graph.addrs[b]) else { continue };
         let Some(mut state) = frames.at[b].clone() else { return false };
-        let Some(found) = exposed(&mut state, &block.insns, &graph.effects[b]) else { return false };
-        sets[b] = found;
-        let calls = matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. });
+        let out = cx.strong_at_end(graph, b, live, summaries, own);
+        if !block_holds(&mut state, &block.insns, &graph.effects[b], out) {
+            return false;
+        }
         // It returns to where it was called from, with all registers as they were.
+        let calls = matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. });
         let lost = !(RegSet::PRESERVED - state.entry).is_empty();
         let pops = block.insns.last().is_some_and(|i| i.op_count() != 0) || state.rsp.is_some_and(|c| c != 0);
         if calls && debt(&state, true).is_none() || matches!(block.term, Term::Ret) && (lost || pops) {
@@ -199,16 +226,5 @@ pub fn holds(program: &Program, graph: &Graph, frames: &Frames) -> bool {
         }
         work.extend(&graph.succs[b]);
     }
-    // No value at entry may be read.
-    let mut live = vec![RegSet::EMPTY; n];
-    let mut work: Vec<usize> = (0..n).filter(|&b| reached[b]).collect();
-    while let Some(b) = work.pop() {
-        let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | live[t]);
-        let new = (out - sets[b].1) | sets[b].0;
-        if new != live[b] {
-            live[b] = new;
-            work.extend(graph.preds[b].iter().filter(|&&p| reached[p]));
-        }
-    }
-    live.first().is_none_or(|l| l.is_empty())
+    true
 }

@@ -11,6 +11,7 @@
 
 use crate::analysis::{Analysis, Context, FrameState, Graph, Summary, build_graph, frame};
 use crate::discover::{Block, Program, Term};
+use crate::hold;
 use crate::regs::{Effect, RegSet, number};
 use crate::structure::visit_loops;
 use iced_x86::{Code, CpuidFeature, FlowControl, Instruction, Mnemonic, OpKind, Register};
@@ -46,8 +47,11 @@ pub fn inline(program: &Program, analysis: &Analysis) -> Vec<Option<Inlined>> {
     if program.blocks.keys().next_back().is_some_and(|&a| a >= VIRTUAL - 16) {
         return (0..n).map(|_| None).collect();
     }
-    let parts: Vec<Option<Part>> =
-        (0..n).map(|f| whole(program, analysis, f).or_else(|| beginning(program, analysis, f))).collect();
+    let part = |f| {
+        let part = whole(program, analysis, f).or_else(|| beginning(program, analysis, f))?;
+        holds(program, analysis, f).then_some(part)
+    };
+    let parts: Vec<Option<Part>> = (0..n).map(part).collect();
     (0..n).map(|f| expand(program, analysis, &parts, f)).collect()
 }
 
@@ -59,6 +63,16 @@ struct Part {
     blocks: BTreeSet<u32>,
     /// Blocks that lead out of the part, to where the function must be called: the registers that are on the stack then, the last pushed last.
     leads_out: BTreeMap<u32, Vec<Register>>,
+}
+
+/// Whether function `f` as such can hold registers: who takes it in shall be able to.
+fn holds(program: &Program, analysis: &Analysis, f: usize) -> bool {
+    let Some(own) = analysis.summaries.get(f) else { return false };
+    let Some(graph) = analysis.graphs.get(f) else { return false };
+    let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
+    let live = cx.liveness(graph, &analysis.summaries, analysis.unknown, *own);
+    let frames = frame(&cx, graph, &analysis.summaries, RegSet::PRESERVED);
+    hold::holds(&cx, graph, &frames, &live, &analysis.summaries, *own)
 }
 
 /// Function `f`, if it is small and can be put into others.

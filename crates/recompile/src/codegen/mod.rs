@@ -264,7 +264,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown, own);
     let preserved = if m.mode == Mode::Program && form == Form::Called { RegSet::PRESERVED } else { RegSet::EMPTY };
     let mut frames = frame(&cx, graph, &m.analysis.summaries, preserved);
-    let holds = !preserved.is_empty() && hold::holds(m.program, graph, &frames);
+    let holds = !preserved.is_empty() && hold::holds(&cx, graph, &frames, &live, &m.analysis.summaries, own);
     if !holds && !preserved.is_empty() {
         frames = frame(&cx, graph, &m.analysis.summaries, RegSet::EMPTY);
     }
@@ -1185,9 +1185,8 @@ impl<'a> Gen<'a> {
 
     /// Whether the frame is gone and all registers that calls preserve are the caller's again, so that other code can go on in its place.
     fn is_bare(&self) -> bool {
-        let bare = |s: &FrameState| {
-            s.rsp == Some(0) && (!self.holds || hold::debt(s, true).is_some_and(|d| d.is_empty()))
-        };
+        let bare =
+            |s: &FrameState| s.rsp == Some(0) && (!self.holds || hold::debt(s, true).is_some_and(|d| d.is_empty()));
         self.state.as_ref().is_some_and(bare)
     }
 
