@@ -69,6 +69,19 @@ impl Graph {
         self.real.get(&addr).copied().unwrap_or(addr)
     }
 
+    /// Replaces block `b` by one that leaves the function for its resumed form.
+    pub fn leave(&mut self, b: usize) {
+        let addr = self.addrs[b];
+        self.own.insert(addr, Block { insns: Vec::new(), term: Term::Invalid(addr), ends: false });
+        for t in std::mem::take(&mut self.succs[b]) {
+            self.preds[t].retain(|&p| p != b);
+        }
+        self.effects[b] = Vec::new();
+        self.exposed[b] = Exposed::default();
+        self.leaves[b] = Vec::new();
+        self.calls[b] = None;
+    }
+
     pub fn has_loops(&self) -> bool {
         let mut any = false;
         visit_loops(&self.succs, &self.preds, |_, _| {

@@ -195,7 +195,7 @@ pub fn homes(program: &Program, graph: &Graph, frames: &Frames) -> Option<BTreeM
     Some(homes)
 }
 
-/// Whether the function with this graph can hold registers. `frames`: as they are if no call changes one. `own`: of this form of it.
+/// Whether the function with this graph can hold registers, but for some blocks: it unwinds when it comes to those. `frames`: as they are if no call changes one. `own`: of this form of it.
 pub fn holds(
     cx: &Context,
     graph: &Graph,
@@ -203,7 +203,8 @@ pub fn holds(
     live: &Liveness,
     summaries: &[Summary],
     own: Summary,
-) -> bool {
+) -> Option<Vec<usize>> {
+    let mut left = Vec::new();
     let mut reached = vec![false; graph.addrs.len()];
     let mut work = vec![0];
     while let Some(b) = work.pop() {
@@ -212,19 +213,22 @@ pub fn holds(
         }
         reached[b] = true;
         let Some(block) = graph.block(cx.program, graph.addrs[b]) else { continue };
-        let Some(mut state) = frames.at[b].clone() else { return false };
+        let mut state = frames.at[b].clone()?;
+        debt(&state, false)?;
         let out = cx.strong_at_end(graph, b, live, summaries, own);
-        if !block_holds(&mut state, &block.insns, &graph.effects[b], out) {
-            return false;
-        }
+        let mut fits = block_holds(&mut state, &block.insns, &graph.effects[b], out);
         // It returns to where it was called from, with all registers as they were.
         let calls = matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. });
         let lost = !(RegSet::PRESERVED - state.entry).is_empty();
         let pops = block.insns.last().is_some_and(|i| i.op_count() != 0) || state.rsp.is_some_and(|c| c != 0);
-        if calls && debt(&state, true).is_none() || matches!(block.term, Term::Ret) && (lost || pops) {
-            return false;
+        fits &= !(calls && debt(&state, true).is_none() || matches!(block.term, Term::Ret) && (lost || pops));
+        if fits {
+            work.extend(&graph.succs[b]);
+        } else if b == 0 || graph.real(graph.addrs[b]) != graph.addrs[b] {
+            return None;
+        } else {
+            left.push(b);
         }
-        work.extend(&graph.succs[b]);
     }
-    true
+    Some(left)
 }

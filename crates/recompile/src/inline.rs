@@ -72,7 +72,7 @@ fn holds(program: &Program, analysis: &Analysis, f: usize) -> bool {
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
     let live = cx.liveness(graph, &analysis.summaries, analysis.unknown, *own);
     let frames = frame(&cx, graph, &analysis.summaries, RegSet::PRESERVED);
-    hold::holds(&cx, graph, &frames, &live, &analysis.summaries, *own)
+    hold::holds(&cx, graph, &frames, &live, &analysis.summaries, *own).is_some_and(|left| left.is_empty())
 }
 
 /// Function `f`, if it is small and can be put into others.

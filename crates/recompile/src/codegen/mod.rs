@@ -129,7 +129,10 @@ pub struct Module<'a> {
     pub polls: BTreeSet<u32>,
 }
 
-impl Module<'_> {
+impl<'a> Module<'a> {
+    fn context(&self) -> Context<'a> {
+        Context { program: self.program, snippet: self.mode == Mode::Snippet, unknown_mods: self.analysis.unknown_mods }
+    }
     pub fn function_index(f: usize) -> u32 {
         index::IMPORTS.len() as u32 + f as u32
     }
@@ -198,7 +201,9 @@ struct Gen<'a> {
     checks_depth: bool,
     /// Holds the registers that calls preserve ([`crate::hold`]): their globals are the caller's.
     holds: bool,
-    /// Of these, what stays in locals across calls.
+    /// Blocks that do with them what a holder does not: the resumed form has these.
+    left: BTreeSet<usize>,
+    /// Of the registers that are held, what stays in locals across calls.
     held: RegSet,
     /// The others in the place of whose globals there is the stack slot for their value at entry, which nothing else is in: offset from rsp at entry.
     homes: BTreeMap<u8, i32>,
@@ -243,31 +248,50 @@ fn group(stores: RegSet, live: RegSet) -> RegSet {
     if (stores & RegSet::FLAGS).is_empty() { stores } else { stores | (live & RegSet::FLAGS) }
 }
 
-/// Whether function `f` may be left in its middle and resumed: it makes calls, has loops, or code may jump into it.
+/// Whether function `f` may be left in its middle and resumed: it makes calls, has loops, code may jump into it, or it has blocks that hold no registers.
 pub fn resumes(m: &Module, f: usize) -> bool {
     let graph = &m.analysis.graphs[f];
     let term = |b: usize| m.program.blocks.get(&graph.addrs[b]).map(|x| &x.term);
     graph.has_loops()
         || !graph.labels.is_empty()
         || (0..graph.addrs.len()).any(|b| term(b).is_some_and(Gen::comes_back) && !graph.succs[b].is_empty())
+        || held_in_part(m, f)
+}
+
+/// Whether function `f` holds registers, but not in all of its blocks.
+fn held_in_part(m: &Module, f: usize) -> bool {
+    let cx = m.context();
+    let own = m.analysis.summaries[f];
+    let mut graph = m.analysis.graphs[f].clone();
+    cx.narrow(&mut graph, &m.analysis.summaries, m.analysis.unknown, own);
+    let live = cx.liveness(&graph, &m.analysis.summaries, m.analysis.unknown, own);
+    let frames = frame(&cx, &graph, &m.analysis.summaries, RegSet::PRESERVED);
+    let left = hold::holds(&cx, &graph, &frames, &live, &m.analysis.summaries, own);
+    left.is_some_and(|left| !left.is_empty())
 }
 
 /// Generates function `f` in one of its forms.
 pub fn function(m: &Module, f: usize, form: Form) -> Code {
-    let cx = Context { program: m.program, snippet: m.mode == Mode::Snippet, unknown_mods: m.analysis.unknown_mods };
+    let cx = m.context();
     let inlined = m.inlined.get(f).and_then(Option::as_ref).filter(|_| form == Form::Called);
     let own = inlined.map_or(m.analysis.summaries[f], |x| x.own);
     let mut graph = inlined.map_or(&m.analysis.graphs[f], |x| &x.graph).clone();
     cx.narrow(&mut graph, &m.analysis.summaries, m.analysis.unknown, own);
-    let graph = &graph;
     let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
-    let live = cx.liveness(graph, &m.analysis.summaries, m.analysis.unknown, own);
+    let live = cx.liveness(&graph, &m.analysis.summaries, m.analysis.unknown, own);
     let preserved = if m.mode == Mode::Program && form == Form::Called { RegSet::PRESERVED } else { RegSet::EMPTY };
-    let mut frames = frame(&cx, graph, &m.analysis.summaries, preserved);
-    let holds = !preserved.is_empty() && hold::holds(&cx, graph, &frames, &live, &m.analysis.summaries, own);
+    let mut frames = frame(&cx, &graph, &m.analysis.summaries, preserved);
+    let left =
+        if preserved.is_empty() { None } else { hold::holds(&cx, &graph, &frames, &live, &m.analysis.summaries, own) };
+    let holds = left.is_some();
     if !holds && !preserved.is_empty() {
-        frames = frame(&cx, graph, &m.analysis.summaries, RegSet::EMPTY);
+        frames = frame(&cx, &graph, &m.analysis.summaries, RegSet::EMPTY);
     }
+    let left: BTreeSet<usize> = left.into_iter().flatten().collect();
+    for &b in &left {
+        graph.leave(b);
+    }
+    let graph = &graph;
     let calls =
         (0..graph.addrs.len()).filter(|&b| graph.block(m.program, graph.addrs[b]).is_some_and(|x| x.term.is_call()));
     let homes = if holds && calls.count() > MANY_CALLS { hold::homes(m.program, graph, &frames) } else { None };
@@ -300,6 +324,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         fetch_out: vec![RegSet::EMPTY; n],
         checks_depth: m.mode == Mode::Program && checks_depth,
         holds,
+        left,
         held,
         homes,
         debts: Vec::new(),
@@ -590,8 +615,16 @@ impl<'a> Gen<'a> {
                 (group(stores | (dirty & (ARGUMENTS - RegSet::PARAMS)), all), params | RegSet::PARAMS)
             }
             Term::Trap => (if self.cx.snippet { group(dirty & all, all) } else { RegSet::EMPTY }, RegSet::EMPTY),
-            Term::Invalid(_) => (group(dirty & all, all), RegSet::EMPTY),
+            Term::Invalid(_) => {
+                let want = self.wanted_by_invalid(b);
+                (group(dirty & want, want), RegSet::EMPTY)
+            }
         }
+    }
+
+    /// What is in the globals when the function leaves for where none of its code is.
+    fn wanted_by_invalid(&self, b: usize) -> RegSet {
+        if self.left.contains(&b) { self.live.live_in[b] } else { self.cx.everything() }
     }
 
     /// Terminators with something behind them: what they change is changed before the successors run.
@@ -803,6 +836,7 @@ impl<'a> Gen<'a> {
             // Beside what is held, nothing but rsp and rax has to survive a call in the host's registers, which short functions would have to save first.
             t if t.is_call() => need = (need | self.live.live_out[b]) & self.held,
             Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
+            _ if self.left.contains(&b) => need |= self.live.live_in[b] & self.held,
             _ => {}
         }
         if let Term::JumpIndirect(Some(t)) = &block.term
@@ -1407,9 +1441,12 @@ impl<'a> Gen<'a> {
                 Exit::Never
             }
             Term::Invalid(a) => {
-                let all = self.cx.everything();
-                self.store_globals(group(self.dirty.dirty & all, all));
+                let want = self.wanted_by_invalid(b);
+                self.store_globals(group(self.dirty.dirty & want, want));
                 let a = *a;
+                if self.left.contains(&b) {
+                    self.polled.insert(a);
+                }
                 self.exit_at(a, Reason::Return, 0);
                 Exit::Never
             }
