@@ -121,9 +121,12 @@ __asm__(
     "FUNCTION i_halves\n mov al, dil\n mov ah, cl\n mov dx, ax\n rol edx, 3\n ret\nEND i_halves\n"
     "FUNCTION i_recurses\n and edi, 63\n je 1f\n push rbx\n mov ebx, edi\n dec edi\n call i_recurses\n add rax, rbx\n pop rbx\n ret\n 1: mov eax, esi\n ret\nEND i_recurses\n"
     "FUNCTION i_twice\n call 1f\n 1: inc qword ptr counter[rip]\n mov rax, counter[rip]\n and eax, 1\n ret\nEND i_twice\n"
+    /* Hands values over in preserved registers, to code that keeps none of them, and does not need them afterwards. */
+    "FUNCTION i_takes\n lea rax, [rbx + r12 * 2]\n xor rax, rbp\n mov ebx, 1\n mov ebp, 2\n mov r12d, 3\n ret\nEND i_takes\n"
+    "FUNCTION i_hands\n push rbx\n push rbp\n push r12\n lea rbx, [rdi + 5]\n mov rbp, rsi\n mov r12, rdi\n call i_takes\n pop r12\n pop rbp\n pop rbx\n ret\nEND i_hands\n"
     "GUARD i_saves\nGUARD i_frame\nGUARD i_two\nGUARD i_tail\nGUARD i_tails\nGUARD i_passes\nGUARD i_nest1\nGUARD i_pointer\nGUARD i_wide\nGUARD i_floats\nGUARD i_state\nGUARD i_heres\n"
     "GUARD i_carry\nGUARD i_carries\nGUARD i_throughs\nGUARD i_argued\nGUARD i_reds\nGUARD i_skipped\nGUARD i_pushes\nGUARD i_sideways\nGUARD i_jumps_back\nGUARD i_repushes\n"
-    "GUARD i_popped\nGUARD i_swapped\nGUARD i_spoils\nGUARD i_loops\nGUARD i_halves\nGUARD i_recurses\nGUARD i_twice\n"
+    "GUARD i_popped\nGUARD i_swapped\nGUARD i_spoils\nGUARD i_loops\nGUARD i_halves\nGUARD i_recurses\nGUARD i_twice\nGUARD i_hands\n"
 
     /* What larger functions do when they have not returned early: more instructions than are ever put into callers. */
     ".macro LATE\n"
@@ -178,7 +181,7 @@ __asm__(
 #define WHOLE(X)                                                                                                                                    \
     X(i_saves) X(i_frame) X(i_two) X(i_tail) X(i_tails) X(i_passes) X(i_nest1) X(i_pointer) X(i_wide) X(i_floats) X(i_state) X(i_heres) X(i_carry) X(i_carries) \
     X(i_throughs) X(i_argued) X(i_reds) X(i_skipped) X(i_pushes) X(i_sideways) X(i_jumps_back) X(i_repushes) X(i_popped) X(i_swapped) X(i_spoils)   \
-    X(i_loops) X(i_halves) X(i_recurses) X(i_twice)
+    X(i_loops) X(i_halves) X(i_recurses) X(i_twice) X(i_hands)
 #define BEGINNINGS(X)                                                                                                                               \
     X(b_usual) X(b_two_ways) X(b_four) X(b_again) X(b_changed) X(b_argument) X(b_upper) X(b_stores) X(b_exchange) X(b_locked) X(b_bit) X(b_masked)  \
     X(b_string) X(b_filled) X(b_backwards) X(b_x87) X(b_double) X(b_chain) X(b_carry) X(b_loop) X(b_calls_itself) X(b_address) X(b_skipped)         \

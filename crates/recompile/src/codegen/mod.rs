@@ -554,6 +554,14 @@ impl<'a> Gen<'a> {
         }
     }
 
+    /// What a direct call hands to the function that it goes to.
+    fn passed(&self, term: &Term) -> RegSet {
+        match self.cx.callee(term) {
+            Some(Callee::Direct(t)) => self.m.analysis.summaries[t].live_in,
+            _ => RegSet::EMPTY,
+        }
+    }
+
     /// What the end of block `b` stores to globals, given what is dirty: (stored, read as parameters or otherwise).
     fn term_stores(&self, b: usize, dirty: RegSet) -> (RegSet, RegSet) {
         let dirty = dirty - self.held;
@@ -834,7 +842,7 @@ impl<'a> Gen<'a> {
         let mut need = self.need_out[b];
         match &block.term {
             // Beside what is held, nothing but rsp and rax has to survive a call in the host's registers, which short functions would have to save first.
-            t if t.is_call() => need = (need | self.live.live_out[b]) & self.held,
+            t if t.is_call() => need = (need | self.live.live_out[b] | self.passed(t)) & self.held,
             Term::Syscall { .. } => need = need - RegSet::of(&[RAX, RCX, R11]),
             _ if self.left.contains(&b) => need |= self.live.live_in[b] & self.held,
             _ => {}
@@ -1759,7 +1767,8 @@ impl<'a> Gen<'a> {
         self.give_back(true);
         // What nobody reads need not have survived the call for this.
         let changed = self.state.as_ref().map_or(RegSet::EMPTY, |s| self.held - s.entry);
-        for r in (changed - self.live.live_out[b]).iter() {
+        let passed = self.block(b).map_or(RegSet::EMPTY, |x| self.passed(&x.term));
+        for r in (changed - self.live.live_out[b] - passed).iter() {
             let l = self.reg_local(r);
             self.s().i64_const(0).local_set(l);
         }
