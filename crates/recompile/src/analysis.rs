@@ -148,6 +148,8 @@ pub struct Analysis {
     pub checks_depth: Vec<bool>,
     /// Per function: it can return.
     pub returns: Vec<bool>,
+    /// Per function: nobody comes to its entry with a frame of his own, as the pieces of larger functions do.
+    pub entered: Vec<bool>,
 }
 
 /// What code that is not known may read: what the functions of the file whose address is taken do read.
@@ -651,7 +653,47 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         unknown = more;
     }
     let checks_depth = checks_depth(program, &graphs);
-    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns }
+    let entered = entered(&cx, &graphs, &s);
+    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns, entered }
+}
+
+/// Functions that are called, or jumped to by such functions in place of a return, and by nobody from the middle. (Where data were taken for code, that jumps anywhere.)
+fn entered(cx: &Context, graphs: &[Graph], summaries: &[Summary]) -> Vec<bool> {
+    let program = cx.program;
+    let mut entered: Vec<bool> = program.functions.iter().map(|f| program.starts.contains(&f.entry)).collect();
+    let mut jumps: Vec<Vec<usize>> = vec![Vec::new(); graphs.len()];
+    let mut middle = vec![false; graphs.len()];
+    for (f, g) in graphs.iter().enumerate() {
+        if g.leaves.iter().all(Vec::is_empty) {
+            continue;
+        }
+        let frames = frame(cx, g, summaries, RegSet::PRESERVED);
+        for (b, targets) in g.leaves.iter().enumerate().filter(|(_, t)| !t.is_empty()) {
+            let state = frames.at[b].clone().zip(g.block(program, g.addrs[b])).map(|(mut state, block)| {
+                block.insns.iter().zip(&g.effects[b]).for_each(|(i, e)| state.step(i, e));
+                state
+            });
+            let bare = state.is_some_and(|s| s.rsp == Some(0) && (RegSet::PRESERVED - s.entry).is_empty());
+            for &t in targets.iter().flatten() {
+                if bare {
+                    jumps[f].push(t);
+                } else {
+                    middle[t] = true;
+                }
+            }
+        }
+    }
+    let mut work: Vec<usize> = (0..entered.len()).filter(|&f| entered[f]).collect();
+    while let Some(f) = work.pop() {
+        for &t in &jumps[f] {
+            if !entered[t] {
+                entered[t] = true;
+                work.push(t);
+            }
+        }
+    }
+    let middle = |f: usize| middle[f] && !program.known_starts.contains(&program.functions[f].entry);
+    entered.iter().enumerate().map(|(f, &e)| e && !middle(f)).collect()
 }
 
 /// Longest chain of calls without a check.

@@ -104,6 +104,10 @@ pub struct Program {
     pub functions: Vec<Function>,
     /// Entries whose address is taken (they may be called from anywhere).
     pub address_taken: HashSet<u32>,
+    /// Entries that are called, or that only functions have their address taken for: not the pieces of larger functions, nor what lies inside of an FDE's range.
+    pub starts: HashSet<u32>,
+    /// Of these, those where an FDE begins.
+    pub known_starts: HashSet<u32>,
     /// Addresses inside functions that may be the target of an indirect jump, or only look like it: they can be resumed at.
     pub labels: BTreeSet<u32>,
     /// Where indirect calls and jumps through a variable are expected to go, by the address of the instruction: the entry that the file has in it. Programs
@@ -194,6 +198,9 @@ pub fn discover(image: &Image) -> Program {
     entries.extend(image.symbols.keys().copied().filter(|a| blocks.contains_key(a)));
     let inner = inner_pointers(image, &blocks, &f.pointers, &entries);
     entries.extend(f.pointers.iter().copied().filter(|a| blocks.contains_key(a) && !inner.contains(a)));
+    let whole = |a: &u32| image.fde_of(*a).is_none_or(|r| r.start == *a);
+    let starts: HashSet<u32> = entries.iter().copied().filter(whole).collect();
+    let known_starts = starts.iter().copied().filter(|a| image.fde_of(*a).is_some()).collect();
     let Cut { functions, joined } = cut_functions(image, &blocks, entries, &inner);
     let known: HashSet<u32> = functions.iter().map(|f| f.entry).collect();
     let mut address_taken: HashSet<u32> = f.pointers.iter().copied().filter(|a| known.contains(a)).collect();
@@ -208,7 +215,7 @@ pub fn discover(image: &Image) -> Program {
             address_taken.contains(&target).then_some((last.ip() as u32, target))
         })
         .collect();
-    Program { blocks, functions, address_taken, labels, expected }
+    Program { blocks, functions, address_taken, starts, known_starts, labels, expected }
 }
 
 /// The address of the variable that an indirect call or jump reads, if it is a constant.
