@@ -3,7 +3,7 @@
 
 #include "probe.h"
 
-static const struct probe *const tables[] = {stack_probes, signal_probes, memory_probes, float_probes, process_probes, speed_probes, fuzz_probes, share_probes, limit_probes, inline_probes, byte_probes, jump_probes};
+static const struct probe *const tables[] = {stack_probes, signal_probes, memory_probes, float_probes, process_probes, speed_probes, fuzz_probes, share_probes, limit_probes, inline_probes, hold_probes, byte_probes, jump_probes};
 
 int main(int argc, char **argv) {
     for (unsigned t = 0; t < sizeof tables / sizeof *tables; t++)

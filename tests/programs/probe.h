@@ -9,6 +9,6 @@ struct probe {
 };
 
 /* Each source file exports one table, closed by an entry without a name. */
-extern const struct probe stack_probes[], signal_probes[], memory_probes[], float_probes[], process_probes[], speed_probes[], fuzz_probes[], share_probes[], limit_probes[], inline_probes[], byte_probes[], jump_probes[];
+extern const struct probe stack_probes[], signal_probes[], memory_probes[], float_probes[], process_probes[], speed_probes[], fuzz_probes[], share_probes[], limit_probes[], inline_probes[], hold_probes[], byte_probes[], jump_probes[];
 
 #endif

@@ -43,6 +43,7 @@ const BUILT: &[(&str, &[&str], &[&str])] = &[
             "probe.c",
             "probe_float.c",
             "probe_fuzz.c",
+            "probe_hold.c",
             "probe_inline.c",
             "probe_bytes.c",
             "probe_jump.c",
