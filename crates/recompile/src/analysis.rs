@@ -917,6 +917,7 @@ impl FrameState {
     fn join(&mut self, o: &FrameState) -> bool {
         let before = self.clone();
         if self.rsp != o.rsp {
+            self.drop_below(self.rsp.max(o.rsp));
             self.rsp = None;
         }
         if self.rbp != o.rbp {
@@ -926,6 +927,13 @@ impl FrameState {
         self.slots.retain(|k, v| o.slots.get(k) == Some(v));
         self.returns.retain(|k, v| o.returns.get(k) == Some(v));
         *self != before
+    }
+
+    /// What lies below rsp is nobody's once something else has run, or it is not known how far rsp has moved.
+    fn drop_below(&mut self, rsp: Option<i32>) {
+        let Some(rsp) = rsp else { return };
+        self.slots.retain(|&k, _| k >= rsp);
+        self.returns.retain(|&k, _| k >= rsp);
     }
 
     fn clobber(&mut self, at: i32, size: i32) {
@@ -1055,7 +1063,11 @@ impl FrameState {
         {
             self.slots.insert(at, n);
         }
-        self.rsp = sane(rsp);
+        let rsp = sane(rsp);
+        if rsp.is_none() {
+            self.drop_below(self.rsp);
+        }
+        self.rsp = rsp;
         self.rbp = sane(rbp);
         self.entry = self.entry - e.defs;
         if let Some(r) = restored {
@@ -1113,11 +1125,8 @@ pub fn frame(cx: &Context, graph: &Graph, summaries: &[Summary], held: RegSet) -
                 return Some(RegSet::EMPTY);
             }
         };
-        if cx.callee(&block.term).is_some()
-            && let Some(c) = state.rsp
-        {
-            // The slot below rsp held the return address.
-            state.clobber(c.saturating_sub(8), 8);
+        if cx.callee(&block.term).is_some() {
+            state.drop_below(state.rsp);
         }
         if matches!(block.term, Term::Chain { .. })
             && let Some(c) = state.rsp
