@@ -134,7 +134,7 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
 fn give(f: &mut Function, k: u32, register: u32) {
     const AT: u32 = 5;
     const LEFT: u32 = 6;
-    let slot = |offset| MemArg { offset, align: 0, memory_index: 0 };
+    let slot = MemArg { offset: 0, align: 0, memory_index: 0 };
     let wanted = Global::WantedBy0 as u32 + k;
     f.instruction(&I::GlobalGet(wanted)).instruction(&I::LocalTee(AT)).instruction(&I::If(BlockType::Empty));
     // No more frames than this have unwound, whatever the guest has put in a slot's place.
@@ -142,8 +142,8 @@ fn give(f: &mut Function, k: u32, register: u32) {
     f.instruction(&I::Block(BlockType::Empty)).instruction(&I::Loop(BlockType::Empty));
     f.instruction(&I::LocalGet(AT)).instruction(&I::I32Const(SLOTS_END as i32)).instruction(&I::I32LeU);
     f.instruction(&I::BrIf(1));
-    f.instruction(&I::LocalGet(AT)).instruction(&I::I32Load(slot(0)));
-    f.instruction(&I::LocalGet(AT)).instruction(&I::GlobalGet(register)).instruction(&I::I64Store(slot(0)));
+    f.instruction(&I::LocalGet(AT)).instruction(&I::I32Load(slot));
+    f.instruction(&I::LocalGet(AT)).instruction(&I::GlobalGet(register)).instruction(&I::I64Store(slot));
     f.instruction(&I::LocalSet(AT));
     f.instruction(&I::LocalGet(LEFT))
         .instruction(&I::I32Const(1))

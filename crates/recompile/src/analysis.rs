@@ -669,10 +669,8 @@ fn entered(cx: &Context, graphs: &[Graph], summaries: &[Summary]) -> Vec<bool> {
         }
         let frames = frame(cx, g, summaries, RegSet::PRESERVED);
         for (b, targets) in g.leaves.iter().enumerate().filter(|(_, t)| !t.is_empty()) {
-            let state = frames.at[b].clone().zip(g.block(program, g.addrs[b])).map(|(mut state, block)| {
-                block.insns.iter().zip(&g.effects[b]).for_each(|(i, e)| state.step(i, e));
-                state
-            });
+            let start = frames.at[b].as_ref().zip(g.block(program, g.addrs[b]));
+            let state = start.map(|(state, block)| state.behind(block, &g.effects[b]));
             let bare = state.is_some_and(|s| s.rsp == Some(0) && (RegSet::PRESERVED - s.entry).is_empty());
             for &t in targets.iter().flatten() {
                 if bare {
@@ -966,6 +964,13 @@ impl FrameState {
         };
         let n = number(r)?;
         (self.slots.get(&at) == Some(&n)).then_some(n)
+    }
+
+    /// The state when the instructions of `block` have run.
+    pub fn behind(&self, block: &Block, effects: &[Effect]) -> FrameState {
+        let mut state = self.clone();
+        block.insns.iter().zip(effects).for_each(|(i, e)| state.step(i, e));
+        state
     }
 
     pub fn step(&mut self, i: &Instruction, e: &Effect) {

@@ -87,11 +87,15 @@ fn frame_access(state: &FrameState, i: &Instruction) -> Option<(i32, i32)> {
     }
 }
 
+/// Whether the 8 bytes at `slot` and the `size` bytes at `at` have some in common.
+fn overlaps(slot: i32, at: i32, size: i32) -> bool {
+    slot < at.saturating_add(size) && at < slot.saturating_add(8)
+}
+
 /// Whether instruction `i`, executed in `state`, reads or writes a return address.
 fn touches_return(state: &FrameState, i: &Instruction) -> bool {
     let Some((at, size)) = frame_access(state, i) else { return false };
-    let overlaps = |slot: i32| slot < at.saturating_add(size) && at < slot.saturating_add(8);
-    overlaps(0) || state.returns.keys().any(|&slot| overlaps(slot))
+    overlaps(0, at, size) || state.returns.keys().any(|&slot| overlaps(slot, at, size))
 }
 
 /// Whether instruction `i`, executed in `state`, reads a slot that nothing may have been stored to, other than to restore its register.
@@ -106,10 +110,7 @@ fn reads_slot(state: &FrameState, i: &Instruction) -> bool {
     if stores || restores(state, i).is_some() {
         return false;
     }
-    state
-        .slots
-        .iter()
-        .any(|(&slot, &r)| RegSet::PRESERVED.has(r) && slot < at.saturating_add(size) && at < slot.saturating_add(8))
+    state.slots.iter().any(|(&slot, &r)| RegSet::PRESERVED.has(r) && overlaps(slot, at, size))
 }
 
 /// Whether the first of `insns` copies the frame pointer, and the others do not only reckon with it: a walk along the chain of frames begins so, and expects to find it in memory.
@@ -137,9 +138,9 @@ fn takes_frame(state: &FrameState, insns: &[Instruction], effects: &[Effect]) ->
 /// Whether the first of `insns` only takes a saved register off the stack: what it pops it to is not read. `out`: what is read behind the block. A register that is saved
 /// elsewhere, too, was pushed to align the stack.
 fn drops_slot(state: &FrameState, insns: &[Instruction], effects: &[Effect], out: RegSet) -> bool {
-    let Some((i, rest)) = insns.split_first() else { return false };
+    let Some(i) = insns.first() else { return false };
     let Some(r) = number(i.op0_register()).filter(|_| i.code() == Code::Pop_r64) else { return false };
-    for (_, e) in rest.iter().zip(effects.iter().skip(1)) {
+    for e in effects.iter().skip(1) {
         if e.uses.has(r) || e.defs.has(r) {
             return !e.uses.has(r);
         }
@@ -218,10 +219,10 @@ pub fn holds(
         let out = cx.strong_at_end(graph, b, live, summaries, own);
         let mut fits = block_holds(&mut state, &block.insns, &graph.effects[b], out);
         // It returns to where it was called from, with all registers as they were.
-        let calls = matches!(block.term, Term::Call { .. } | Term::CallIndirect { .. } | Term::Chain { .. });
         let lost = !(RegSet::PRESERVED - state.entry).is_empty();
         let pops = block.insns.last().is_some_and(|i| i.op_count() != 0) || state.rsp.is_some_and(|c| c != 0);
-        fits &= !(calls && debt(&state, true).is_none() || matches!(block.term, Term::Ret) && (lost || pops));
+        fits &= !(block.term.is_call() && debt(&state, true).is_none()
+            || matches!(block.term, Term::Ret) && (lost || pops));
         if fits {
             work.extend(&graph.succs[b]);
         } else if b == 0 || graph.real(graph.addrs[b]) != graph.addrs[b] {

@@ -126,11 +126,7 @@ fn whole(program: &Program, analysis: &Analysis, f: usize) -> Option<Part> {
 
 /// rsp's offset from its value at the function's entry when the instructions of a block have run, if it is known.
 fn rsp_at_end(block: &Block, effects: &[Effect], start: Option<&FrameState>) -> Option<i32> {
-    let mut state = start?.clone();
-    for (i, e) in block.insns.iter().zip(effects) {
-        state.step(i, e);
-    }
-    state.rsp
+    start?.behind(block, effects).rsp
 }
 
 /// What a block of a beginning has done when it is over.
