@@ -11,6 +11,7 @@
 //! everything live everywhere. The direction flag is clear whenever a function is entered or left (System V ABI, section 3.2.1), so it is followed inside of functions only.
 
 use crate::discover::{Block, Function, Program, Term};
+use crate::hold;
 use crate::regs::*;
 use crate::structure::visit_loops;
 use iced_x86::{Code, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
@@ -82,6 +83,16 @@ impl Graph {
         self.calls[b] = None;
     }
 
+    /// The functions that are called directly.
+    pub fn callees(&self) -> impl Iterator<Item = usize> {
+        self.calls.iter().flatten().copied()
+    }
+
+    /// The functions that are jumped to.
+    pub fn jumps(&self) -> impl Iterator<Item = usize> {
+        self.leaves.iter().flatten().flatten().copied()
+    }
+
     pub fn has_loops(&self) -> bool {
         let mut any = false;
         visit_loops(&self.succs, &self.preds, |_, _| {
@@ -148,8 +159,8 @@ pub struct Analysis {
     pub checks_depth: Vec<bool>,
     /// Per function: it can return.
     pub returns: Vec<bool>,
-    /// Per function: nobody comes to its entry with a frame of his own, as the pieces of larger functions do.
-    pub entered: Vec<bool>,
+    /// Per function: it may hold registers ([`crate::hold`]). Nobody comes to its entry with a frame of his own, as the pieces of larger functions do, and it does not lead to what needs all registers.
+    pub may_hold: Vec<bool>,
 }
 
 /// What code that is not known may read: what the functions of the file whose address is taken do read.
@@ -653,8 +664,9 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
         unknown = more;
     }
     let checks_depth = checks_depth(program, &graphs);
-    let entered = entered(&cx, &graphs, &s);
-    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns, entered }
+    let leads_to_readers = hold::leads_to_readers(program, &graphs, &returns);
+    let may_hold = entered(&cx, &graphs, &s).into_iter().zip(leads_to_readers).map(|(e, leads)| e && !leads).collect();
+    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns, may_hold }
 }
 
 /// Functions that are called, or jumped to by such functions in place of a return, and by nobody from the middle. (Where data were taken for code, that jumps anywhere.)

@@ -5,6 +5,7 @@
 //! calls, too. Nor does it store the return addresses of its calls. When it unwinds, all becomes as it would have been: see `megalith_abi` for how ("held registers").
 //!
 //! What is not like that (setjmp, a stack unwinder, assembly, the cold half of a function) finds all registers in their globals and the stack as it should be: whoever calls it unwinds first.
+//! That takes longer than holding saves, so functions that are about to call such code do not hold either ([`leads_to_readers`]).
 
 use crate::analysis::{Context, FrameState, Frames, Graph, Liveness, Summary};
 use crate::discover::{Program, Term};
@@ -194,6 +195,63 @@ pub fn homes(program: &Program, graph: &Graph, frames: &Frames) -> Option<BTreeM
         }
     }
     Some(homes)
+}
+
+/// Calls from a function to one that saves all registers (setjmp), up to which it is expected to get there. With 5, a shell's loop over built-in commands gets along without unwinding.
+const NEAR: usize = 5;
+
+/// Registers that calls preserve that the function with this graph reads at its beginning, other than to save them.
+fn read_first(program: &Program, graph: &Graph) -> RegSet {
+    let Some((&a, effects)) = graph.addrs.first().zip(graph.effects.first()) else { return RegSet::EMPTY };
+    let (mut read, mut written) = (RegSet::EMPTY, RegSet::EMPTY);
+    for (i, e) in graph.block(program, a).iter().flat_map(|b| &b.insns).zip(effects) {
+        let saves = i.code() == Code::Push_r64
+            || i.op0_kind() == OpKind::Memory && i.memory_base() == Register::RSP && i.mnemonic() == Mnemonic::Mov;
+        if !saves {
+            read |= e.uses - written;
+        }
+        written |= e.defs;
+    }
+    read & RegSet::PRESERVED
+}
+
+/// Functions whose address the instructions of the function with this graph have as an operand.
+fn mentioned<'a>(program: &'a Program, graph: &'a Graph) -> impl Iterator<Item = usize> + 'a {
+    let insns = graph.addrs.iter().filter_map(|&a| graph.block(program, a)).flat_map(|b| &b.insns);
+    let operands = insns.flat_map(|i| (0..i.op_count()).map(move |k| (i, k)));
+    let addresses = operands.filter_map(|(i, k)| match i.op_kind(k) {
+        OpKind::Immediate32 | OpKind::Immediate64 | OpKind::Immediate32to64 => u32::try_from(i.immediate(k)).ok(),
+        OpKind::Memory if i.is_ip_rel_memory_operand() => u32::try_from(i.ip_rel_memory_address()).ok(),
+        _ => None,
+    });
+    addresses.filter_map(|a| program.function_at(a))
+}
+
+/// Functions that call one which returns and reads the registers that calls preserve: all of them, a few calls away (a chance call by way of a pointer counts), or some, directly
+/// (assembly that passes arguments in them).
+pub fn leads_to_readers(program: &Program, graphs: &[Graph], returns: &[bool]) -> Vec<bool> {
+    let read: Vec<RegSet> = graphs.iter().map(|g| read_first(program, g)).collect();
+    let reads = |f: usize| returns.get(f) == Some(&true) && read.get(f).is_some_and(|r| !r.is_empty());
+    let mut leads: Vec<bool> = graphs.iter().map(|g| g.callees().any(reads)).collect();
+    let mut callers = vec![Vec::new(); graphs.len()];
+    for (f, g) in graphs.iter().enumerate() {
+        for t in g.callees().chain(g.jumps()).chain(mentioned(program, g)) {
+            callers[t].push(f);
+        }
+    }
+    let mut last: Vec<usize> = (0..graphs.len()).filter(|&f| reads(f) && read[f] == RegSet::PRESERVED).collect();
+    let mut near = vec![false; graphs.len()];
+    for _ in 0..NEAR {
+        let mut next: Vec<usize> = last.iter().flat_map(|&f| &callers[f]).copied().filter(|&f| !near[f]).collect();
+        next.sort_unstable();
+        next.dedup();
+        for &f in &next {
+            near[f] = true;
+            leads[f] = true;
+        }
+        last = next;
+    }
+    leads
 }
 
 /// Whether the function with this graph can hold registers, but for some blocks: it unwinds when it comes to those. `frames`: as they are if no call changes one. `own`: of this form of it.

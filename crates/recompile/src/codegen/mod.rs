@@ -260,7 +260,7 @@ pub fn resumes(m: &Module, f: usize) -> bool {
 
 /// Whether function `f` holds registers, but not in all of its blocks.
 fn held_in_part(m: &Module, f: usize) -> bool {
-    if !m.analysis.entered[f] {
+    if !m.analysis.may_hold[f] {
         return false;
     }
     let cx = m.context();
@@ -282,7 +282,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     cx.narrow(&mut graph, &m.analysis.summaries, m.analysis.unknown, own);
     let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
     let live = cx.liveness(&graph, &m.analysis.summaries, m.analysis.unknown, own);
-    let holder = m.mode == Mode::Program && form == Form::Called && m.analysis.entered[f];
+    let holder = m.mode == Mode::Program && form == Form::Called && m.analysis.may_hold[f];
     let preserved = if holder { RegSet::PRESERVED } else { RegSet::EMPTY };
     let mut frames = frame(&cx, &graph, &m.analysis.summaries, preserved);
     let left =
