@@ -431,8 +431,8 @@ impl Assembler {
         Ok((part, out, maps))
     }
 
-    /// The finished module, without trailing custom sections.
-    pub fn finish(self) -> Result<Vec<u8>, Error> {
+    /// The finished module, without trailing custom sections but that for names, if it shall have them.
+    pub fn finish(self, named: bool) -> Result<Vec<u8>, Error> {
         let mut module = wasm_encoder::Module::new();
         module.section(&self.types.section);
         if !self.imports.is_empty() {
@@ -463,6 +463,9 @@ impl Assembler {
         module.section(&self.code);
         if !self.data.is_empty() {
             module.section(&self.data);
+        }
+        if !named {
+            return Ok(module.finish());
         }
         let map = |names: &[(u32, String)]| {
             let mut map = NameMap::new();

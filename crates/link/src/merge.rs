@@ -109,7 +109,7 @@ pub fn link(inputs: &LinkInputs<'_>) -> Result<Linked, Error> {
     let dispatch = asm.function("_dispatch", &code::dispatch_type(), &code::dispatch(&table))?;
     asm.export("_dispatch", ExportKind::Func, dispatch)?;
 
-    let mut wasm = asm.finish()?;
+    let mut wasm = asm.finish(true)?;
     for o in &objects {
         let mut payload = o.hash.to_vec();
         payload.extend_from_slice(o.meta);

@@ -105,7 +105,7 @@ impl<'a> Megabinary<'a> {
     }
 
     /// The projection of the program that starts for `hash`: a module of its own with that program's code alone, and a
-    /// `_dispatch` that knows this program's hashes (its file's, and those of scripts that it interprets).
+    /// `_dispatch` that knows this program's hashes (its file's, and those of scripts that it interprets). Without names: every run would have a copy of where they are.
     ///
     /// # Errors
     /// [`Error::UnknownHash`], or another when the megabinary is damaged.
@@ -202,7 +202,7 @@ impl<'a> Megabinary<'a> {
         asm.export("_resume", ExportKind::Func, resume)?;
         asm.fill_table(0, TABLE_BASE, (0..unit.table.count).map(|i| part.functions.first + i));
         self.dispatch(&mut asm, &unit.entry_point, entry)?;
-        asm.finish()
+        asm.finish(false)
     }
 
     fn project_wasi(&self, unit: &WasiUnit) -> Result<Vec<u8>, Error> {
@@ -232,6 +232,6 @@ impl<'a> Megabinary<'a> {
                 asm.export(name, kind, to)?;
             }
         }
-        asm.finish()
+        asm.finish(false)
     }
 }

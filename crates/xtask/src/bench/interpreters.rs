@@ -182,15 +182,16 @@ pub fn measure(rounds: usize, wanted: &impl Fn(&str) -> bool, report: &mut Repor
     Ok(())
 }
 
-/// A Python program that starts `n` interpreters; each says so and waits.
+/// A Python program that makes `n` interpreters, itself one of them; each says so and waits.
 fn starts_idle(n: usize) -> String {
     let program = "import time; print(1, flush=True); time.sleep(600)";
+    let others = n.saturating_sub(1);
     format!(
-        "import os\nfor _ in range({n}): os.posix_spawn('{PYTHON}', ['python3', '-c', '{program}'], os.environ)\nos.wait()"
+        "import os\nfor _ in range({others}): os.posix_spawn('{PYTHON}', ['python3', '-c', '{program}'], os.environ)\nprint(1, flush=True)\nos.wait()"
     )
 }
 
-/// MiB of PSS for each of `runs` times `each` processes, all of them alive; what runs beside them (who started them, the runner) counts, too.
+/// MiB of PSS for each of `runs` times `each` processes, all of them alive; what runs beside them (the runner) counts, too.
 fn idle(command: &dyn Fn() -> Command, runs: usize, each: usize) -> Result<f64> {
     let said = tempfile::tempdir()?;
     let mut alive = Alive(Vec::new());
