@@ -57,6 +57,8 @@ pub struct Maps {
     pub data: Space,
     /// A global of the source whose reads become this constant.
     pub constant: Option<(u32, i32)>,
+    /// A function of the output that is called in place of what the table of recompiled functions has, with the index as its last parameter.
+    pub enter: Option<u32>,
     /// Polls to put into the functions.
     pub poll: Option<Poll>,
     /// Data segments of the source that are left without bytes.
@@ -84,6 +86,7 @@ impl Maps {
             elements: space(part.elements),
             data: space(part.data),
             constant: None,
+            enter: None,
             poll: None,
             emptied: BTreeSet::new(),
         }
@@ -187,6 +190,11 @@ impl Reencode for Remap<'_> {
         {
             return Ok(Instruction::I32Const(value));
         }
+        match (&op, self.maps.enter) {
+            (Operator::CallIndirect { .. }, Some(enter)) => return Ok(Instruction::Call(enter)),
+            (Operator::ReturnCallIndirect { .. }, Some(enter)) => return Ok(Instruction::ReturnCall(enter)),
+            _ => {}
+        }
         wasm_encoder::reencode::utils::instruction(self, op)
     }
     fn parse_function_body(
@@ -259,6 +267,11 @@ pub struct Assembler {
 }
 
 impl Assembler {
+    /// Index of the next function.
+    pub fn next_function(&self) -> u32 {
+        self.function_count
+    }
+
     /// Adds a function import and returns its index. To be called before any function is added.
     pub fn import(&mut self, module: &str, name: &str, ty: &FuncType) -> Result<u32, Error> {
         let ty = self.types.intern(ty).map_err(|e| reencode_error(name, e))?;

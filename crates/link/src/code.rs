@@ -68,8 +68,48 @@ fn gpr(r: Gpr) -> u32 {
     Global::Gpr0 as u32 + r as u32
 }
 
-/// `_run(first)`: enters table entry `first`, or where `vkernel.resolve` says when it is 0, and goes on until `resolve` answers -1.
-pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
+/// Functions that one entry of a projection's table stands for.
+pub const SWITCHED: u32 = 256;
+
+/// Type of a function that goes on as another: the parameters of a recompiled function, then the index that the other has in the unit's table.
+pub fn enter_type() -> FuncType {
+    let recompiled = recompiled_type();
+    FuncType::new(recompiled.params().iter().copied().chain([PType::I32]), recompiled.results().iter().copied())
+}
+
+/// Goes on as the function with the given index (from 1 on), by way of table 0, which has the [`switch`]es. `enter_type`: index of [`enter_type`].
+pub fn enter(enter_type: u32) -> Function {
+    let mut f = Function::new([]);
+    (0..=INDEX).for_each(|p| _ = f.instruction(&I::LocalGet(p)));
+    f.instruction(&I::LocalGet(INDEX)).instruction(&I::I32Const(1)).instruction(&I::I32Sub);
+    f.instruction(&I::I32Const(SWITCHED.ilog2() as i32)).instruction(&I::I32ShrU);
+    f.instruction(&I::ReturnCallIndirect { type_index: enter_type, table_index: 0 }).instruction(&I::End);
+    f
+}
+
+/// Goes on as the one of `functions` (at most [`SWITCHED`]) that the index says.
+pub fn switch(functions: std::ops::Range<u32>) -> Function {
+    let mut f = Function::new([]);
+    let n = functions.len() as u32;
+    (0..=n).for_each(|_| _ = f.instruction(&I::Block(BlockType::Empty)));
+    f.instruction(&I::LocalGet(INDEX)).instruction(&I::I32Const(1)).instruction(&I::I32Sub);
+    f.instruction(&I::I32Const(SWITCHED as i32 - 1)).instruction(&I::I32And);
+    f.instruction(&I::BrTable((0..n).collect(), n));
+    for to in functions {
+        f.instruction(&I::End);
+        (0..INDEX).for_each(|p| _ = f.instruction(&I::LocalGet(p)));
+        f.instruction(&I::ReturnCall(to));
+    }
+    f.instruction(&I::End).instruction(&I::Unreachable).instruction(&I::End);
+    f
+}
+
+/// The last parameter of [`enter_type`].
+const INDEX: u32 = 4;
+
+/// `_run(first)`: enters the function with index `first` in the table, or where `vkernel.resolve` says when it is 0, and goes on until `resolve` answers -1. `call`: calls the function with the
+/// parameters and index on the operand stack.
+pub fn run(t: Trampoline, call: I<'_>) -> Function {
     const FIRST: u32 = 0;
     const R: u32 = 1;
     const RAX: u32 = 2;
@@ -106,7 +146,7 @@ pub fn run(t: Trampoline, recompiled_type: u32) -> Function {
     for r in [Gpr::Rdi, Gpr::Rsi, Gpr::Rdx] {
         f.instruction(&I::GlobalGet(gpr(r)));
     }
-    f.instruction(&I::LocalGet(FIRST)).instruction(&I::CallIndirect { type_index: recompiled_type, table_index: 0 });
+    f.instruction(&I::LocalGet(FIRST)).instruction(&call);
     f.instruction(&I::LocalSet(RAX)).instruction(&I::LocalSet(RSP)).instruction(&I::LocalSet(PC));
     f.instruction(&I::I32Const(0)).instruction(&I::LocalSet(FIRST));
 

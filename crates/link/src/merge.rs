@@ -12,7 +12,7 @@ use megalith_abi::{
     VKERNEL_MODULE,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use wasm_encoder::{ConstExpr, ExportKind, GlobalType, MemoryType, RefType, TableType, ValType};
+use wasm_encoder::{ConstExpr, ExportKind, GlobalType, Instruction, MemoryType, RefType, TableType, ValType};
 use wasmparser::{ElementKind, ExternalKind, FuncType, TypeRef, Validator};
 
 /// Bytes of holes that a data image may have in any case.
@@ -247,9 +247,9 @@ pub fn declare_object_unit(asm: &mut Assembler) -> Result<(), Error> {
     Ok(())
 }
 
-/// The object unit's table with `functions` from index 1 on; index 0 stays null.
-pub fn declare_table(asm: &mut Assembler, functions: u32) -> Result<(), Error> {
-    let size = u64::from(functions) + 1;
+/// The object unit's table.
+pub fn declare_table(asm: &mut Assembler, size: u32) -> Result<(), Error> {
+    let size = u64::from(size);
     let index = asm.table(TableType {
         element_type: RefType::FUNCREF,
         table64: false,
@@ -285,7 +285,8 @@ fn link_objects<'a>(
         .iter()
         .try_fold(0u32, |n, o| n.checked_add(o.functions))
         .ok_or_else(|| Error::Conflict("too many functions".into()))?;
-    declare_table(asm, total)?;
+    // Index 0 stays null.
+    declare_table(asm, total.checked_add(1).ok_or_else(|| Error::Conflict("too many functions".into()))?)?;
     let mut table_base = 1;
     for o in objects {
         let unit = place_object(asm, o, imports, table_base)?;
@@ -297,7 +298,8 @@ fn link_objects<'a>(
         imports.get(&import_key(VKERNEL_MODULE, name, &ty)).copied()
     })?;
     let recompiled = asm.type_id("_run", &code::recompiled_type())?;
-    let run = asm.function("_run", &code::run_type(), &code::run(trampoline, recompiled))?;
+    let call = Instruction::CallIndirect { type_index: recompiled, table_index: 0 };
+    let run = asm.function("_run", &code::run_type(), &code::run(trampoline, call))?;
     for (o, unit) in objects.iter().zip(&units.objects) {
         let slot = unit.table.first + (unit.entry - unit.part.functions.first);
         let body = code::object_entry(trampoline, run, Some(unit.init), slot);

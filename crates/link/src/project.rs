@@ -8,7 +8,7 @@ use crate::{Error, FS_SECTION, FileHash, MAX_MODULE, UNITS_SECTION, code, featur
 use megalith_abi::{DataImage, FileMeta, MAP_PAGES, PAGE_SIZE, VKERNEL_MODULE, WASI_POLL};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use wasm_encoder::ExportKind;
+use wasm_encoder::{ExportKind, Instruction};
 use wasmparser::{TypeRef, Validator};
 
 /// Imports of a projection: old index -> new index, and name -> new index.
@@ -175,7 +175,7 @@ impl<'a> Megabinary<'a> {
         let (moved, names) = self.import(&mut asm, &indices)?;
         let trampoline = trampoline(|name| names.get(name).copied())?;
         declare_object_unit(&mut asm)?;
-        declare_table(&mut asm, unit.table.count)?;
+        declare_table(&mut asm, unit.table.count.div_ceil(code::SWITCHED))?;
 
         let mut maps =
             Maps::of(&Part { tables: Span::default(), memories: Span::default(), data: Span::default(), ..unit.part });
@@ -188,10 +188,20 @@ impl<'a> Megabinary<'a> {
             asm.export("base", ExportKind::Global, to)?;
             maps.globals.fixed.insert(base, to);
         }
+        // What is in a table costs every process memory, and code to be called by the host: so it has switches in it.
+        let enter_type = asm.type_id("_enter", &code::enter_type())?;
+        let enter = asm.function("_enter", &code::enter_type(), &code::enter(enter_type))?;
+        maps.enter = Some(enter);
         let (part, _, _) = asm.place(&unit.entry_point, &self.module, maps, false)?;
+        let table_end = part.functions.first.checked_add(unit.table.count).ok_or_else(|| damaged("its functions"))?;
+        let switches = asm.next_function();
+        for first in (part.functions.first..table_end).step_by(code::SWITCHED as usize) {
+            let end = first.saturating_add(code::SWITCHED).min(table_end);
+            asm.function("_switch", &code::enter_type(), &code::switch(first..end))?;
+        }
+        asm.fill_table(0, 0, switches..asm.next_function());
 
-        let recompiled = asm.type_id("_run", &code::recompiled_type())?;
-        let run = asm.function("_run", &code::run_type(), &code::run(trampoline, recompiled))?;
+        let run = asm.function("_run", &code::run_type(), &code::run(trampoline, Instruction::Call(enter)))?;
         let entry = asm.function(
             &unit.entry_point,
             &code::unit_type(),
@@ -200,7 +210,6 @@ impl<'a> Megabinary<'a> {
         asm.export(&unit.entry_point, ExportKind::Func, entry)?;
         let resume = asm.function("_resume", &code::unit_type(), &code::resume(run))?;
         asm.export("_resume", ExportKind::Func, resume)?;
-        asm.fill_table(0, TABLE_BASE, (0..unit.table.count).map(|i| part.functions.first + i));
         self.dispatch(&mut asm, &unit.entry_point, entry)?;
         asm.finish(false)
     }

@@ -85,7 +85,7 @@ fn a_projection_has_no_data_and_its_own_imports_only() {
         }
     }
     assert_eq!(imports, ["syscall", "resolve", "unwound", "start"]);
-    assert_eq!(functions, 2 + 4, "main and answer; _run, the entry point, _resume, _dispatch");
+    assert_eq!(functions, 2 + 6, "main and answer; _enter, a _switch, _run, the entry point, _resume, _dispatch");
     for name in ["pie_start", "_dispatch", "_resume", "memory", "map", "table", "rax", "mxcsr", "base"] {
         assert!(exports.contains(&name), "{name}");
     }
