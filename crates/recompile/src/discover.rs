@@ -128,6 +128,8 @@ impl Program {
 
 /// Jump tables longer than this are cut off (the rest goes the slow way).
 const MAX_TABLE: usize = 4096;
+/// Values of a byte, the bound of an index that was one.
+const BYTE_VALUES: u64 = 256;
 /// Instructions before an indirect jump that are looked at for its table.
 const HISTORY: usize = 100;
 /// Code reached by several functions is cloned up to this many instructions, and becomes a function of its own above.
@@ -495,8 +497,10 @@ impl Finder<'_> {
         if scale != entry_size {
             return None;
         }
-        let limit = h.bound(index, load_pos).unwrap_or(MAX_TABLE as u64).min(MAX_TABLE as u64) as usize;
-        let bounded = limit < MAX_TABLE;
+        let bound = h.bound(index, load_pos);
+        let limit = bound.unwrap_or(MAX_TABLE as u64).min(MAX_TABLE as u64) as usize;
+        // What only the index's being a byte says is no bound of the table.
+        let bounded = limit < MAX_TABLE && bound != Some(BYTE_VALUES);
         let fde = self.image.fde_of(jmp.ip() as u32).cloned();
         let mut targets = Vec::new();
         for k in 0..limit as u32 {
@@ -691,7 +695,7 @@ impl History<'_> {
                             let r = insn.op1_register().full_register();
                             let tail = History { insns: self.insns };
                             let at = self.insns.iter().position(|i| i.ip() == insn.ip())?;
-                            return Some(tail.bound(r, at + 1).unwrap_or(256).min(256));
+                            return Some(tail.bound(r, at + 1).unwrap_or(BYTE_VALUES).min(BYTE_VALUES));
                         }
                         reg = insn.op1_register().full_register();
                     }
@@ -960,6 +964,25 @@ mod tests {
         // What an orphan reaches is part of it, also if data points there.
         assert_eq!(program.functions[1].blocks, [START + 2, START + 3]);
         assert_eq!(program.labels.iter().copied().collect::<Vec<_>>(), [START + 3, START + 5]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_byte_is_no_bound_of_a_table() -> Result<(), crate::Error> {
+        const START: u32 = 0x40_0000;
+        // movzx eax, dil; jmp [table + rax * 8]; ret: a function. ret: another. Then the first one's table, and something that looks like more of it.
+        let mut code = vec![0x40, 0x0f, 0xb6, 0xc7, 0xff, 0x24, 0xc5, 0x10, 0, 0x40, 0, 0xc3, 0xc3, 0, 0, 0];
+        for target in [START + 11, START + 11, START + 12] {
+            code.extend(u64::from(target).to_le_bytes());
+        }
+        let mut image = Image::snippet(&code, START)?;
+        image.snippet = false;
+        image.fdes.extend([START..START + 12, START + 12..START + 13]);
+        let program = discover(&image);
+        let Some(Term::JumpIndirect(Some(table))) = program.blocks.get(&START).map(|b| &b.term) else {
+            panic!("no table")
+        };
+        assert_eq!(table.targets, [START + 11, START + 11]);
         Ok(())
     }
 }

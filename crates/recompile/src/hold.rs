@@ -208,7 +208,8 @@ fn read_first(program: &Program, graph: &Graph) -> RegSet {
         let saves = i.code() == Code::Push_r64
             || i.op0_kind() == OpKind::Memory && i.memory_base() == Register::RSP && i.mnemonic() == Mnemonic::Mov;
         if !saves {
-            read |= e.uses - written;
+            // Who writes a byte does not read the rest.
+            read |= e.uses - e.bytes - written;
         }
         written |= e.defs;
     }
