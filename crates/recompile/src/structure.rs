@@ -93,6 +93,8 @@ pub struct Structured {
     children: Vec<Vec<NodeId>>,
     merge: Vec<bool>,
     header: Vec<bool>,
+    /// Loop headers to which there are few ways back, each of which can have code of its own.
+    few_ways_back: Vec<bool>,
     /// (node, original successor) -> present successor, for edges that were redirected.
     moved: HashMap<(NodeId, NodeId), NodeId>,
 }
@@ -118,6 +120,8 @@ pub trait Emit {
     /// Emits the node's own code.
     /// `depth` labels enclose the code: `br depth` leaves the whole graph's code.
     fn node(&mut self, id: NodeId, node: &Node, header: bool, depth: u32) -> Exit;
+    /// Emits what is done on the way back to a loop header, if [`Structured::polls_on_way_back`]. `depth` labels enclose the code.
+    fn way_back(&mut self, header: NodeId, depth: u32);
     fn code(&mut self) -> &mut Vec<u8>;
 }
 
@@ -361,6 +365,7 @@ fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
     let mut children = vec![Vec::new(); n];
     let mut merge = vec![false; n];
     let mut header = vec![false; n];
+    let mut few_ways_back = vec![false; n];
     for v in 0..n {
         if rpo[v] == usize::MAX {
             continue;
@@ -369,6 +374,9 @@ fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
             children[idom[v]].push(v);
         }
         let mut forward = 0;
+        let back: Vec<NodeId> =
+            preds[v].iter().copied().filter(|&p| rpo[p] != usize::MAX && rpo[p] >= rpo[v]).collect();
+        few_ways_back[v] = back.len() <= MANY_WAYS_BACK && !back.iter().any(|&p| cfg.switch[p]);
         for &p in &preds[v] {
             if rpo[p] == usize::MAX {
                 continue;
@@ -388,8 +396,11 @@ fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
         // The merge node that comes last in reverse postorder is placed outermost.
         c.sort_by_key(|&v| std::cmp::Reverse(rpo[v]));
     }
-    Structured { cfg, rpo, children, merge, header, moved }
+    Structured { cfg, rpo, children, merge, header, few_ways_back, moved }
 }
+
+/// Loop headers with more ways back have the code for these once, at their top.
+const MANY_WAYS_BACK: usize = 2;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Frame {
@@ -419,6 +430,11 @@ impl Structured {
 
     pub fn is_header(&self, n: NodeId) -> bool {
         self.header[n]
+    }
+
+    /// Whether the loop of header `n` has its code for the way back there: it is left out on the way in. A loop that comes to its end at once does not pay for it.
+    pub fn polls_on_way_back(&self, n: NodeId) -> bool {
+        self.few_ways_back[n] && matches!(self.cfg.nodes[n], Node::User(_))
     }
 
     pub fn is_reachable(&self, n: NodeId) -> bool {
@@ -461,11 +477,12 @@ impl Structured {
             Exit::Never => {}
             Exit::Goto(t) => self.go(n, t, frames, e),
             Exit::Branch { then, otherwise } => {
-                if let Some(d) = self.label(n, then, frames) {
-                    InstructionSink::new(e.code()).br_if(d);
+                if self.label(n, then, frames).is_some() {
+                    self.branch(n, then, frames, e);
                     self.go(n, otherwise, frames, e);
-                } else if let Some(d) = self.label(n, otherwise, frames) {
-                    InstructionSink::new(e.code()).i32_eqz().br_if(d);
+                } else if self.label(n, otherwise, frames).is_some() {
+                    InstructionSink::new(e.code()).i32_eqz();
+                    self.branch(n, otherwise, frames, e);
                     self.go(n, then, frames, e);
                 } else {
                     InstructionSink::new(e.code()).if_(BlockType::Empty);
@@ -504,9 +521,24 @@ impl Structured {
         frames.iter().rev().position(|&f| f == want).map(|d| d as u32)
     }
 
+    /// Goes to the label for the edge `from` -> `to` if the condition on the stack holds.
+    fn branch(&self, from: NodeId, to: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
+        let Some(d) = self.label(from, to, frames) else { return };
+        if self.rpo[from] >= self.rpo[to] && self.polls_on_way_back(to) {
+            InstructionSink::new(e.code()).if_(BlockType::Empty);
+            e.way_back(to, frames.len() as u32 + 1);
+            InstructionSink::new(e.code()).br(d + 1).end();
+        } else {
+            InstructionSink::new(e.code()).br_if(d);
+        }
+    }
+
     fn go(&self, from: NodeId, to: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
         match self.label(from, to, frames) {
             Some(d) => {
+                if self.rpo[from] >= self.rpo[to] && self.polls_on_way_back(to) {
+                    e.way_back(to, frames.len() as u32);
+                }
                 InstructionSink::new(e.code()).br(d);
             }
             None => self.tree(to, frames, e),

@@ -1870,7 +1870,7 @@ impl<'a> Gen<'a> {
         self.block_now = b;
         self.state = self.frames.at[b].clone();
         self.dirty = self.dirty_in[b];
-        if header {
+        if header && !(self.form == Form::Called && st.polls_on_way_back(id)) {
             self.emit_poll(b);
         }
         self.load_globals(self.fetch[b]);
@@ -1934,7 +1934,7 @@ impl<'a> Gen<'a> {
         self.holds && self.state.as_ref().is_some_and(|s| hold::saves(s, i).is_some() || hold::restores(s, i).is_some())
     }
 
-    /// At a loop header: leave when somebody wants our attention.
+    /// At a loop header, or on the way back there: leave when somebody wants our attention.
     fn emit_poll(&mut self, b: usize) {
         if !self.polls.contains(&b) || self.m.mode == Mode::Snippet {
             return;
@@ -2069,6 +2069,14 @@ impl Emit for Emitting<'_, '_> {
         &mut self.g.code
     }
 
+    fn way_back(&mut self, header: NodeId, depth: u32) {
+        if let Some(Node::User(b)) = self.st.cfg.nodes.get(header)
+            && *b < self.g.graph.addrs.len()
+        {
+            self.g.emit_way_back(*b, depth);
+        }
+    }
+
     fn node(&mut self, id: NodeId, node: &Node, header: bool, depth: u32) -> Exit {
         let g = &mut *self.g;
         g.depth_now = depth;
@@ -2183,6 +2191,18 @@ impl Emit for Emitting<'_, '_> {
 }
 
 impl Gen<'_> {
+    /// Polls on the way back to loop header `b`, where all is as the header expects it.
+    fn emit_way_back(&mut self, b: usize, depth: u32) {
+        if self.form != Form::Called {
+            return;
+        }
+        let (fl, state, depth_now) =
+            (std::mem::replace(&mut self.fl, [Fl::Local; 6]), self.state.clone(), self.depth_now);
+        self.depth_now = depth;
+        self.emit_poll(b);
+        (self.fl, self.state, self.depth_now) = (fl, state, depth_now);
+    }
+
     /// The block that a dispatch node's main way leads to, if it can be resumed at.
     fn main_block(&self, st: &Structured, mut node: NodeId) -> Option<usize> {
         loop {
