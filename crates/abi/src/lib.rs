@@ -51,7 +51,7 @@ pub const MMAP_MIN_ADDR: u32 = 0x1_0000;
 pub const ADDR_LIMIT: u32 = 0xffff_0000;
 
 /// Memory 1, byte 0: an i32 that is non-zero when the process has something to look at (a signal, a kill). Written
-/// by any host thread, read by recompiled code with `i32.atomic.load` at loop heads.
+/// by any host thread, read by recompiled code with `i32.atomic.load` in loops.
 pub const MAP_POLL: u32 = 0;
 /// Memory 1: table of 2^20 entries of 8 bytes, one a guest page: `{ lines: u32, table_base: u32 }`, little endian.
 /// `lines` is the memory-1 address of the page's first code line entry, or 0 when the page holds no recompiled code;
