@@ -63,7 +63,7 @@ static int fork_wait(int argc, char **argv) {
     return 0;
 }
 
-/* An empty loop that the compiler may not remove: nothing but what stands at a loop head. */
+/* An empty loop that the compiler may not remove: nothing but what every loop has. */
 static int empty_loop(int argc, char **argv) {
     long n = argc > 1 ? atol(argv[1]) : 500000000;
     double t = now();

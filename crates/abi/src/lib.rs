@@ -236,7 +236,7 @@ pub enum Reason {
     Return = 0,
     /// `vkernel.syscall` answered [`UNWIND`]: the host knows what is next.
     Syscall = 1,
-    /// The poll word was set at a loop head: look at it, then go on at `Pc`.
+    /// The poll word was set, in a loop or on entry of a function: look at it, then go on at `Pc`.
     Poll = 2,
     /// The host stack budget is used up: go on at `Pc` with an empty host stack.
     Depth = 3,

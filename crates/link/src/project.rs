@@ -241,6 +241,7 @@ impl<'a> Megabinary<'a> {
                 asm.export(name, kind, to)?;
             }
         }
-        asm.finish(false)
+        // Messages about traps name functions.
+        asm.finish(true)
     }
 }

@@ -159,8 +159,17 @@ pub struct Analysis {
     pub checks_depth: Vec<bool>,
     /// Per function: it can return.
     pub returns: Vec<bool>,
-    /// Per function: it may hold registers ([`crate::hold`]). Nobody comes to its entry with a frame of his own, as the pieces of larger functions do, and it does not lead to what needs all registers.
-    pub may_hold: Vec<bool>,
+    /// Per function: nobody comes to its entry with a frame of his own, as the pieces of larger functions do.
+    pub entered: Vec<bool>,
+    /// Per function: see [`hold::leads_to_readers`].
+    pub leads_to_readers: Vec<bool>,
+}
+
+impl Analysis {
+    /// Whether function `f` may hold registers ([`hold`]).
+    pub fn may_hold(&self, f: usize) -> bool {
+        self.entered.get(f) == Some(&true) && self.leads_to_readers.get(f) == Some(&false)
+    }
 }
 
 /// What code that is not known may read: what the functions of the file whose address is taken do read.
@@ -665,8 +674,8 @@ pub fn analyse(program: &Program, snippet: bool) -> Analysis {
     }
     let checks_depth = checks_depth(program, &graphs);
     let leads_to_readers = hold::leads_to_readers(program, &graphs, &returns);
-    let may_hold = entered(&cx, &graphs, &s).into_iter().zip(leads_to_readers).map(|(e, leads)| e && !leads).collect();
-    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns, may_hold }
+    let entered = entered(&cx, &graphs, &s);
+    Analysis { graphs, summaries: s, unknown, unknown_mods, checks_depth, returns, entered, leads_to_readers }
 }
 
 /// Functions that are called, or jumped to by such functions in place of a return, and by nobody from the middle. (Where data were taken for code, that jumps anywhere.)

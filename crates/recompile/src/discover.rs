@@ -128,7 +128,16 @@ impl Program {
 
 /// Jump tables longer than this are cut off (the rest goes the slow way).
 const MAX_TABLE: usize = 4096;
-/// Values of a byte, the bound of an index that was one.
+/// How many values the index of a jump table can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bound {
+    /// What the code checks.
+    Exact(u64),
+    /// It was a byte: the table need not have so many entries.
+    Byte,
+}
+
+/// Values of a byte.
 const BYTE_VALUES: u64 = 256;
 /// Instructions before an indirect jump that are looked at for its table.
 const HISTORY: usize = 100;
@@ -498,11 +507,16 @@ impl Finder<'_> {
             return None;
         }
         let bound = h.bound(index, load_pos);
-        let limit = bound.unwrap_or(MAX_TABLE as u64).min(MAX_TABLE as u64) as usize;
         // What only the index's being a byte says is no bound of the table.
-        let bounded = limit < MAX_TABLE && bound != Some(BYTE_VALUES);
+        let (limit, bounded) = match bound {
+            Some(Bound::Exact(n)) => (n.min(MAX_TABLE as u64), n < MAX_TABLE as u64),
+            Some(Bound::Byte) => (BYTE_VALUES, false),
+            None => (MAX_TABLE as u64, false),
+        };
         let fde = self.image.fde_of(jmp.ip() as u32).cloned();
         let mut targets = Vec::new();
+        // How many there are up to the last that leads into the function, without a bound.
+        let mut inside = 0;
         for k in 0..limit as u32 {
             let at = base.checked_add(k.checked_mul(entry_size)?)?;
             // Without a bound, a table ends where another one starts.
@@ -514,13 +528,18 @@ impl Finder<'_> {
                 Some(anchor) => self.image.read_u32(at).map(|v| anchor.wrapping_add(v)),
             };
             let Some(target) = target.filter(|&t| self.image.is_code(t)) else { break };
-            if !bounded && fde.as_ref().is_some_and(|r| !r.contains(&target)) {
-                break;
-            }
-            if !self.plausible(target) {
+            let foreign = fde.as_ref().is_some_and(|r| !r.contains(&target));
+            // Within a byte's values some may lead to a part of the function that lies elsewhere.
+            if !bounded && foreign && bound != Some(Bound::Byte) || !self.plausible(target) {
                 break;
             }
             targets.push(target);
+            if !foreign {
+                inside = targets.len();
+            }
+        }
+        if !bounded {
+            targets.truncate(inside);
         }
         if targets.is_empty() {
             return None;
@@ -659,7 +678,7 @@ impl History<'_> {
     }
 
     /// The number of values `reg` can take at position `from`: from `cmp reg, n; ja` or `and reg, n` before it.
-    fn bound(&self, reg: Register, from: usize) -> Option<u64> {
+    fn bound(&self, reg: Register, from: usize) -> Option<Bound> {
         let mut reg = reg;
         let mut above = None;
         for (pos, insn) in self.insns.iter().enumerate().skip(from) {
@@ -674,7 +693,7 @@ impl History<'_> {
                         && insn.op1_kind() != OpKind::Memory =>
                 {
                     let imm = insn.immediate(1) & 0xffff_ffff;
-                    return Some(imm.saturating_add(above.unwrap_or(0)));
+                    return Some(Bound::Exact(imm.saturating_add(above.unwrap_or(0))));
                 }
                 Mnemonic::And
                     if insn.op0_kind() == OpKind::Register
@@ -682,7 +701,7 @@ impl History<'_> {
                         && insn.op1_kind() != OpKind::Register
                         && insn.op1_kind() != OpKind::Memory =>
                 {
-                    return Some((insn.immediate(1) & 0xffff_ffff).saturating_add(1));
+                    return Some(Bound::Exact((insn.immediate(1) & 0xffff_ffff).saturating_add(1)));
                 }
                 _ if may_change(insn, reg) => return None,
                 // Flags do not survive a call.
@@ -695,14 +714,17 @@ impl History<'_> {
                             let r = insn.op1_register().full_register();
                             let tail = History { insns: self.insns };
                             let at = self.insns.iter().position(|i| i.ip() == insn.ip())?;
-                            return Some(tail.bound(r, at + 1).unwrap_or(BYTE_VALUES).min(BYTE_VALUES));
+                            return Some(match tail.bound(r, at + 1) {
+                                Some(Bound::Exact(n)) if n <= BYTE_VALUES => Bound::Exact(n),
+                                _ => Bound::Byte,
+                            });
                         }
                         reg = insn.op1_register().full_register();
                     }
                     Mnemonic::Mov | Mnemonic::Movzx if insn.op1_kind() == OpKind::Memory => {
-                        return self.bound_in_memory(insn, pos + 1);
+                        return self.bound_in_memory(insn, pos + 1).map(Bound::Exact);
                     }
-                    Mnemonic::Lea => return self.bound_from_end(insn, pos, from),
+                    Mnemonic::Lea => return self.bound_from_end(insn, pos, from).map(Bound::Exact),
                     _ => return None,
                 },
                 _ => {}

@@ -200,13 +200,18 @@ pub fn homes(program: &Program, graph: &Graph, frames: &Frames) -> Option<BTreeM
 /// Calls from a function to one that saves all registers (setjmp), up to which it is expected to get there. With 5, a shell's loop over built-in commands gets along without unwinding.
 const NEAR: usize = 5;
 
+/// A function that more than this many others call gets there seldom, or all of them would.
+const MANY_CALLERS: usize = 32;
+
 /// Registers that calls preserve that the function with this graph reads at its beginning, other than to save them.
 fn read_first(program: &Program, graph: &Graph) -> RegSet {
     let Some((&a, effects)) = graph.addrs.first().zip(graph.effects.first()) else { return RegSet::EMPTY };
     let (mut read, mut written) = (RegSet::EMPTY, RegSet::EMPTY);
     for (i, e) in graph.block(program, a).iter().flat_map(|b| &b.insns).zip(effects) {
         let saves = i.code() == Code::Push_r64
-            || i.op0_kind() == OpKind::Memory && i.memory_base() == Register::RSP && i.mnemonic() == Mnemonic::Mov;
+            || i.mnemonic() == Mnemonic::Mov
+                && i.op0_kind() == OpKind::Memory
+                && matches!(i.memory_base(), Register::RSP | Register::RBP);
         if !saves {
             // Who writes a byte does not read the rest.
             read |= e.uses - e.bytes - written;
@@ -236,14 +241,18 @@ pub fn leads_to_readers(program: &Program, graphs: &[Graph], returns: &[bool]) -
     let mut leads: Vec<bool> = graphs.iter().map(|g| g.callees().any(reads)).collect();
     let mut callers = vec![Vec::new(); graphs.len()];
     for (f, g) in graphs.iter().enumerate() {
-        for t in g.callees().chain(g.jumps()).chain(mentioned(program, g)) {
+        let mut led: Vec<usize> = g.callees().chain(g.jumps()).chain(mentioned(program, g)).collect();
+        led.sort_unstable();
+        led.dedup();
+        for t in led {
             callers[t].push(f);
         }
     }
     let mut last: Vec<usize> = (0..graphs.len()).filter(|&f| reads(f) && read[f] == RegSet::PRESERVED).collect();
     let mut near = vec![false; graphs.len()];
     for _ in 0..NEAR {
-        let mut next: Vec<usize> = last.iter().flat_map(|&f| &callers[f]).copied().filter(|&f| !near[f]).collect();
+        let mut next: Vec<usize> = last.iter().flat_map(|&f| &callers[f]).copied().collect();
+        next.retain(|&f| !near[f] && callers[f].len() <= MANY_CALLERS);
         next.sort_unstable();
         next.dedup();
         for &f in &next {

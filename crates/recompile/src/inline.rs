@@ -67,7 +67,7 @@ struct Part {
 
 /// Whether function `f` as such can hold registers: who takes it in shall be able to.
 fn holds(program: &Program, analysis: &Analysis, f: usize) -> bool {
-    let Some(own) = analysis.summaries.get(f).filter(|_| analysis.may_hold.get(f) == Some(&true)) else { return false };
+    let Some(own) = analysis.summaries.get(f).filter(|_| analysis.entered.get(f) == Some(&true)) else { return false };
     let Some(graph) = analysis.graphs.get(f) else { return false };
     let cx = Context { program, snippet: false, unknown_mods: analysis.unknown_mods };
     let live = cx.liveness(graph, &analysis.summaries, analysis.unknown, *own);

@@ -127,7 +127,7 @@ fn metadata(image: &Image, program: &Program, codes: &Bodies) -> FileMeta {
     }
 }
 
-/// Name for backtraces: the symbol, where the function stands in the file, and whether this is the body that resumes it.
+/// Name for people who look at the module: the symbol, where the function stands in the file, and whether this is the body that resumes it.
 fn function_name(meta: &FileMeta, f: &FunctionMeta) -> String {
     let symbol = f.name.clone().unwrap_or_else(|| format!("sub_{:x}", f.addr));
     let place = meta.file_offset(f.addr.into()).map_or_else(String::new, |o| format!("@{o:#x}"));

@@ -120,7 +120,9 @@ pub trait Emit {
     /// Emits the node's own code.
     /// `depth` labels enclose the code: `br depth` leaves the whole graph's code.
     fn node(&mut self, id: NodeId, node: &Node, header: bool, depth: u32) -> Exit;
-    /// Emits what is done on the way back to a loop header, if [`Structured::polls_on_way_back`]. `depth` labels enclose the code.
+    /// Whether something is done on each way back to a loop header.
+    fn has_way_back(&self, header: NodeId) -> bool;
+    /// Emits that. `depth` labels enclose the code.
     fn way_back(&mut self, header: NodeId, depth: u32);
     fn code(&mut self) -> &mut Vec<u8>;
 }
@@ -432,9 +434,9 @@ impl Structured {
         self.header[n]
     }
 
-    /// Whether the loop of header `n` has its code for the way back there: it is left out on the way in. A loop that comes to its end at once does not pay for it.
-    pub fn polls_on_way_back(&self, n: NodeId) -> bool {
-        self.few_ways_back[n] && matches!(self.cfg.nodes[n], Node::User(_))
+    /// Whether so few ways lead back to loop header `n` that each can have code of its own.
+    pub fn has_few_ways_back(&self, n: NodeId) -> bool {
+        self.few_ways_back[n]
     }
 
     pub fn is_reachable(&self, n: NodeId) -> bool {
@@ -524,7 +526,7 @@ impl Structured {
     /// Goes to the label for the edge `from` -> `to` if the condition on the stack holds.
     fn branch(&self, from: NodeId, to: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
         let Some(d) = self.label(from, to, frames) else { return };
-        if self.rpo[from] >= self.rpo[to] && self.polls_on_way_back(to) {
+        if self.rpo[from] >= self.rpo[to] && e.has_way_back(to) {
             InstructionSink::new(e.code()).if_(BlockType::Empty);
             e.way_back(to, frames.len() as u32 + 1);
             InstructionSink::new(e.code()).br(d + 1).end();
@@ -536,7 +538,7 @@ impl Structured {
     fn go(&self, from: NodeId, to: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
         match self.label(from, to, frames) {
             Some(d) => {
-                if self.rpo[from] >= self.rpo[to] && self.polls_on_way_back(to) {
+                if self.rpo[from] >= self.rpo[to] && e.has_way_back(to) {
                     e.way_back(to, frames.len() as u32);
                 }
                 InstructionSink::new(e.code()).br(d);

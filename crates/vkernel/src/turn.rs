@@ -1,6 +1,6 @@
 //! Turns: processes with a writable mapping in common, and threads of a process, run one at a time (DESIGN.md, invariants 4 and 6).
 //!
-//! A locked instruction is translated to a plain load, operation and store, and guest code is interrupted at loop heads and calls of the kernel only.
+//! A locked instruction is translated to a plain load, operation and store, and guest code is interrupted where it polls and at calls of the kernel only.
 //! So where no two of those who share memory run at the same time, every instruction is atomic and every order of stores is the program's own.
 //!
 //! An address space with a shared mapping of a file that can change has a [`Turn`], the same as all others that map the file; each task

@@ -155,7 +155,7 @@ const OPERATIONS: &[(&str, &[&str])] = &[
     ("getpid", &["/opt/t/probe", "getpid", "1000000"]),
     ("1-byte pipe round trip", &["/opt/t/probe", "pipe", "10000"]),
     ("fork + exit + wait", &["/opt/t/probe", "fork-wait", "500"]),
-    ("empty loop, one turn (what a poll at the loop head costs at most)", &["/opt/t/probe", "empty-loop", "300000000"]),
+    ("empty loop, one turn (what a poll costs at most)", &["/opt/t/probe", "empty-loop", "300000000"]),
 ];
 
 /// The two sides.

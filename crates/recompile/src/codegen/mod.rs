@@ -260,7 +260,7 @@ pub fn resumes(m: &Module, f: usize) -> bool {
 
 /// Whether function `f` holds registers, but not in all of its blocks.
 fn held_in_part(m: &Module, f: usize) -> bool {
-    if !m.analysis.may_hold[f] {
+    if !m.analysis.may_hold(f) {
         return false;
     }
     let cx = m.context();
@@ -282,7 +282,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
     cx.narrow(&mut graph, &m.analysis.summaries, m.analysis.unknown, own);
     let checks_depth = inlined.map_or(m.analysis.checks_depth[f], |x| x.checks_depth);
     let live = cx.liveness(&graph, &m.analysis.summaries, m.analysis.unknown, own);
-    let holder = m.mode == Mode::Program && form == Form::Called && m.analysis.may_hold[f];
+    let holder = m.mode == Mode::Program && form == Form::Called && m.analysis.may_hold(f);
     let preserved = if holder { RegSet::PRESERVED } else { RegSet::EMPTY };
     let mut frames = frame(&cx, &graph, &m.analysis.summaries, preserved);
     let left =
@@ -1870,7 +1870,7 @@ impl<'a> Gen<'a> {
         self.block_now = b;
         self.state = self.frames.at[b].clone();
         self.dirty = self.dirty_in[b];
-        if header && !(self.form == Form::Called && st.polls_on_way_back(id)) {
+        if header && self.polled_on_way_back(st, id).is_none() {
             self.emit_poll(b);
         }
         self.load_globals(self.fetch[b]);
@@ -2069,11 +2069,13 @@ impl Emit for Emitting<'_, '_> {
         &mut self.g.code
     }
 
+    fn has_way_back(&self, header: NodeId) -> bool {
+        self.g.polled_on_way_back(self.st, header).is_some()
+    }
+
     fn way_back(&mut self, header: NodeId, depth: u32) {
-        if let Some(Node::User(b)) = self.st.cfg.nodes.get(header)
-            && *b < self.g.graph.addrs.len()
-        {
-            self.g.emit_way_back(*b, depth);
+        if let Some(b) = self.g.polled_on_way_back(self.st, header) {
+            self.g.emit_way_back(b, depth);
         }
     }
 
@@ -2191,11 +2193,18 @@ impl Emit for Emitting<'_, '_> {
 }
 
 impl Gen<'_> {
+    /// The block that node `header` is, if its loop polls on the way back: one that comes to its end at once does not pay for it then. What may be resumed polls at the top.
+    fn polled_on_way_back(&self, st: &Structured, header: NodeId) -> Option<usize> {
+        match st.cfg.nodes.get(header) {
+            Some(&Node::User(b)) if self.form == Form::Called && st.has_few_ways_back(header) => {
+                (b < self.graph.addrs.len() && self.polls.contains(&b)).then_some(b)
+            }
+            _ => None,
+        }
+    }
+
     /// Polls on the way back to loop header `b`, where all is as the header expects it.
     fn emit_way_back(&mut self, b: usize, depth: u32) {
-        if self.form != Form::Called {
-            return;
-        }
         let (fl, state, depth_now) =
             (std::mem::replace(&mut self.fl, [Fl::Local; 6]), self.state.clone(), self.depth_now);
         self.depth_now = depth;
