@@ -524,7 +524,7 @@ impl Structured {
     }
 
     /// Goes to the label for the edge `from` -> `to` if the condition on the stack holds.
-    fn branch(&self, from: NodeId, to: NodeId, frames: &mut Vec<Frame>, e: &mut impl Emit) {
+    fn branch(&self, from: NodeId, to: NodeId, frames: &[Frame], e: &mut impl Emit) {
         let Some(d) = self.label(from, to, frames) else { return };
         if self.rpo[from] >= self.rpo[to] && e.has_way_back(to) {
             InstructionSink::new(e.code()).if_(BlockType::Empty);
