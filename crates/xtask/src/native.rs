@@ -45,8 +45,9 @@ const INSIDE: &str = "XTASK_NATIVE_INSIDE";
 /// Not root, or no namespaces and mounts here.
 pub fn run(options: &Options) -> Result<i32> {
     if std::env::var_os(INSIDE).is_none() {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--propagation", "private"]);
+        // A container's first process ignores no signal, even if ours are ignored (nohup).
+        let mut unshare = Command::new("env");
+        unshare.args(["--default-signal", "unshare", "--mount", "--propagation", "private"]);
         if !options.terminal {
             unshare.args(["--pid", "--fork", "--kill-child=KILL"]);
         }
