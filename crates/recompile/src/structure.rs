@@ -93,7 +93,7 @@ pub struct Structured {
     children: Vec<Vec<NodeId>>,
     merge: Vec<bool>,
     header: Vec<bool>,
-    /// Loop headers to which there are few ways back, each of which can have code of its own.
+    /// Loop headers to which there are few ways back, from other nodes, each of which can have code of its own.
     few_ways_back: Vec<bool>,
     /// (node, original successor) -> present successor, for edges that were redirected.
     moved: HashMap<(NodeId, NodeId), NodeId>,
@@ -378,7 +378,8 @@ fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
         let mut forward = 0;
         let back: Vec<NodeId> =
             preds[v].iter().copied().filter(|&p| rpo[p] != usize::MAX && rpo[p] >= rpo[v]).collect();
-        few_ways_back[v] = back.len() <= MANY_WAYS_BACK && !back.iter().any(|&p| cfg.switch[p]);
+        // A loop of one node is entered to go round many times, and larger with code behind its end.
+        few_ways_back[v] = back.len() <= MANY_WAYS_BACK && !back.iter().any(|&p| cfg.switch[p] || p == v);
         for &p in &preds[v] {
             if rpo[p] == usize::MAX {
                 continue;
