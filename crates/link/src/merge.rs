@@ -281,12 +281,12 @@ fn link_objects<'a>(
     entries: &mut BTreeMap<&'a str, u32>,
 ) -> Result<(), Error> {
     declare_object_unit(asm)?;
-    let total = objects
-        .iter()
-        .try_fold(0u32, |n, o| n.checked_add(o.functions))
-        .ok_or_else(|| Error::Conflict("too many functions".into()))?;
     // Index 0 stays null.
-    declare_table(asm, total.checked_add(1).ok_or_else(|| Error::Conflict("too many functions".into()))?)?;
+    let size = objects
+        .iter()
+        .try_fold(1u32, |n, o| n.checked_add(o.functions))
+        .ok_or_else(|| Error::Conflict("too many functions".into()))?;
+    declare_table(asm, size)?;
     let mut table_base = 1;
     for o in objects {
         let unit = place_object(asm, o, imports, table_base)?;

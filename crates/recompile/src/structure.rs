@@ -375,17 +375,18 @@ fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
         if v != 0 {
             children[idom[v]].push(v);
         }
-        let mut forward = 0;
-        let back: Vec<NodeId> =
-            preds[v].iter().copied().filter(|&p| rpo[p] != usize::MAX && rpo[p] >= rpo[v]).collect();
-        // A loop of one node is entered to go round many times, and larger with code behind its end.
-        few_ways_back[v] = back.len() <= MANY_WAYS_BACK && !back.iter().any(|&p| cfg.switch[p] || p == v);
+        let (mut forward, mut back) = (0, 0);
         for &p in &preds[v] {
             if rpo[p] == usize::MAX {
                 continue;
             }
             if rpo[p] >= rpo[v] {
                 header[v] = true;
+                back += 1;
+                // A loop of one node is entered to go round many times, and larger with code behind its end.
+                if cfg.switch[p] || p == v {
+                    back = MANY_WAYS_BACK + 1;
+                }
             } else {
                 forward += 1;
                 if cfg.switch[p] {
@@ -394,6 +395,7 @@ fn order(cfg: Cfg, moved: HashMap<(NodeId, NodeId), NodeId>) -> Structured {
             }
         }
         merge[v] = forward >= 2;
+        few_ways_back[v] = back <= MANY_WAYS_BACK;
     }
     for c in &mut children {
         // The merge node that comes last in reverse postorder is placed outermost.

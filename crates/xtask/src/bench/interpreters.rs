@@ -187,7 +187,7 @@ fn starts_idle(n: usize) -> String {
     let program = "import time; print(1, flush=True); time.sleep(600)";
     let others = n.saturating_sub(1);
     format!(
-        "import os, time\nfor _ in range({others}): os.posix_spawn('{PYTHON}', ['python3', '-c', '{program}'], os.environ)\nprint(1, flush=True)\ntime.sleep(600)"
+        "import os\nfor _ in range({others}): os.posix_spawn('{PYTHON}', ['python3', '-c', '{program}'], os.environ)\n{program}"
     )
 }
 
