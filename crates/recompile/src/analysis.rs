@@ -513,13 +513,13 @@ impl Context<'_> {
         if graph.saves_arguments { all - ARGUMENTS - SSE_ARGUMENTS } else { all }
     }
 
-    /// Finds writes of single bytes behind which nobody reads the rest of the register: they need not keep it ([`Effect::narrow`]).
+    /// Finds writes of one or two bytes behind which nobody reads the rest of the register: they need not keep it ([`Effect::narrow`]).
     pub fn narrow(&self, graph: &mut Graph, summaries: &[Summary], unknown: Unknown, own: Summary) {
         let n = graph.addrs.len();
-        if self.snippet || graph.effects.iter().flatten().all(|e| e.bytes.is_empty()) {
+        if self.snippet || graph.effects.iter().flatten().all(|e| e.parts == Wide::NONE) {
             return;
         }
-        let mut at_term = vec![(RegSet::EMPTY, RegSet::EMPTY); n];
+        let mut at_term = vec![(Wide::NONE, Wide::NONE); n];
         for (b, a) in graph.addrs.iter().enumerate() {
             let Some(block) = graph.block(self.program, *a) else { continue };
             let t = self.term_use(graph, b, &block.term, summaries, unknown, own);
@@ -528,13 +528,13 @@ impl Context<'_> {
                 Term::Return { .. } => RegSet::GENERAL,
                 _ => (t.uses | t.weak) & RegSet::GENERAL,
             };
-            at_term[b] = (wide, t.defs);
+            at_term[b] = (Wide::all(wide), Wide::all(t.defs));
         }
-        let after_insns = |b: usize, wide: &[RegSet], graph: &Graph| {
-            let out = graph.succs[b].iter().fold(RegSet::EMPTY, |s, &t| s | wide[t]);
+        let after_insns = |b: usize, wide: &[Wide], graph: &Graph| {
+            let out = graph.succs[b].iter().fold(Wide::NONE, |s, &t| s | wide[t]);
             (out - at_term[b].1) | at_term[b].0
         };
-        let mut wide = vec![RegSet::EMPTY; n];
+        let mut wide = vec![Wide::NONE; n];
         let mut work: Vec<usize> = (0..n).collect();
         while let Some(b) = work.pop() {
             let end = after_insns(b, &wide, graph);
@@ -547,8 +547,8 @@ impl Context<'_> {
         for b in 0..n {
             let mut after = after_insns(b, &wide, graph);
             for e in graph.effects[b].iter_mut().rev() {
-                e.narrow = e.bytes - after;
-                e.uses = e.uses - e.narrow;
+                e.narrow = (e.parts - after).either();
+                e.uses = e.uses - (e.narrow & e.unread);
                 after = e.wide_before(after);
             }
             let block = graph.block(self.program, graph.addrs[b]);

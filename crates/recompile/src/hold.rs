@@ -160,7 +160,7 @@ fn block_holds(state: &mut FrameState, block: &[Instruction], effects: &[Effect]
             return false;
         }
         // Where a byte is written to, what else the register has does not count. And something has to be pushed to align the stack.
-        let mut read = (e.uses - e.bytes) | e.keeps;
+        let mut read = (e.uses - e.unread) | e.keeps;
         if i.code() == Code::Push_r64 {
             read = RegSet::EMPTY;
         } else if let Some(r) = saves(state, i)
@@ -214,7 +214,7 @@ fn read_first(program: &Program, graph: &Graph) -> RegSet {
                 && matches!(i.memory_base(), Register::RSP | Register::RBP);
         if !saves {
             // Who writes a byte does not read the rest.
-            read |= e.uses - e.bytes - written;
+            read |= e.uses - e.unread - written;
         }
         written |= e.defs;
     }

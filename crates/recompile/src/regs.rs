@@ -118,14 +118,52 @@ pub struct Effect {
     pub keeps: RegSet,
     /// Reads or writes rsp in any way.
     pub rsp_write: bool,
-    /// General registers whose bits above the lowest 8 are read.
-    pub wide: RegSet,
+    /// General registers whose bits above the lowest 8, and above the lowest 16, are read.
+    pub wide: Wide,
     /// General registers that are written as a whole.
     pub whole: RegSet,
-    /// General registers of which the lowest 8 bits are written and nothing is read.
-    pub bytes: RegSet,
-    /// Of `bytes`, those whose other bits nobody reads afterwards: what these become is open.
+    /// General registers of which nothing but the lowest 8, or the lowest 16 bits are read and written.
+    pub parts: Wide,
+    /// Of `parts`, those that are not read.
+    pub unread: RegSet,
+    /// Of `parts`, those whose other bits nobody reads afterwards: what these become is open.
     pub narrow: RegSet,
+}
+
+/// Registers by how much of them is meant: what concerns the bits above the lowest 8, and those above the lowest 16.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Wide(pub [RegSet; 2]);
+
+impl Wide {
+    pub const NONE: Wide = Wide([RegSet::EMPTY; 2]);
+
+    /// All bits of `registers`.
+    pub fn all(registers: RegSet) -> Wide {
+        Wide([registers; 2])
+    }
+
+    pub fn either(self) -> RegSet {
+        self.0[0] | self.0[1]
+    }
+
+    fn insert(&mut self, level: usize, r: u8) {
+        if let Some(set) = self.0.get_mut(level) {
+            set.insert(r);
+        }
+    }
+}
+
+impl BitOr for Wide {
+    type Output = Wide;
+    fn bitor(self, o: Wide) -> Wide {
+        Wide([self.0[0] | o.0[0], self.0[1] | o.0[1]])
+    }
+}
+impl Sub for Wide {
+    type Output = Wide;
+    fn sub(self, o: Wide) -> Wide {
+        Wide([self.0[0] - o.0[0], self.0[1] - o.0[1]])
+    }
 }
 
 impl Effect {
@@ -134,9 +172,9 @@ impl Effect {
         (after - (self.defs - self.keeps)) | self.uses
     }
 
-    /// Of which registers the bits above the lowest 8 matter before the instruction, if those of `after` do after it.
-    pub fn wide_before(&self, after: RegSet) -> RegSet {
-        (after - self.whole) | self.wide
+    /// The higher bits of which registers matter before the instruction, if those of `after` do after it.
+    pub fn wide_before(&self, after: Wide) -> Wide {
+        (after - Wide::all(self.whole)) | self.wide
     }
 }
 
@@ -230,10 +268,10 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     if !matches!(i.encoding(), EncodingKind::Legacy | EncodingKind::D3NOW) {
         // None of these has a translation: it traps.
         e.defs = RegSet::EVERYTHING;
-        e.wide = RegSet::GENERAL;
+        e.wide = Wide::all(RegSet::GENERAL);
         return e;
     }
-    let mut read_low = RegSet::EMPTY;
+    let mut read_part = RegSet::EMPTY;
     let independent = ignores_register(i);
     for u in factory.info(i).used_registers() {
         let Some(n) = number(u.register()) else { continue };
@@ -250,12 +288,18 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
             continue;
         }
         if n < 16 && !independent {
-            let low_byte = u.register().size() == 1 && !is_high_byte(u.register());
-            match u.access() {
-                _ if !low_byte && (read || partial) => e.wide.insert(n),
-                _ if read => read_low.insert(n),
-                OpAccess::Write if low_byte => e.bytes.insert(n),
-                _ => {}
+            let conditional = matches!(u.access(), OpAccess::CondWrite | OpAccess::ReadCondWrite);
+            let (size, high) = (u.register().size(), is_high_byte(u.register()));
+            if read || conditional {
+                read_part.insert(n);
+            }
+            for (level, bytes) in [1, 2].into_iter().enumerate() {
+                if conditional || read && (size > bytes || high && bytes == 1) {
+                    e.wide.insert(level, n);
+                }
+                if write && size == bytes && !high {
+                    e.parts.insert(level, n);
+                }
             }
         }
         if n < 16 && u.access() == OpAccess::Write && u.register().size() >= 4 {
@@ -287,13 +331,14 @@ pub fn effect(factory: &mut InstructionInfoFactory, i: &Instruction) -> Effect {
     {
         // Conditional writes read what they may keep.
         e.uses |= e.defs & RegSet::DATA;
-        e.wide |= e.defs & RegSet::GENERAL;
+        e.wide = e.wide | Wide::all(e.defs & RegSet::GENERAL);
     }
     if i.has_rep_prefix() || i.has_repne_prefix() {
         e.uses |= e.defs & RegSet::DATA;
-        e.wide |= e.defs & RegSet::GENERAL;
+        e.wide = e.wide | Wide::all(e.defs & RegSet::GENERAL);
     }
-    e.bytes = e.bytes - read_low - e.wide;
+    e.parts = e.parts - e.wide;
+    e.unread = e.parts.either() - read_part;
     e
 }
 

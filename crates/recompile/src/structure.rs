@@ -1,7 +1,8 @@
 //! Turns a control flow graph into wasm's structured control flow.
 //!
-//! First the graph is made reducible: a strongly connected component with several entries gets a dispatch node in front of its main entry; edges
-//! from outside to another entry set the dispatch variable and go through it, so that only those edges pay. Then the dominator tree is walked
+//! First the graph is made reducible. A strongly connected component with several entries gets one header. If little code leads from its entries to the
+//! header, edges from outside go through a copy of that code. Otherwise the header is one of the entries, with a dispatch node in front of it; edges from
+//! outside to another entry set the dispatch variable and go through that node. Then the dominator tree is walked
 //! as in Ramsey, "Beyond Relooper" (ICFP 2022): a node's code contains the nodes that it dominates, merge nodes become the ends of blocks, loop headers loops.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,8 +32,10 @@ pub struct Cfg {
     pub switch: Vec<bool>,
     /// Nodes that only resume an unwound function: never the reason to choose a main entry.
     pub resume: Vec<bool>,
-    /// Nodes on an edge: with or without them the same main entries are chosen.
+    /// Nodes on an edge, or on the way out of the graph: with or without them the same headers are chosen. They have one predecessor, and are copied with it.
     pub on_edge: Vec<bool>,
+    /// How much code a node is.
+    pub size: Vec<usize>,
 }
 
 impl Cfg {
@@ -42,6 +45,7 @@ impl Cfg {
         self.switch.push(false);
         self.resume.push(false);
         self.on_edge.push(false);
+        self.size.push(0);
         self.nodes.len() - 1
     }
 
@@ -213,7 +217,7 @@ fn components(succs: &[Vec<NodeId>], members: &BTreeSet<NodeId>) -> Vec<Vec<Node
 
 /// Makes the graph reducible and orders it.
 pub fn structure(mut cfg: Cfg) -> Structured {
-    let original: Vec<Vec<NodeId>> = cfg.succs.clone();
+    let mut original: Vec<Vec<NodeId>> = cfg.succs.clone();
     let mut value = 0u32;
     let reachable = reach(&cfg);
     let mut work: Vec<BTreeSet<NodeId>> = vec![reachable];
@@ -234,6 +238,12 @@ pub fn structure(mut cfg: Cfg) -> Structured {
                 }
                 _ => {
                     let main = choose_main(&cfg, &preds, &set, &entries);
+                    if let Some(region) = region_before(&cfg, &set, &entries, main) {
+                        work.push(copy(&mut cfg, &mut original, &preds, &set, &region));
+                        rest.remove(&main);
+                        work.push(rest);
+                        continue;
+                    }
                     let slow = cfg.add(Node::Select { cases: Vec::new(), main });
                     let head = cfg.add(Node::Dispatch { main, slow });
                     for &p in &preds[main] {
@@ -287,6 +297,74 @@ fn reach(cfg: &Cfg) -> BTreeSet<NodeId> {
     seen
 }
 
+/// What lies between the entries of a component and its header, if that is little enough to be copied.
+fn region_before(cfg: &Cfg, set: &BTreeSet<NodeId>, entries: &[NodeId], header: NodeId) -> Option<BTreeSet<NodeId>> {
+    let most = (set.iter().map(|&n| cfg.size[n]).sum::<usize>() / COPIED_PART).max(COPIED);
+    let mut region = BTreeSet::new();
+    let mut size = 0;
+    let mut work: Vec<NodeId> = entries.to_vec();
+    while let Some(n) = work.pop() {
+        if n == header || !set.contains(&n) || !region.insert(n) {
+            continue;
+        }
+        size += cfg.size[n];
+        if size > most || !matches!(cfg.nodes[n], Node::User(_)) {
+            return None;
+        }
+        work.extend(&cfg.succs[n]);
+    }
+    Some(region)
+}
+
+/// Makes edges from outside of `set` into `region` lead to a copy of it, which is returned.
+fn copy(
+    cfg: &mut Cfg,
+    original: &mut Vec<Vec<NodeId>>,
+    preds: &[Vec<NodeId>],
+    set: &BTreeSet<NodeId>,
+    region: &BTreeSet<NodeId>,
+) -> BTreeSet<NodeId> {
+    let mut copied = region.clone();
+    for &n in region {
+        copied.extend(cfg.succs[n].iter().filter(|&&s| cfg.on_edge[s]));
+    }
+    let copies: BTreeMap<NodeId, NodeId> = copied
+        .iter()
+        .map(|&n| {
+            let c = cfg.add(cfg.nodes[n].clone());
+            (cfg.switch[c], cfg.on_edge[c], cfg.size[c]) = (cfg.switch[n], cfg.on_edge[n], cfg.size[n]);
+            original.resize(cfg.nodes.len(), Vec::new());
+            original[c] = original[n].clone();
+            (n, c)
+        })
+        .collect();
+    for (&n, &c) in &copies {
+        cfg.succs[c] = cfg.succs[n].iter().map(|s| copies.get(s).copied().unwrap_or(*s)).collect();
+    }
+    for (&n, &c) in copies.iter().filter(|(n, _)| region.contains(n)) {
+        for &p in preds[n].iter().filter(|p| !set.contains(p)) {
+            cfg.redirect(p, n, c);
+        }
+    }
+    copies.into_values().collect()
+}
+
+/// How many nodes of `set` are in cycles that do not pass `without`.
+fn left_in_cycles(cfg: &Cfg, set: &BTreeSet<NodeId>, without: NodeId) -> usize {
+    let mut rest = set.clone();
+    rest.remove(&without);
+    let count = |c: Vec<NodeId>| c.into_iter().filter(|&n| !cfg.on_edge[n]).count();
+    components(&cfg.succs, &rest).into_iter().map(count).filter(|&l| l > 1).sum()
+}
+
+/// So many entries of a component are considered for its header.
+const MANY_ENTRIES: usize = 8;
+
+/// Instructions that are always few enough to be copied to give a component one entry.
+const COPIED: usize = 64;
+/// A component that is so many times what is copied is large enough for it.
+const COPIED_PART: usize = 16;
+
 /// The entry that becomes the loop header: one that ordinary control flow enters, whose removal leaves the fewest nodes in cycles.
 fn choose_main(cfg: &Cfg, preds: &[Vec<NodeId>], set: &BTreeSet<NodeId>, entries: &[NodeId]) -> NodeId {
     let ordinary: Vec<NodeId> =
@@ -296,11 +374,8 @@ fn choose_main(cfg: &Cfg, preds: &[Vec<NodeId>], set: &BTreeSet<NodeId>, entries
     if candidates.len() == 1 {
         return best.1;
     }
-    for &c in candidates.iter().take(8) {
-        let mut rest = set.clone();
-        rest.remove(&c);
-        let count = |c: Vec<NodeId>| c.into_iter().filter(|&n| !cfg.on_edge[n]).count();
-        let left: usize = components(&cfg.succs, &rest).into_iter().map(count).filter(|&l| l > 1).sum();
+    for &c in candidates.iter().take(MANY_ENTRIES) {
+        let left = left_in_cycles(cfg, set, c);
         if left < best.0 {
             best = (left, c);
         }

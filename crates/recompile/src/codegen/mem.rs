@@ -201,14 +201,17 @@ impl Gen<'_> {
             }
             2 => {
                 self.push_gpr64(r.full_register());
-                self.s().i32_wrap_i64().i32_const(0xffff).i32_and();
+                self.s().i32_wrap_i64();
+                if !number(r).is_some_and(|n| self.low.0[1].has(n)) {
+                    self.s().i32_const(0xffff).i32_and();
+                }
             }
             _ => {
                 self.push_gpr64(r.full_register());
                 self.s().i32_wrap_i64();
                 if is_high_byte(r) {
                     self.s().i32_const(8).i32_shr_u();
-                } else if number(r).is_some_and(|n| self.low_bytes.has(n)) {
+                } else if number(r).is_some_and(|n| self.low.0[0].has(n)) {
                     return;
                 }
                 self.s().i32_const(0xff).i32_and();
@@ -231,7 +234,7 @@ impl Gen<'_> {
             4 => {
                 self.s().i64_extend_i32_u().local_set(l);
             }
-            1 if number(r).is_some_and(|n| self.narrow.has(n)) => {
+            _ if !is_high_byte(r) && number(r).is_some_and(|n| self.narrow.has(n)) => {
                 self.s().i64_extend_i32_u().local_set(l);
             }
             size => {

@@ -237,8 +237,8 @@ struct Gen<'a> {
     need_before: RegSet,
     /// See [`Effect::narrow`].
     narrow: RegSet,
-    /// Registers whose bits above the lowest 8 are known to be 0.
-    low_bytes: RegSet,
+    /// Registers whose bits above the lowest 8, or 16, are known to be 0.
+    low: Wide,
     depth_now: u32,
     uncovered: Vec<(u32, String)>,
 }
@@ -355,7 +355,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         need_after: RegSet::EMPTY,
         need_before: RegSet::EMPTY,
         narrow: RegSet::EMPTY,
-        low_bytes: RegSet::EMPTY,
+        low: Wide::NONE,
         depth_now: 0,
         uncovered: Vec::new(),
     };
@@ -488,24 +488,53 @@ impl<'a> Gen<'a> {
         if self.m.mode == Mode::Snippet {
             return;
         }
+        if self.form == Form::Called {
+            self.polls = self.loop_headers(&BTreeSet::new());
+            return;
+        }
         let mut at: BTreeSet<usize> = self.graph.labels.iter().copied().collect();
-        let mut cfg = Cfg::default();
         for b in 0..self.graph.addrs.len() {
-            cfg.add(Node::User(b));
-            if let Some(block) = self.block(b) {
-                cfg.succs[b] = self.graph.succs[b].clone();
-                cfg.switch[b] = matches!(block.term, Term::JumpIndirect(_));
-                let ret = match block.term {
-                    Term::Call { ret, .. } | Term::CallIndirect { ret } => Some(ret),
-                    Term::Syscall { next } => Some(next),
-                    _ => None,
-                };
-                if let Some(&r) = ret.and_then(|r| self.graph.index.get(&r))
-                    && self.graph.succs[b].contains(&r)
-                {
-                    at.insert(r);
-                }
+            let ret = match self.block(b).map(|block| &block.term) {
+                Some(&Term::Call { ret, .. } | &Term::CallIndirect { ret }) => ret,
+                Some(&Term::Syscall { next }) => next,
+                _ => continue,
+            };
+            at.extend(self.graph.index.get(&ret).filter(|r| self.graph.succs[b].contains(r)));
+        }
+        at.extend((0..self.graph.addrs.len()).filter(|&b| self.m.polls.contains(&self.graph.addrs[b])));
+        // With others in it, a function's loops may have other heads, and so they may with each label.
+        loop {
+            let headers = self.loop_headers(&at);
+            if headers.is_subset(&at) {
+                break;
             }
+            at.extend(headers);
+        }
+        self.labels = at.iter().zip(1..).map(|(&b, l)| (b, l)).collect();
+        self.polls = at;
+    }
+
+    /// Blocks that are loop headers if the function is resumed at `labels`, or called if there are none.
+    fn loop_headers(&self, labels: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut cfg = Cfg::default();
+        // Block b is node b + 1.
+        let root = cfg.add(Node::User(ROOT));
+        for b in 0..self.graph.addrs.len() {
+            let id = cfg.add(Node::User(b));
+            if let Some(block) = self.block(b) {
+                cfg.succs[id] = self.graph.succs[b].iter().map(|t| t + 1).collect();
+                cfg.switch[id] = matches!(block.term, Term::JumpIndirect(_));
+                cfg.size[id] = block.insns.len();
+            }
+        }
+        for &b in labels {
+            let id = cfg.add(Node::User(ROOT));
+            cfg.resume[id] = true;
+            cfg.succs[id] = vec![b + 1];
+            cfg.succs[root].push(id);
+        }
+        if labels.is_empty() {
+            cfg.succs[root] = vec![1];
         }
         let st = structure(cfg);
         let mut headers = BTreeSet::new();
@@ -526,16 +555,7 @@ impl<'a> Gen<'a> {
                 _ => {}
             }
         }
-        match self.form {
-            Form::Called => self.polls = headers,
-            Form::Resumed => {
-                at.extend(headers);
-                // With others in it, a function's loops may have other heads.
-                at.extend((0..self.graph.addrs.len()).filter(|&b| self.m.polls.contains(&self.graph.addrs[b])));
-                self.labels = at.iter().zip(1..).map(|(&b, l)| (b, l)).collect();
-                self.polls = at;
-            }
-        }
+        headers
     }
 
     fn callee_mods(&self, term: &Term) -> RegSet {
@@ -662,18 +682,41 @@ impl<'a> Gen<'a> {
         state.step(i, e);
     }
 
-    /// The register that instruction `i` leaves with a single byte in it.
-    fn byte_result(i: &Instruction, e: &Effect) -> RegSet {
-        let one = match i.mnemonic() {
-            Mnemonic::Movzx => {
-                i.op1_kind() == OpKind::Memory && i.memory_size().size() == 1 && i.op0_register().size() >= 4
+    /// The register that instruction `i` leaves with no more than one or two bytes in it.
+    fn low_result(&self, i: &Instruction, e: &Effect) -> Wide {
+        let Some(r) =
+            number(i.op0_register()).filter(|&r| i.op0_kind() == OpKind::Register && (e.narrow | e.whole).has(r))
+        else {
+            return Wide::NONE;
+        };
+        let size = i.op0_register().size();
+        let from = match i.op1_kind() {
+            OpKind::Memory => i.memory_size().size(),
+            OpKind::Register => i.op1_register().size(),
+            _ => 0,
+        };
+        let known = |level: usize| {
+            number(i.op1_register()).is_some_and(|n| i.op1_kind() == OpKind::Register && self.low.0[level].has(n))
+        };
+        let fits = |level: usize, bytes: usize| match i.mnemonic() {
+            Mnemonic::Movzx => from <= bytes || size >= 4 && known(level) && !is_high_byte(i.op1_register()),
+            Mnemonic::Mov if i.op1_kind() == OpKind::Memory => from <= bytes,
+            Mnemonic::Mov => size >= 4 && known(level),
+            // What is pushed for an operand of one or two bytes has no more bits.
+            Mnemonic::Shr => {
+                i.op1_kind() == OpKind::Immediate8
+                    && (size <= bytes || size == 2 && bytes == 1 && matches!(i.immediate8(), 8..16))
             }
-            Mnemonic::Mov => i.op1_kind() == OpKind::Memory && i.op0_register().size() == 1,
+            Mnemonic::And => {
+                i.op1_kind() != OpKind::Memory
+                    && size >= 4
+                    && i.op1_kind() != OpKind::Register
+                    && i.immediate(1) < 1 << (8 * bytes)
+            }
             _ => false,
         };
-        let r = number(i.op0_register()).filter(|_| one && i.op0_kind() == OpKind::Register);
-        let whole = e.narrow | e.whole;
-        r.map_or(RegSet::EMPTY, |r| RegSet::one(r) & whole)
+        let level = |level: usize, bytes: usize| if fits(level, bytes) { RegSet::one(r) } else { RegSet::EMPTY };
+        Wide([level(0, 1), level(1, 2)])
     }
 
     fn after_term(&self, b: usize, d: &mut DirtyState) {
@@ -984,6 +1027,7 @@ impl<'a> Gen<'a> {
         for b in 0..n {
             cfg.succs[b + 2] = self.graph.succs[b].iter().map(|&t| t + 2).collect();
             let Some(block) = self.block(b) else { continue };
+            cfg.size[b + 2] = block.insns.len();
             cfg.switch[b + 2] = matches!(block.term, Term::JumpIndirect(Some(_)));
             let mut leaves: BTreeSet<Leave> = BTreeSet::new();
             match &block.term {
@@ -1002,6 +1046,7 @@ impl<'a> Gen<'a> {
             }
             for l in leaves {
                 let id = cfg.add(Node::User(n + self.leaves.len()));
+                cfg.on_edge[id] = true;
                 self.leaves.push((b, l));
                 cfg.succs[b + 2].push(id);
             }
@@ -1858,15 +1903,17 @@ impl<'a> Gen<'a> {
         self.dirty = d;
     }
 
+    /// Where the flags are at the beginning of a node.
+    fn flags_before(&self, id: NodeId) -> [Fl; 6] {
+        self.single.get(&id).and_then(|p| self.end_flags.get(p)).copied().unwrap_or([Fl::Local; 6])
+    }
+
     fn emit_block(&mut self, st: &Structured, id: NodeId, b: usize, header: bool) -> Exit {
         let Some(block) = self.block(b) else {
             self.s().unreachable();
             return Exit::Never;
         };
-        self.fl = match self.single.get(&id).and_then(|p| self.end_flags.get(p)) {
-            Some(f) => *f,
-            None => [Fl::Local; 6],
-        };
+        self.fl = self.flags_before(id);
         self.block_now = b;
         self.state = self.frames.at[b].clone();
         self.dirty = self.dirty_in[b];
@@ -1874,7 +1921,7 @@ impl<'a> Gen<'a> {
             self.emit_poll(b);
         }
         self.load_globals(self.fetch[b]);
-        self.low_bytes = RegSet::EMPTY;
+        self.low = Wide::NONE;
         // What is needed after each instruction.
         let effects = &self.graph.effects[b];
         let mut need = self.need_at_term(b, self.dirty_at_term(b));
@@ -1903,7 +1950,7 @@ impl<'a> Gen<'a> {
                 self.end_flags.insert(id, [Fl::Local; 6]);
                 return Exit::Never;
             }
-            self.low_bytes = (self.low_bytes - e.defs) | Self::byte_result(i, e);
+            self.low = (self.low - Wide::all(e.defs)) | self.low_result(i, e);
             if let Some(mut s) = self.state.take() {
                 let mut d = self.dirty;
                 self.after_insn(&mut s, &mut d, i, e);
@@ -2037,10 +2084,11 @@ impl<'a> Gen<'a> {
     fn settle_flags(&mut self, st: &Structured, id: NodeId, b: usize) {
         let mut want = RegSet::EMPTY;
         for &t in &self.graph.succs[b] {
-            let way = self.way_to(b, t);
-            let from = if way == t + 2 { id } else { way };
-            let now = st.target(from, t + 2);
-            if now != t + 2 || self.single.get(&now) != Some(&from) {
+            let way = st.target(id, self.way_to(b, t));
+            let is_block = |n: NodeId| matches!(st.cfg.nodes.get(n), Some(Node::User(u)) if *u == t);
+            let (from, to) =
+                if self.edge_nodes.contains_key(&(b, t)) { (way, st.target(way, t + 2)) } else { (id, way) };
+            if !is_block(to) || self.single.get(&to) != Some(&from) {
                 want |= self.need_in[t];
             }
         }
@@ -2114,7 +2162,7 @@ impl Emit for Emitting<'_, '_> {
             Node::User(u) if *u < n => g.emit_block(self.st, id, *u, header),
             Node::User(u) if *u < n + g.leaves.len() => {
                 let (b, l) = g.leaves[*u - n];
-                g.fl = g.end_flags.get(&(b + 2)).copied().unwrap_or([Fl::Local; 6]);
+                g.fl = g.flags_before(id);
                 let at_term = g.before_term(b);
                 g.dirty = at_term.as_ref().map_or(g.dirty_in[b], |(d, _)| *d);
                 g.state = at_term.map(|(_, state)| state);
@@ -2144,9 +2192,8 @@ impl Emit for Emitting<'_, '_> {
                 let copies = g.copies(b, to);
                 g.store_globals(copies.stores);
                 g.load_globals(copies.loads);
-                if let Some(f) = g.end_flags.get(&(b + 2)).copied() {
-                    g.end_flags.insert(id, f);
-                }
+                let fl = g.flags_before(id);
+                g.end_flags.insert(id, fl);
                 Exit::Goto(t(to + 2))
             }
             Node::User(u) => {
