@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "probe.h"
 
@@ -87,4 +88,35 @@ static int doubles(int argc, char **argv) {
     return 0;
 }
 
-const struct probe float_probes[] = {{"long-double", long_double}, {"double", doubles}, {0, 0}};
+/* What compilers make of comparisons: branches on two flags, flags in registers, conditional moves. */
+#define COMPARE(TYPE)                                                                                                  \
+    __attribute__((noinline)) static int branches_##TYPE(TYPE a, TYPE b) {                                             \
+        int r = 0;                                                                                                     \
+        if (a == b)                                                                                                    \
+            r = getpid() > 0;                                                                                          \
+        if (a != b)                                                                                                    \
+            r += getpid() > 0 ? 2 : 0;                                                                                 \
+        while (a == b && r < 9)                                                                                        \
+            r += 4;                                                                                                    \
+        return a < b ? r + 100 : a <= b ? r + 200 : a > b ? r + 300 : r + 400;                                         \
+    }                                                                                                                  \
+    __attribute__((noinline)) static int values_##TYPE(TYPE a, TYPE b, int x, int y) {                                 \
+        int chosen = a == b ? x : y, other = a != b ? x * 3 : y * 5;                                                   \
+        return chosen + other + (a == b) * 1000 + (a != b) * 2000 + (a < b) * 4000 + (a >= b) * 8000 + !!(a - b) * 16000; \
+    }
+COMPARE(double)
+COMPARE(float)
+
+static int compare(int argc, char **argv) {
+    (void)argc, (void)argv;
+    double values[] = {dz, dn, 1, -1, 1.5, NAN, -NAN, INFINITY, -INFINITY, 5e-324, 1e300};
+    int n = sizeof values / sizeof *values;
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            double a = values[i], b = values[j];
+            printf("%d %d: %d %d %d %d\n", i, j, branches_double(a, b), values_double(a, b, i, j), branches_float(a, b), values_float(a, b, i, j));
+        }
+    return 0;
+}
+
+const struct probe float_probes[] = {{"long-double", long_double}, {"double", doubles}, {"compare", compare}, {0, 0}};

@@ -274,52 +274,50 @@ impl Gen<'_> {
         }
     }
 
+    /// Pushes a flag of a comparison of floats. All are made of the same two comparisons, of which the engine's compiler makes one each.
     fn push_float_flag(&mut self, r: u8, l: Lazy) {
-        let double = l.size == 8;
-        let (x, y) = (l.x, l.y);
-        match r {
+        self.s().local_get(l.x).local_get(l.y);
+        if l.size == 8 {
+            self.s().f64_ge();
+        } else {
+            self.s().f32_ge();
+        }
+        if r == CF {
             // Below or unordered.
-            CF => {
-                self.s().local_get(x).local_get(y);
-                if double {
-                    self.s().f64_ge();
-                } else {
-                    self.s().f32_ge();
-                }
-                self.s().i32_eqz();
+            self.s().i32_eqz();
+            return;
+        }
+        self.s().local_get(l.x).local_get(l.y);
+        if l.size == 8 {
+            self.s().f64_le();
+        } else {
+            self.s().f32_le();
+        }
+        if r == ZF {
+            // Equal or unordered.
+            self.s().i32_eq();
+        } else {
+            self.s().i32_or().i32_eqz();
+        }
+    }
+
+    /// The comparison of floats that parity and zero flag come from, if it is one.
+    pub fn float_comparison(&self) -> Option<Lazy> {
+        match (self.fl[(PF - CF) as usize], self.fl[(ZF - CF) as usize]) {
+            (Fl::Lazy(n), Fl::Lazy(m)) if n == m => {
+                self.lazies.get(n as usize).copied().filter(|l| l.kind == Kind::Float)
             }
-            // Equal or unordered: neither less nor greater.
-            ZF => {
-                self.s().local_get(x).local_get(y);
-                if double {
-                    self.s().f64_lt();
-                } else {
-                    self.s().f32_lt();
-                }
-                self.s().local_get(x).local_get(y);
-                if double {
-                    self.s().f64_gt();
-                } else {
-                    self.s().f32_gt();
-                }
-                self.s().i32_or().i32_eqz();
-            }
-            // Unordered.
-            _ => {
-                self.s().local_get(x).local_get(x);
-                if double {
-                    self.s().f64_ne();
-                } else {
-                    self.s().f32_ne();
-                }
-                self.s().local_get(y).local_get(y);
-                if double {
-                    self.s().f64_ne();
-                } else {
-                    self.s().f32_ne();
-                }
-                self.s().i32_or();
-            }
+            _ => None,
+        }
+    }
+
+    /// Pushes whether two floats are equal.
+    pub fn push_equal(&mut self, l: Lazy) {
+        self.s().local_get(l.x).local_get(l.y);
+        if l.size == 8 {
+            self.s().f64_eq();
+        } else {
+            self.s().f32_eq();
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::flags::{Fl, Kind, Lazy};
 use super::index::Helper;
-use super::mem::ty;
+use super::mem::{arg, ty};
 use super::string::is_string;
 use super::{Gen, index};
 use crate::regs::*;
@@ -263,7 +263,12 @@ impl Gen<'_> {
             return;
         }
         let size = self.op_size(i, 0);
-        if i.op0_kind() == OpKind::Register {
+        if i.op0_kind() == OpKind::Register && size == 4 && i.op1_kind() == OpKind::Memory {
+            // One load fills the whole register; extending what was loaded would be another instruction.
+            let offset = self.push_ea(i);
+            self.s().i64_load32_u(arg(offset));
+            self.pop_reg(i.op0_register().full_register());
+        } else if i.op0_kind() == OpKind::Register {
             self.push_op(i, 1, size);
             // A register that gets its entry value back, when nobody reads it here, need not be written.
             self.pop_reg(i.op0_register());
@@ -903,10 +908,19 @@ impl Gen<'_> {
         if signed {
             self.sign_extend(size);
         }
-        // Counts up to 31 on a value of 8 or 16 bits do the right thing in 32 bits.
-        self.s().local_get(n);
+        // Counts up to 31 on a value of 8 or 16 bits do the right thing in 32 bits. Wasm's shifts mask their counts as others do.
+        if constant.is_none() && size >= 4 {
+            self.push_gpr64(Register::RCX);
+            if size == 4 {
+                self.s().i32_wrap_i64();
+            }
+        } else {
+            self.s().local_get(n);
+            if size == 8 {
+                self.s().i64_extend_i32_u();
+            }
+        }
         if size == 8 {
-            self.s().i64_extend_i32_u();
             match (left, signed) {
                 (true, _) => self.s().i64_shl(),
                 (_, true) => self.s().i64_shr_s(),
@@ -1779,6 +1793,7 @@ impl Gen<'_> {
 
     fn bit_scan(&mut self, i: &Instruction) {
         let size = self.op_size(i, 0);
+        let forward = i.mnemonic() == Mnemonic::Bsf;
         let v = self.tmp(ty(size));
         self.push_op(i, 1, size);
         self.s().local_set(v);
@@ -1787,16 +1802,29 @@ impl Gen<'_> {
         self.eqz(size);
         self.s().local_set(zero);
         // A zero source leaves the destination as it was (documented by AMD, and what processors do).
-        self.s().local_get(zero).i32_eqz().if_(BlockType::Empty);
-        let forward = i.mnemonic() == Mnemonic::Bsf;
+        self.push_gpr64(i.op0_register().full_register());
+        // Compilers take bsr's result from 31 or 63: as it is made so, two of these go, leaving the count.
+        let top = if size == 8 { 63 } else { 31 };
+        if !forward {
+            self.s().i64_const(top).i64_xor();
+        }
+        self.s().local_get(v);
         match (size == 8, forward) {
-            (true, true) => self.s().local_get(v).i64_ctz(),
-            (true, false) => self.s().i64_const(63).local_get(v).i64_clz().i64_sub(),
-            (false, true) => self.s().local_get(v).i32_ctz(),
-            (false, false) => self.s().i32_const(31).local_get(v).i32_clz().i32_sub(),
+            (true, true) => self.s().i64_ctz(),
+            (true, false) => self.s().i64_clz(),
+            (false, true) => self.s().i32_ctz().i64_extend_i32_u(),
+            (false, false) => self.s().i32_clz().i64_extend_i32_u(),
         };
-        self.pop_reg(i.op0_register());
-        self.s().end();
+        self.s().local_get(zero).select();
+        if !forward {
+            self.s().i64_const(top).i64_xor();
+        }
+        if size == 2 {
+            self.s().i32_wrap_i64();
+            self.pop_reg(i.op0_register());
+        } else {
+            self.pop_reg(i.op0_register().full_register());
+        }
         self.fl[(ZF - CF) as usize] = Fl::Tmp(zero);
     }
 

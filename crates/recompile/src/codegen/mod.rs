@@ -99,6 +99,15 @@ pub mod index {
 }
 use index::Helper;
 
+/// Two conditional jumps that ask whether floats are equal.
+struct AsksEqual {
+    floats: Lazy,
+    /// The second, which is reached if they are.
+    next: u32,
+    /// The flag that it asks for.
+    flag: u8,
+}
+
 const ROOT: usize = usize::MAX;
 const ENTRY: usize = usize::MAX - 1;
 const RESUME_SWITCH: usize = usize::MAX - 2;
@@ -227,6 +236,8 @@ struct Gen<'a> {
     lazies: Vec<Lazy>,
     fl: [Fl; 6],
     end_flags: HashMap<NodeId, [Fl; 6]>,
+    /// The flags at the beginning of nodes to which they tell something.
+    flags_at: HashMap<NodeId, [Fl; 6]>,
 
     /// State while a block is emitted.
     block_now: usize,
@@ -239,6 +250,8 @@ struct Gen<'a> {
     narrow: RegSet,
     /// Registers whose bits above the lowest 8, or 16, are known to be 0.
     low: Wide,
+    /// The same at the end of nodes.
+    end_low: HashMap<NodeId, Wide>,
     depth_now: u32,
     uncovered: Vec<(u32, String)>,
 }
@@ -349,6 +362,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         lazies: Vec::new(),
         fl: [Fl::Local; 6],
         end_flags: HashMap::new(),
+        flags_at: HashMap::new(),
         block_now: 0,
         state: None,
         dirty: DirtyState::default(),
@@ -356,6 +370,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         need_before: RegSet::EMPTY,
         narrow: RegSet::EMPTY,
         low: Wide::NONE,
+        end_low: HashMap::new(),
         depth_now: 0,
         uncovered: Vec::new(),
     };
@@ -1389,6 +1404,28 @@ impl<'a> Gen<'a> {
         self.s().i32_eq();
     }
 
+    /// Whether block `b`, which goes on at `taken` or `fall`, and the block behind it ask together for nothing but whether two floats are equal: one jumps if they are not
+    /// comparable, the other if they are not equal, both to the same place.
+    fn asks_equal(&self, b: usize, taken: u32, fall: u32) -> Option<AsksEqual> {
+        use iced_x86::ConditionCode as Cc;
+        let floats = self.float_comparison()?;
+        // The flag that is asked for, and where it leads to if the floats are not equal.
+        let asked = |block: &Block| {
+            let Term::Cond { taken, fall } = block.term else { return None };
+            match block.insns.last()?.condition_code() {
+                Cc::p => Some((PF, taken, fall)),
+                Cc::np => Some((PF, fall, taken)),
+                Cc::ne => Some((ZF, taken, fall)),
+                Cc::e => Some((ZF, fall, taken)),
+                _ => None,
+            }
+        };
+        let (first, unequal, next) = asked(self.block(b)?)?;
+        let second = self.block(*self.graph.index.get(&next)?).filter(|x| x.insns.len() == 1)?;
+        let (flag, also_unequal, _) = asked(second)?;
+        (taken != fall && flag != first && unequal == also_unequal).then_some(AsksEqual { floats, next, flag })
+    }
+
     fn block_exit(&mut self, st: &Structured, id: NodeId, b: usize, block: &Block) -> Exit {
         self.release_tmps();
         let target = |g: &Gen, a: u32| -> NodeId {
@@ -1421,7 +1458,18 @@ impl<'a> Gen<'a> {
                     }
                     return Exit::Goto(t);
                 }
-                if let Some(i) = block.insns.last() {
+                if let Some(equal) = self.asks_equal(b, *taken, *fall) {
+                    let next = if equal.next == *taken { t } else { f };
+                    if self.single.get(&next) == Some(&id) {
+                        let mut fl = self.fl;
+                        fl[(equal.flag - CF) as usize] = Fl::Const(equal.flag == ZF);
+                        self.flags_at.insert(next, fl);
+                    }
+                    self.push_equal(equal.floats);
+                    if equal.next != *taken {
+                        self.s().i32_eqz();
+                    }
+                } else if let Some(i) = block.insns.last() {
                     self.push_branch_condition(i);
                 }
                 Exit::Branch { then: t, otherwise: f }
@@ -1905,7 +1953,13 @@ impl<'a> Gen<'a> {
 
     /// Where the flags are at the beginning of a node.
     fn flags_before(&self, id: NodeId) -> [Fl; 6] {
-        self.single.get(&id).and_then(|p| self.end_flags.get(p)).copied().unwrap_or([Fl::Local; 6])
+        let before = self.single.get(&id).and_then(|p| self.end_flags.get(p));
+        self.flags_at.get(&id).or(before).copied().unwrap_or([Fl::Local; 6])
+    }
+
+    /// What is known of the registers at the beginning of a node.
+    fn low_before(&self, id: NodeId) -> Wide {
+        self.single.get(&id).and_then(|p| self.end_low.get(p)).copied().unwrap_or_default()
     }
 
     fn emit_block(&mut self, st: &Structured, id: NodeId, b: usize, header: bool) -> Exit {
@@ -1921,7 +1975,7 @@ impl<'a> Gen<'a> {
             self.emit_poll(b);
         }
         self.load_globals(self.fetch[b]);
-        self.low = Wide::NONE;
+        self.low = self.low_before(id);
         // What is needed after each instruction.
         let effects = &self.graph.effects[b];
         let mut need = self.need_at_term(b, self.dirty_at_term(b));
@@ -1973,6 +2027,9 @@ impl<'a> Gen<'a> {
         }
         let exit = self.block_exit(st, id, b, block);
         self.end_flags.insert(id, self.fl);
+        if matches!(block.term, Term::Jump(_) | Term::Cond { .. }) {
+            self.end_low.insert(id, self.low);
+        }
         exit
     }
 
@@ -2192,8 +2249,9 @@ impl Emit for Emitting<'_, '_> {
                 let copies = g.copies(b, to);
                 g.store_globals(copies.stores);
                 g.load_globals(copies.loads);
-                let fl = g.flags_before(id);
+                let (fl, low) = (g.flags_before(id), g.low_before(id));
                 g.end_flags.insert(id, fl);
+                g.end_low.insert(id, low);
                 Exit::Goto(t(to + 2))
             }
             Node::User(u) => {
