@@ -17,38 +17,57 @@ use crate::sh;
 pub const NAME: &str = "kit";
 
 /// Changes when this module makes something else of the same program.
-pub const REVISION: &str = "kit 1";
+pub const REVISION: &str = "kit 2";
 
 /// Libraries that come with the C compiler.
 const OF_THE_COMPILER: &[&str] = &["c", "dl", "m", "pthread", "rt", "util"];
 
-/// Makes it in `kit` out of a build tree in which the program was linked; `cflags` are those that it was compiled with.
+/// How make links the program: words for the compiler.
+pub struct Link {
+    /// Before the objects, compiler included.
+    pub before: Vec<String>,
+    /// All objects and archives of the build tree but main's.
+    pub objects: Vec<String>,
+    pub libs: Vec<String>,
+}
+
+impl Link {
+    /// Asks make, which knows it from what configure found: it tells when main is newer than the program.
+    ///
+    /// # Errors
+    /// make tells of no link, or of one that does not look as expected.
+    pub fn of(build: &Path) -> Result<Self> {
+        let told = sh::text(
+            sh::command("make", ["--dry-run", "--assume-new=Programs/python.o", "python"])
+                .current_dir(build)
+                .env_remove("MAKEFLAGS")
+                .env_remove("MAKELEVEL"),
+        )?;
+        let link = told.lines().find_map(|l| l.split_once(" -o python Programs/python.o "));
+        let (before, after) = link.context("make tells of no link")?;
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let (objects, libs) = words(after).into_iter().partition(|word| !word.starts_with('-'));
+        Ok(Self { before: words(before), objects, libs })
+    }
+}
+
+/// Makes it in `kit` out of the objects in `build` that the program consists of; `include` has CPython's headers, `cflags` are those that it was compiled with.
 ///
 /// # Errors
-/// Something of the build tree is not as expected.
-pub fn make(work: &Path, kit: &Path, cflags: &str) -> Result<()> {
-    let build = work.join("build");
-    // How the program was linked is known to make: it tells when main is newer than the program.
-    let told = sh::text(
-        sh::command("make", ["--dry-run", "--assume-new=Programs/python.o", "python"])
-            .current_dir(&build)
-            .env_remove("MAKEFLAGS")
-            .env_remove("MAKELEVEL"),
-    )?;
-    let link = told.lines().find(|l| l.contains(" -o python Programs/python.o ")).context("make tells of no link")?;
-    let (before, after) = link.split_once(" -o python ").context("a link has an output")?;
-    let (objects, libs): (Vec<&str>, Vec<&str>) = after.split_whitespace().partition(|word| !word.starts_with('-'));
+/// A library is not where the compiler says.
+pub fn make(build: &Path, objects: &[&str], link: &Link, include: &Path, kit: &Path, cflags: &str) -> Result<()> {
     fs::create_dir(kit)?;
-    sh::output(sh::command("ld", ["-r", "-o"]).arg(kit.join("interpreter.o")).args(&objects).current_dir(&build))?;
+    sh::output(sh::command("ld", ["-r", "-o"]).arg(kit.join("interpreter.o")).args(objects).current_dir(build))?;
     sh::output(sh::command("objcopy", ["--strip-debug"]).arg(kit.join("interpreter.o")))?;
+    let libs = &link.libs;
     for name in libs.iter().filter_map(|word| word.strip_prefix("-l")).filter(|name| !OF_THE_COMPILER.contains(name)) {
         let file = format!("lib{name}.a");
         let found = sh::text(&mut sh::command("gcc", [format!("-print-file-name={file}")]))?;
         fs::copy(found.trim(), kit.join(&file)).with_context(|| format!("copy {}", found.trim()))?;
     }
-    sh::output(sh::command("cp", ["-rL"]).arg(work.join("src/Include")).arg(kit.join("include")))?;
+    sh::output(sh::command("cp", ["-rL"]).arg(include).arg(kit.join("include")))?;
     fs::copy(build.join("pyconfig.h"), kit.join("include/pyconfig.h"))?;
-    let ldflags = before.split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
+    let ldflags = link.before.iter().skip(1).cloned().collect::<Vec<_>>().join(" ");
     fs::write(kit.join("cflags"), format!("{cflags} -fwrapv -fno-strict-aliasing\n"))?;
     fs::write(kit.join("ldflags"), ldflags + "\n")?;
     Ok(fs::write(kit.join("libs"), libs.join(" ") + "\n")?)

@@ -29,6 +29,20 @@ const LDFLAGS: &str = "-static -no-pie";
 /// Beside `TRAINED`: what was not trained is compiled as without a profile.
 const UNTRAINED: &str = "-fprofile-partial-training -Wno-missing-profile";
 
+/// The interpreter is optimised as a whole ([`LIBRARY`]), and more goes into its callers than a compiler thinks worth it: a call costs a recompiled program several times
+/// what it costs otherwise. Not so the largest functions, of which the interpreter's loop is one: they have more than fits the registers as it is.
+const WHOLE: &[&str] = &[
+    "-flto",
+    "-fno-fat-lto-objects",
+    "--param=max-inline-insns-auto=40",
+    "--param=max-inline-insns-single=200",
+    "--param=inline-min-speedup=10",
+    "--param=large-function-growth=20",
+];
+
+/// In the build tree: everything but main, linked and optimised.
+const LIBRARY: &str = "library.o";
+
 /// Of the program alone: main.c sees what is asked for while modules are warmed, and the kernel computes SHA-2 (polyfills/megalith_hash.h).
 const LINK: &str = "-Wl,--wrap=getrandom -Wl,--wrap=getentropy -Wl,--wrap=clock_gettime -Wl,--wrap=getpid \
     -Wl,--wrap=sha256_block_data_order -Wl,--wrap=sha512_block_data_order";
@@ -129,13 +143,16 @@ pub fn build() -> Result<Python> {
     let work = paths::cache("python-build")?.join(&inputs.base);
     inputs.prepare(&source, &work)?;
     compile(&source, &inputs.training, &work)?;
+    let tree = work.join("build");
+    let link = kit::Link::of(&tree)?;
     paths::make_once(&dir, |dir| {
         for (built, name) in [("python", "python"), ("python-simulated", "python-simulated")] {
             let to = dir.join(name);
-            sh::output(sh::command("strip", ["-o"]).arg(&to).arg(work.join("build").join(built)))?;
+            sh::output(sh::command("strip", ["-o"]).arg(&to).arg(tree.join(built)))?;
         }
         fs::write(dir.join(CALLS), &inputs.calls)?;
-        kit::make(&work, &dir.join(kit::NAME), CFLAGS)?;
+        let objects = ["Programs/python.o", LIBRARY];
+        kit::make(&tree, &objects, &link, &work.join("src/Include"), &dir.join(kit::NAME), CFLAGS)?;
         Ok(fs::write(dir.join("version"), format!("{}\n", source.version))?)
     })?;
     eprintln!("xtask: the Python polyfill: {:.0} s", start.elapsed().as_secs_f64());
@@ -169,7 +186,7 @@ impl Inputs {
         patches.sort();
         let mut hasher = Sha256::new();
         let flags = format!(
-            "{REVISION} {CFLAGS} {OPT} {LDFLAGS} {TRAINING:?} {TRAINED:?} {UNTRAINED} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
+            "{REVISION} {CFLAGS} {OPT} {LDFLAGS} {TRAINING:?} {TRAINED:?} {UNTRAINED} {WHOLE:?} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
         );
         hasher.update(format!("{} {flags}", source.version));
         // Another compiler or C library makes another program.
@@ -265,35 +282,41 @@ fn compile(source: &debian::SourcePackage, program: &Path, work: &Path) -> Resul
         fs::write(build.join("configured"), "")?;
     }
     let jobs = std::thread::available_parallelism().map_or(2, usize::from);
-    let make = |options: &str, libraries: &str| {
+    let make = |what: &[&str], options: &str, libraries: &str| {
         let mut make = command("make");
-        make.arg(format!("-j{jobs}")).arg("python");
+        make.arg(format!("-j{jobs}")).args(what);
         sh::output(make.arg(format!("CFLAGS_NODIST={options}")).arg(format!("LDFLAGS_NODIST={libraries}")))
     };
     if !build.join("trained").exists() {
         eprintln!("xtask: Python: make, to record a profile");
         let training = TRAINING.join(" ");
-        make(&training, &training)?;
+        make(&["python"], &training, &training)?;
         eprintln!("xtask: Python: training");
         train(program, work)?;
         fs::write(build.join("trained"), "")?;
     }
     eprintln!("xtask: Python: make");
     let trained = format!("{} {UNTRAINED}", TRAINED.join(" "));
-    fs::write(build.join("make.log"), make(&trained, "")?)?;
-    eprintln!("xtask: Python: the program for tests");
-    // The same link with another main: python.o comes first and is the only difference.
-    let plain = build.join("python-plain");
-    fs::rename(build.join("python"), &plain)?;
-    let object = build.join("Programs/python.o");
-    let plain_object = build.join("Programs/python-plain.o");
-    fs::rename(&object, &plain_object)?;
-    // Its profile is that of the program.
-    let simulated = make(&format!("{trained} -Wno-error=coverage-mismatch -w -DSIMULATE_RESUME"), "")
-        .and_then(|_| Ok(fs::rename(build.join("python"), build.join("python-simulated"))?));
-    fs::rename(&plain_object, &object)?;
-    fs::rename(&plain, build.join("python"))?;
-    simulated
+    let whole = format!("{trained} {}", WHOLE.join(" "));
+    // What the tools that are built on the way made is there from the first time.
+    let tools = ["--old-file=Programs/_freeze_module", "--old-file=_bootstrap_python"];
+    let library = [&tools[..], &["AR=gcc-ar", "libpython3.11.a"]].concat();
+    fs::write(build.join("make.log"), make(&library, &whole, "")?)?;
+    let link = kit::Link::of(&build)?;
+    eprintln!("xtask: Python: optimise it as a whole");
+    let mut gcc = command("gcc");
+    gcc.args(["-r", "-nostdlib", "-no-pie", "-flinker-output=nolto-rel", &format!("-flto={jobs}")]);
+    sh::output(gcc.args(whole.split_whitespace()).args(["-o", LIBRARY]).args(&link.objects))?;
+    // The two programs differ in main alone. The profile is that of the one that is not for tests, which is made last.
+    for (name, main) in [("python-simulated", "-Wno-error=coverage-mismatch -w -DSIMULATE_RESUME"), ("python", "")] {
+        let object = "Programs/python.o";
+        let _ = fs::remove_file(build.join(object));
+        make(&[object], &format!("{trained} {main}"), "")?;
+        let mut gcc = command("gcc");
+        gcc.args(link.before.iter().skip(1)).args(["-o", name, object, LIBRARY]);
+        sh::output(gcc.args(&link.libs))?;
+    }
+    Ok(())
 }
 
 /// Runs `train.py` in the interpreter that records, and takes away everything but the record.
