@@ -1,6 +1,6 @@
 //! `megalith build`: an image becomes a bundle.
 
-use crate::cache::{Cache, Cached};
+use crate::cache::Cache;
 use crate::compile::{jobs, set_jobs, write_aot};
 use crate::packages::{self, Linked as LinkedExtensions, Packages, Wanted};
 use crate::polyfill::{self, Chosen, Language};
@@ -135,7 +135,7 @@ struct Programs {
     files: BTreeMap<FileHash, File>,
     /// What stands in for some of the files.
     polyfills: BTreeMap<FileHash, Chosen>,
-    objects: BTreeMap<FileHash, Cached>,
+    objects: BTreeMap<FileHash, Vec<u8>>,
     wasi: BTreeSet<FileHash>,
     /// Script -> the program that interprets it.
     scripts: BTreeMap<FileHash, FileHash>,
@@ -366,7 +366,7 @@ fn sort_out(
         images.map(|(hash, f)| (*hash, (rootfs.data(f.node), name(f)))).collect();
     elf.extend(polyfills.values().map(|p| (p.hash, (&*p.elf, p.interpreter.to_string()))));
     let step = progress.step("recompiling", elf.len());
-    let results: Vec<(FileHash, Result<Cached>)> = elf
+    let results: Vec<(FileHash, Result<Vec<u8>>)> = elf
         .par_iter()
         .map(|(hash, (bytes, name))| {
             let parts = [megalith_recompile::FINGERPRINT.as_bytes(), &hash.0];
@@ -504,7 +504,7 @@ fn link(rootfs: &Rootfs, p: &Programs, names: &BTreeMap<FileHash, String>) -> Re
         |hash: &FileHash| names.get(hash).map(String::as_str).with_context(|| format!("{hash} has no entry point"));
     let mut inputs = LinkInputs::default();
     for (hash, object) in &p.objects {
-        inputs.objects.push(Object { hash: hash.0, entry_point: entry_point(hash)?, wasm: &object.bytes });
+        inputs.objects.push(Object { hash: hash.0, entry_point: entry_point(hash)?, wasm: object });
     }
     for hash in &p.wasi {
         let node = p.files.get(hash).map(|f| f.node).context("a module got lost")?;

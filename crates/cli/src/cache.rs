@@ -21,13 +21,6 @@ pub struct Cache {
     misses: AtomicUsize,
 }
 
-/// Something from the cache or made just now.
-pub struct Cached {
-    pub bytes: Vec<u8>,
-    /// SHA-256 of `bytes`.
-    pub hash: FileHash,
-}
-
 impl Cache {
     /// Opens the cache. A directory that others may write is not used.
     ///
@@ -44,7 +37,7 @@ impl Cache {
     }
 
     /// The entry of `kind` (a directory) that `parts` determine; `make` makes it when it is not there.
-    pub fn get(&self, kind: &str, parts: &[&[u8]], make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Cached> {
+    pub fn get(&self, kind: &str, parts: &[&[u8]], make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let mut key = Sha256::new();
         for part in parts {
             key.update((part.len() as u64).to_le_bytes());
@@ -58,12 +51,11 @@ impl Cache {
         }
         let bytes = make()?;
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let hash = FileHash::of(&bytes);
         if let Some(path) = path {
             // A cache that cannot be written is no reason to fail.
-            let _ = write(&path, &hash, &bytes);
+            let _ = write(&path, &FileHash::of(&bytes), &bytes);
         }
-        Ok(Cached { bytes, hash })
+        Ok(bytes)
     }
 }
 
@@ -81,11 +73,11 @@ fn usable(dir: &Path) -> Result<bool> {
     Ok(meta.mode() & 0o022 == 0 && meta.uid() == rustix::process::geteuid().as_raw())
 }
 
-fn read(path: &Path) -> Option<Cached> {
+fn read(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = fs::read(path).ok()?;
     let hash = FileHash(bytes.get(..32)?.try_into().ok()?);
     bytes.drain(..32);
-    (FileHash::of(&bytes) == hash).then_some(Cached { bytes, hash })
+    (FileHash::of(&bytes) == hash).then_some(bytes)
 }
 
 fn write(path: &Path, hash: &FileHash, bytes: &[u8]) -> Result<()> {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use megalith_engine::compile::Compiler;
 use megalith_engine::{TARGET, WASMTIME};
 use megalith_link::Megabinary;
-use megalith_manifest::{AotFile, AotIndex, Engine, FileHash};
+use megalith_manifest::{AotFile, AotIndex, CodeHash, Engine, FileHash};
 use rayon::prelude::*;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -108,7 +108,7 @@ pub fn write_aot(
             let wasm = projection.insert(mega.project(&hash.0)?);
             Ok(FileHash::of(wasm).0.to_vec())
         })?;
-        let code = cache.get("aot", &[compiler.fingerprint().as_bytes(), &identity.bytes], || {
+        let code = cache.get("aot", &[compiler.fingerprint().as_bytes(), &identity], || {
             let wasm = projection.take().map_or_else(|| mega.project(&hash.0), Ok)?;
             compiler.compile(&wasm).with_context(|| format!("{name}: cannot compile it"))
         })?;
@@ -118,13 +118,13 @@ pub fn write_aot(
         };
         let file = AotFile {
             code: format!("{}.cwasm", hash.hex()),
-            code_hash: code.hash,
-            code_size: code.bytes.len() as u64,
+            code_hash: CodeHash::of(&code),
+            code_size: code.len() as u64,
             meta: format!("{}.meta", hash.hex()),
             meta_hash: FileHash::of(&meta),
             meta_size: meta.len() as u64,
         };
-        stage.write(&format!("{dir}{}", file.code), &code.bytes)?;
+        stage.write(&format!("{dir}{}", file.code), &code)?;
         stage.write(&format!("{dir}{}", file.meta), &meta)?;
         step.done(name);
         Ok((*hash, file))

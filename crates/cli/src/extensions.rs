@@ -120,7 +120,7 @@ pub fn fetch(requirement: &Requirement, cache: &Cache) -> Result<Vec<u8>> {
         run_pip(pip.current_dir(dir.path()).env("TMPDIR", dir.path()))?;
         fs::read(&file).context("pip fetched nothing")
     })?;
-    Ok(sdist.bytes)
+    Ok(sdist)
 }
 
 /// Builds a package, but for the compiler, in a container.
@@ -158,7 +158,7 @@ pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Built
         let built = Built { site: read("site")?, source: read("source")?, extensions: plan.extensions };
         Ok(postcard::to_allocvec(&built)?)
     })?;
-    postcard::from_bytes(&built.bytes).context("the cache has something else")
+    postcard::from_bytes(&built).context("the cache has something else")
 }
 
 /// One set of what builds need.
@@ -172,7 +172,7 @@ fn tools(list: &str, sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Tree> {
             .context("cannot install setuptools and Cython")?;
         Ok(postcard::to_allocvec(&packages::read_tree(&to, &[])?)?)
     })?;
-    postcard::from_bytes(&tree.bytes).context("the cache has something else")
+    postcard::from_bytes(&tree).context("the cache has something else")
 }
 
 /// What the polyfill is linked with anew, and the compiler that does it.
@@ -243,7 +243,7 @@ impl Kit {
             // Reasons become part of a bundle: names that differ from time to time have no place in them.
             made.map_err(|e| anyhow!(format!("{e:#}").replace(&format!("{}/", dir.path().display()), "")))
         })?;
-        Ok(Object { path: path.into(), bytes: object.bytes })
+        Ok(Object { path: path.into(), bytes: object })
     }
 
     /// The same, in `dir`. Returns the relocatable object.
@@ -393,7 +393,7 @@ impl Kit {
             tool(Command::new("strip").arg(&program))?;
             Ok(fs::read(&program)?)
         })?;
-        Ok(linked.bytes)
+        Ok(linked)
     }
 
     fn link_objects(&self, objects: &[&Object], dir: &Path) -> Result<PathBuf> {

@@ -444,7 +444,7 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
         compile(sandbox, &to)?;
         Ok(postcard::to_allocvec(&Installed { tree: read_tree(&to, &[])?, built, failed })?)
     })?;
-    postcard::from_bytes(&installed.bytes).context("the cache has something else")
+    postcard::from_bytes(&installed).context("the cache has something else")
 }
 
 /// pip as it installs a list of requirements from wheels, those for any machine or those for this one.
@@ -596,7 +596,7 @@ fn npm(file: &Path, cache: &Cache) -> Result<Tree> {
         fs::remove_file(modules.join(".package-lock.json")).or_else(missing)?;
         Ok(postcard::to_allocvec(&read_tree(&modules, &[])?)?)
     })?;
-    postcard::from_bytes(&tree.bytes).context("the cache has something else")
+    postcard::from_bytes(&tree).context("the cache has something else")
 }
 
 /// Whether every package in a lock file comes with its hash.

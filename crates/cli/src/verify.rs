@@ -8,7 +8,7 @@ use megalith_engine::{TARGET, WASMTIME};
 use megalith_image::FileType;
 use megalith_image::fssection::Reader;
 use megalith_link::Megabinary;
-use megalith_manifest::{FileHash, FsPlace, GuestPath, Kind, Manifest};
+use megalith_manifest::{AotFile, CodeHash, FileHash, FsPlace, GuestPath, Kind, Manifest};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -122,6 +122,11 @@ fn check_files(bundle: &Bundle) -> Result<Vec<String>> {
     Ok(problems)
 }
 
+/// Whether file `name` of a program's two has the bytes that the index says.
+fn is_as_listed(f: &AotFile, name: &str, bytes: &[u8]) -> bool {
+    if name == f.code { CodeHash::of(bytes) == f.code_hash } else { FileHash::of(bytes) == f.meta_hash }
+}
+
 /// The AOT code: made by this engine from this module, whole, and every program has some.
 fn check_aot(bundle: &Bundle) -> Result<Vec<String>> {
     let index = bundle.aot_index()?;
@@ -139,13 +144,13 @@ fn check_aot(bundle: &Bundle) -> Result<Vec<String>> {
     let mut problems: Vec<String> = index
         .files
         .par_iter()
-        .flat_map_iter(|(_, f)| [(&f.code, f.code_hash, f.code_size), (&f.meta, f.meta_hash, f.meta_size)])
-        .filter_map(|(name, hash, size)| {
+        .flat_map_iter(|(_, f)| [(&f.code, f.code_size, f), (&f.meta, f.meta_size, f)])
+        .filter_map(|(name, size, f)| {
             let path = dir.join(name);
             let relative = path.strip_prefix(&bundle.path).unwrap_or(&path).display().to_string();
             match bundle.map(&relative) {
                 Err(e) => Some(format!("{e:#}")),
-                Ok(map) if map.len() as u64 != size || FileHash::of(&map) != hash => {
+                Ok(map) if map.len() as u64 != size || !is_as_listed(f, name, &map) => {
                     Some(format!("{relative} is not what the index says"))
                 }
                 Ok(map) if map.starts_with(DataImage::MAGIC) => DataImage::place(&map, size)

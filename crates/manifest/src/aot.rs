@@ -1,5 +1,5 @@
 use crate::error::excerpt;
-use crate::{Error, FileHash, json};
+use crate::{CodeHash, Error, FileHash, json};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,8 +36,8 @@ pub struct Engine {
 pub struct AotFile {
     /// Name of the file with the machine code.
     pub code: String,
-    /// SHA-256 of that file.
-    pub code_hash: FileHash,
+    /// Its hash, which the running side compares before any of it runs.
+    pub code_hash: CodeHash,
     /// Its size in bytes.
     pub code_size: u64,
     /// Name of the file with what the runtime must know about the code.
@@ -50,7 +50,7 @@ pub struct AotFile {
 
 impl AotIndex {
     /// The schema this crate reads and writes.
-    pub const SCHEMA: &'static str = "megalith-aot/1";
+    pub const SCHEMA: &'static str = "megalith-aot/2";
     /// The index's file name.
     pub const FILE_NAME: &'static str = "index.json";
 
@@ -84,12 +84,12 @@ impl AotIndex {
                 )));
             }
         }
-        let mut seen: BTreeMap<&str, (FileHash, u64)> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, ([u8; 32], u64)> = BTreeMap::new();
         for (hash, file) in &self.files {
             let refuse =
                 |name: &str, why: &str| Err(Error::new(format_args!("files: {hash}: {} {why}", excerpt(name))));
             for (name, of) in
-                [(&file.code, (file.code_hash, file.code_size)), (&file.meta, (file.meta_hash, file.meta_size))]
+                [(&file.code, (file.code_hash.0, file.code_size)), (&file.meta, (file.meta_hash.0, file.meta_size))]
             {
                 if !json::is_file_name(name) || name == AotIndex::FILE_NAME {
                     return refuse(name, "is not a plain file name");

@@ -74,41 +74,61 @@ impl AsRef<[u8]> for FileHash {
     }
 }
 
-impl fmt::Display for FileHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+/// A BLAKE3 digest (32 bytes) of a file of AOT code; written `blake3:` and 64 lower-case hexadecimal digits. Such files are large, are hashed whole whenever a run first needs
+/// them, and are nobody else's business: SHA-256 would take most of a run's start.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodeHash(pub [u8; 32]);
+
+impl CodeHash {
+    /// The hash of `bytes`.
+    pub fn of(bytes: &[u8]) -> CodeHash {
+        CodeHash(blake3::hash(bytes).into())
     }
 }
 
-impl fmt::Debug for FileHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for FileHash {
-    type Err = Error;
-
-    fn from_str(s: &str) -> Result<FileHash, Error> {
-        match s.strip_prefix("sha256:") {
-            Some(hex) => FileHash::from_hex(hex),
-            None => Err(Error::new(format_args!("hash {} does not begin with 'sha256:'", excerpt(s)))),
+/// As text: the name of the algorithm, a colon and the digits.
+macro_rules! as_text {
+    ($hash:ty, $prefix:literal, $value:ident => $digits:expr, $make:expr) => {
+        impl fmt::Display for $hash {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let $value = self;
+                write!(f, concat!($prefix, "{}"), $digits.hex())
+            }
         }
-    }
-}
 
-impl Serialize for FileHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+        impl fmt::Debug for $hash {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
 
-impl<'de> Deserialize<'de> for FileHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FileHash, D::Error> {
-        let s = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        s.parse().map_err(de::Error::custom)
-    }
+        impl FromStr for $hash {
+            type Err = Error;
+
+            fn from_str(s: &str) -> Result<$hash, Error> {
+                match s.strip_prefix($prefix) {
+                    Some(hex) => FileHash::from_hex(hex).map($make),
+                    None => Err(Error::new(format_args!("hash {} does not begin with '{}'", excerpt(s), $prefix))),
+                }
+            }
+        }
+
+        impl Serialize for $hash {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $hash {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$hash, D::Error> {
+                let s = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                s.parse().map_err(de::Error::custom)
+            }
+        }
+    };
 }
+as_text!(FileHash, "sha256:", hash => hash, |hash| hash);
+as_text!(CodeHash, "blake3:", hash => FileHash(hash.0), |hash| CodeHash(hash.0));
 
 #[cfg(test)]
 mod tests {
@@ -124,6 +144,17 @@ mod tests {
         assert_eq!(FileHash::from_words(h.words()), h);
         assert_eq!(text.parse(), Ok(h));
         assert_eq!(serde_json::from_str::<FileHash>(&serde_json::to_string(&h).unwrap()).unwrap(), h);
+    }
+
+    #[test]
+    fn hashes_of_code_are_of_their_own_kind() {
+        // From the BLAKE3 reference: the empty input.
+        let h = CodeHash::of(b"");
+        let text = "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(h.to_string(), text);
+        assert_eq!(text.parse(), Ok(h));
+        assert_eq!(serde_json::from_str::<CodeHash>(&serde_json::to_string(&h).unwrap()).unwrap(), h);
+        assert!(text.parse::<FileHash>().is_err() && text.replace("blake3", "sha256").parse::<CodeHash>().is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod path;
 
 pub use aot::{AotFile, AotIndex, Engine};
 pub use error::Error;
-pub use hash::FileHash;
+pub use hash::{CodeHash, FileHash};
 pub use manifest::{
     Binary, Config, FileSystem, FsPlace, Kind, Manifest, NotRecompiled, Omissions, Polyfill, Scripts, Skipped, Snapshot,
 };

@@ -222,7 +222,7 @@ fn random_damage_gives_one_line() {
 fn aot_index() {
     let file = AotFile {
         code: "0123.so".into(),
-        code_hash: FileHash::of(b"code"),
+        code_hash: CodeHash::of(b"code"),
         code_size: 4,
         meta: "0123.meta".into(),
         meta_hash: FileHash::of(b"meta"),
@@ -239,7 +239,7 @@ fn aot_index() {
     assert_eq!(AotIndex::from_json(text.as_bytes()).unwrap(), index);
     assert_eq!(index.file_names().into_iter().collect::<Vec<_>>(), ["0123.meta", "0123.so"]);
     for (from, to) in [
-        ("megalith-aot/1", "megalith-aot/2"),
+        ("megalith-aot/2", "megalith-aot/3"),
         ("0123.so", "../0123.so"),
         ("0123.so", "index.json"),
         ("0123.so", ".so"),

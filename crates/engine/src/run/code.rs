@@ -9,7 +9,6 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 /// An AOT file, mapped read-execute for the life of the process.
 pub struct CodeFile {
@@ -23,7 +22,7 @@ pub struct CodeFile {
 static RANGES: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
 impl CodeFile {
-    /// Maps `file` whole. `size` and `hash` (SHA-256) are what the index says; the size is checked here, the hash at first use.
+    /// Maps `file` whole. `size` and `hash` (BLAKE3) are what the index says; the size is checked here, the hash at first use.
     ///
     /// # Errors
     /// When the size differs or mapping fails. The message does not name the file.
@@ -69,7 +68,7 @@ impl CodeFile {
     /// # Errors
     /// When the bytes are not those of the index, or wasmtime does not accept them (another version or configuration).
     pub fn module(&self, engine: &wasmtime::Engine) -> Result<wasmtime::Module> {
-        let ok = *self.checked.get_or_init(|| <[u8; 32]>::from(Sha256::digest(self.map)) == self.hash);
+        let ok = *self.checked.get_or_init(|| blake3::hash(self.map) == self.hash);
         ensure!(ok, "its bytes do not match the hash in the index; rebuild it with `megalith compile`");
         // SAFETY: the bytes are what the compile side wrote (their hash was checked just now), they live as long as the process,
         // and nothing writes to them.

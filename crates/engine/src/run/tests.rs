@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use megalith_abi::{GLOBALS, Global, GlobalType};
 use megalith_vkernel::mm::SlotPool;
-use sha2::{Digest, Sha256};
 use wasmtime::{Instance, Store, Trap};
 
 use super::*;
@@ -41,7 +40,7 @@ fn aot(text: &str) -> (std::fs::File, u64, [u8; 32], Vec<u8>) {
     let bytes = Compiler::new(crate::TARGET).unwrap().compile(&wat::parse_str(text).unwrap()).unwrap();
     let mut f = tempfile::tempfile().unwrap();
     f.write_all(&bytes).unwrap();
-    (f, bytes.len() as u64, Sha256::digest(&bytes).into(), bytes)
+    (f, bytes.len() as u64, blake3::hash(&bytes).into(), bytes)
 }
 
 fn runtime() -> Runtime {

@@ -244,7 +244,6 @@ fn describe(e: &wasmtime::Error) -> (i32, String) {
 mod tests {
     use super::*;
     use crate::compile::Compiler;
-    use sha2::{Digest, Sha256};
     use std::io::Write;
 
     const DISPATCH: &str = "(func (export \"_dispatch\") (param i64 i64 i64 i64) (result i32) (i32.const 0))";
@@ -254,7 +253,7 @@ mod tests {
         let code = Compiler::new(crate::TARGET)?.compile(&wat::parse_str(format!("(module {body})"))?)?;
         let mut file = tempfile::tempfile()?;
         file.write_all(&code)?;
-        let module = CodeFile::map(&file, code.len() as u64, Sha256::digest(&code).into())?.module(&wasi.engine)?;
+        let module = CodeFile::map(&file, code.len() as u64, blake3::hash(&code).into())?.module(&wasi.engine)?;
         Loaded::new(&module, &wasi.linker)
     }
 
