@@ -13,7 +13,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::{CALLS, TRAINED, TRAINING};
+use super::{CALLS, FEWER_REGISTERS, TRAINED, TRAINING};
 use crate::{debian, paths, quickjs, setup, sh};
 
 /// Changes when this module makes something else of the same inputs.
@@ -142,7 +142,7 @@ pub fn build() -> Result<PathBuf> {
 fn key(ours: &Path, node: &str) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(format!(
-        "{REVISION} {node} {CFLAGS:?} {TRAINING:?} {TRAINED:?} {LDFLAGS:?} {LEFT_OUT:?} {DEPS:?} {PACKAGES:?}"
+        "{REVISION} {node} {CFLAGS:?} {FEWER_REGISTERS:?} {TRAINING:?} {TRAINED:?} {LDFLAGS:?} {LEFT_OUT:?} {DEPS:?} {PACKAGES:?}"
     ));
     // Another compiler or C library makes another program.
     hasher.update(sh::text(&mut sh::command("gcc", ["--version"])).unwrap_or_default());
@@ -235,7 +235,7 @@ impl Build {
         jobs.extend(OURS.iter().map(|name| (*name, ours(name), "-Wall")));
         for (name, source, warnings) in &jobs {
             let mut gcc = sh::command("gcc", CFLAGS);
-            gcc.args(options).arg(warnings);
+            gcc.args(FEWER_REGISTERS).args(options).arg(warnings);
             gcc.arg("-I").arg(self.work.join("quickjs")).arg("-I").arg(self.ours.join("src"));
             gcc.arg("-I").arg(paths::root().join("polyfills"));
             sh::output(gcc.arg("-c").arg(source).arg("-o").arg(self.work.join(format!("{name}.o"))))?;

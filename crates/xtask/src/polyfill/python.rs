@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::{CALLS, TRAINED, TRAINING, kit};
+use super::{CALLS, FEWER_REGISTERS, TRAINED, TRAINING, kit};
 use crate::{debian, paths, setup, sh};
 
 /// Version of the language that is built.
@@ -186,7 +186,7 @@ impl Inputs {
         patches.sort();
         let mut hasher = Sha256::new();
         let flags = format!(
-            "{REVISION} {CFLAGS} {OPT} {LDFLAGS} {TRAINING:?} {TRAINED:?} {UNTRAINED} {WHOLE:?} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
+            "{REVISION} {CFLAGS} {FEWER_REGISTERS:?} {OPT} {LDFLAGS} {TRAINING:?} {TRAINED:?} {UNTRAINED} {WHOLE:?} {LINK} {CONFIGURE:?} {DROPPED:?} {MODULES}"
         );
         hasher.update(format!("{} {flags}", source.version));
         // Another compiler or C library makes another program.
@@ -296,7 +296,7 @@ fn compile(source: &debian::SourcePackage, program: &Path, work: &Path) -> Resul
         fs::write(build.join("trained"), "")?;
     }
     eprintln!("xtask: Python: make");
-    let trained = format!("{} {UNTRAINED}", TRAINED.join(" "));
+    let trained = format!("{} {} {UNTRAINED}", FEWER_REGISTERS.join(" "), TRAINED.join(" "));
     let whole = format!("{trained} {}", WHOLE.join(" "));
     // What the tools that are built on the way made is there from the first time.
     let tools = ["--old-file=Programs/_freeze_module", "--old-file=_bootstrap_python"];
