@@ -220,12 +220,15 @@ pub fn structure(mut cfg: Cfg) -> Structured {
     let mut original: Vec<Vec<NodeId>> = cfg.succs.clone();
     let mut value = 0u32;
     let reachable = reach(&cfg);
-    let mut work: Vec<BTreeSet<NodeId>> = vec![reachable];
-    while let Some(members) = work.pop() {
+    // Nodes, and how much of them may be copied. What is copied once is not copied again, and what lies inside of a loop shares in what the loop may: else nests of loops would double at
+    // each step.
+    let mut work: Vec<(BTreeSet<NodeId>, usize)> = vec![(reachable, usize::MAX)];
+    while let Some((members, budget)) = work.pop() {
         for component in components(&cfg.succs, &members) {
             if component.len() == 1 {
                 continue;
             }
+            let mut budget = budget;
             let set: BTreeSet<NodeId> = component.iter().copied().collect();
             let preds = cfg.preds();
             let entries: Vec<NodeId> =
@@ -238,10 +241,11 @@ pub fn structure(mut cfg: Cfg) -> Structured {
                 }
                 _ => {
                     let main = choose_main(&cfg, &preds, &set, &entries);
-                    if let Some(region) = region_before(&cfg, &set, &entries, main) {
-                        work.push(copy(&mut cfg, &mut original, &preds, &set, &region));
+                    budget = budget.min((size(&cfg, &set) / COPIED_PART).max(COPIED));
+                    if let Some(region) = region_before(&cfg, &set, &entries, main, budget) {
+                        work.push((copy(&mut cfg, &mut original, &preds, &set, &region), 0));
                         rest.remove(&main);
-                        work.push(rest);
+                        work.push((rest, budget - size(&cfg, &region)));
                         continue;
                     }
                     let slow = cfg.add(Node::Select { cases: Vec::new(), main });
@@ -269,7 +273,7 @@ pub fn structure(mut cfg: Cfg) -> Structured {
                     rest.insert(slow);
                 }
             }
-            work.push(rest);
+            work.push((rest, budget));
         }
     }
     let mut moved = HashMap::new();
@@ -297,23 +301,31 @@ fn reach(cfg: &Cfg) -> BTreeSet<NodeId> {
     seen
 }
 
-/// What lies between the entries of a component and its header, if that is little enough to be copied.
-fn region_before(cfg: &Cfg, set: &BTreeSet<NodeId>, entries: &[NodeId], header: NodeId) -> Option<BTreeSet<NodeId>> {
-    let most = (set.iter().map(|&n| cfg.size[n]).sum::<usize>() / COPIED_PART).max(COPIED);
+/// How much code there is in `nodes`. Edges have none, other nodes some.
+fn size(cfg: &Cfg, nodes: &BTreeSet<NodeId>) -> usize {
+    nodes.iter().filter(|&&n| !cfg.on_edge[n]).map(|&n| cfg.size[n].max(1)).sum()
+}
+
+/// What lies between the entries of a component and its header, if that is no more than `most`.
+fn region_before(
+    cfg: &Cfg,
+    set: &BTreeSet<NodeId>,
+    entries: &[NodeId],
+    header: NodeId,
+    most: usize,
+) -> Option<BTreeSet<NodeId>> {
     let mut region = BTreeSet::new();
-    let mut size = 0;
     let mut work: Vec<NodeId> = entries.to_vec();
     while let Some(n) = work.pop() {
         if n == header || !set.contains(&n) || !region.insert(n) {
             continue;
         }
-        size += cfg.size[n];
-        if size > most || !matches!(cfg.nodes[n], Node::User(_)) {
+        if !matches!(cfg.nodes[n], Node::User(_)) {
             return None;
         }
         work.extend(&cfg.succs[n]);
     }
-    Some(region)
+    (size(cfg, &region) <= most).then_some(region)
 }
 
 /// Makes edges from outside of `set` into `region` lead to a copy of it, which is returned.

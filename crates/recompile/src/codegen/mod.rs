@@ -699,12 +699,9 @@ impl<'a> Gen<'a> {
 
     /// The register that instruction `i` leaves with no more than one or two bytes in it.
     fn low_result(&self, i: &Instruction, e: &Effect) -> Wide {
-        let Some(r) =
-            number(i.op0_register()).filter(|&r| i.op0_kind() == OpKind::Register && (e.narrow | e.whole).has(r))
-        else {
-            return Wide::NONE;
-        };
         let size = i.op0_register().size();
+        let whole = |r: &u8| i.op0_kind() == OpKind::Register && (size >= 4 || e.narrow.has(*r));
+        let Some(r) = number(i.op0_register()).filter(whole) else { return Wide::NONE };
         let from = match i.op1_kind() {
             OpKind::Memory => i.memory_size().size(),
             OpKind::Register => i.op1_register().size(),
@@ -717,17 +714,11 @@ impl<'a> Gen<'a> {
             Mnemonic::Movzx => from <= bytes || size >= 4 && known(level) && !is_high_byte(i.op1_register()),
             Mnemonic::Mov if i.op1_kind() == OpKind::Memory => from <= bytes,
             Mnemonic::Mov => size >= 4 && known(level),
-            // What is pushed for an operand of one or two bytes has no more bits.
-            Mnemonic::Shr => {
-                i.op1_kind() == OpKind::Immediate8
-                    && (size <= bytes || size == 2 && bytes == 1 && matches!(i.immediate8(), 8..16))
+            Mnemonic::Shr if i.op1_kind() == OpKind::Immediate8 => {
+                let count = usize::from(i.immediate8() & if size == 8 { 63 } else { 31 });
+                (8 * size).saturating_sub(count) <= 8 * bytes
             }
-            Mnemonic::And => {
-                i.op1_kind() != OpKind::Memory
-                    && size >= 4
-                    && i.op1_kind() != OpKind::Register
-                    && i.immediate(1) < 1 << (8 * bytes)
-            }
+            Mnemonic::And => from == 0 && i.immediate(1) < 1 << (8 * bytes),
             _ => false,
         };
         let level = |level: usize, bytes: usize| if fits(level, bytes) { RegSet::one(r) } else { RegSet::EMPTY };
@@ -1067,7 +1058,9 @@ impl<'a> Gen<'a> {
             }
         }
         cfg.succs[root] = vec![entry];
-        cfg.succs[entry] = vec![2];
+        if self.form == Form::Called {
+            cfg.succs[entry] = vec![2];
+        }
         self.edge_order = self.edges.keys().copied().collect();
         for (k, &(b, t)) in self.edge_order.iter().enumerate() {
             let id = cfg.add(Node::User(n + self.leaves.len() + k));
@@ -1412,7 +1405,8 @@ impl<'a> Gen<'a> {
         // The flag that is asked for, and where it leads to if the floats are not equal.
         let asked = |block: &Block| {
             let Term::Cond { taken, fall } = block.term else { return None };
-            match block.insns.last()?.condition_code() {
+            let last = block.insns.last().filter(|i| i.is_jcc_short_or_near())?;
+            match last.condition_code() {
                 Cc::p => Some((PF, taken, fall)),
                 Cc::np => Some((PF, fall, taken)),
                 Cc::ne => Some((ZF, taken, fall)),
@@ -1976,6 +1970,11 @@ impl<'a> Gen<'a> {
         }
         self.load_globals(self.fetch[b]);
         self.low = self.low_before(id);
+        debug_assert!(
+            !header || self.polls.contains(&b) || self.m.mode == Mode::Snippet,
+            "a loop of {:x} could not be interrupted",
+            self.graph.addrs[0]
+        );
         // What is needed after each instruction.
         let effects = &self.graph.effects[b];
         let mut need = self.need_at_term(b, self.dirty_at_term(b));
@@ -2028,7 +2027,9 @@ impl<'a> Gen<'a> {
         let exit = self.block_exit(st, id, b, block);
         self.end_flags.insert(id, self.fl);
         if matches!(block.term, Term::Jump(_) | Term::Cond { .. }) {
-            self.end_low.insert(id, self.low);
+            // The last instruction may be one that counts rcx down.
+            let low = self.low - Wide::all(effects.last().map_or(RegSet::EMPTY, |e| e.defs));
+            self.end_low.insert(id, if own_term { low } else { self.low });
         }
         exit
     }
