@@ -637,3 +637,50 @@ impl Structured {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A graph of blocks with `size` instructions each, from a root that leads to `entries`.
+    fn graph(size: usize, entries: &[NodeId], edges: &[(NodeId, &[NodeId])]) -> Cfg {
+        let mut cfg = Cfg::default();
+        cfg.add(Node::User(0));
+        cfg.succs[0] = entries.to_vec();
+        for &(n, to) in edges {
+            assert_eq!(cfg.add(Node::User(n)), n);
+            cfg.size[n] = size;
+            cfg.succs[n] = to.to_vec();
+        }
+        cfg
+    }
+
+    fn dispatches(st: &Structured) -> usize {
+        st.cfg.nodes.iter().filter(|n| matches!(n, Node::Dispatch { .. })).count()
+    }
+
+    #[test]
+    fn a_small_way_to_the_header_is_copied() {
+        // 1 -> 2 -> 3 -> 1, entered at 1 and at 3.
+        let edges: [(NodeId, &[NodeId]); 3] = [(1, &[2]), (2, &[3]), (3, &[1])];
+        let small = structure(graph(10, &[1, 3], &edges));
+        assert_eq!((small.cfg.nodes.len(), dispatches(&small)), (5, 0));
+        assert_eq!((small.target(0, 1), small.is_header(1)), (1, true));
+        let copy = small.target(0, 3);
+        assert!(matches!(small.cfg.nodes[copy], Node::User(3)) && copy != 3);
+        assert_eq!(small.target(copy, 1), 1);
+        let large = structure(graph(100, &[1, 3], &edges));
+        assert_eq!(dispatches(&large), 1);
+    }
+
+    #[test]
+    fn copies_do_not_double_in_nests_of_loops() {
+        // Each of them goes on at any of them, as in an interpreter with a jump at the end of every handler.
+        for n in [8, 16, 64] {
+            let all: Vec<NodeId> = (1..=n).collect();
+            let edges: Vec<(NodeId, &[NodeId])> = all.iter().map(|&b| (b, &all[..])).collect();
+            let st = structure(graph(4, &all, &edges));
+            assert!(st.cfg.nodes.len() < 8 * n * n, "{n}: {} nodes", st.cfg.nodes.len());
+        }
+    }
+}
