@@ -43,6 +43,19 @@ BYTES(bytes_divide, "mov rax, rsi\n movzx eax, word ptr [rdi]\n and ax, 0x1fff\n
 BYTES(bytes_conditional, "mov rax, rsi\n mov rcx, rsi\n not rcx\n mov al, [rdi]\n mov cl, [rdi + 1]\n cmp al, cl\n cmova rax, rcx")
 BYTES(bytes_system_call, "mov rbx, rbx\n push rbx\n mov rbx, rsi\n mov bl, [rdi]\n mov rax, 39\n syscall\n mov rax, rbx\n pop rbx")
 
+/* What is known to be a byte, or two, is written to in part. */
+BYTES(low_add, "movzx eax, byte ptr [rdi]\n add al, [rdi + 1]\n mov rcx, rax\n shl rcx, 8\n or rax, rcx")
+BYTES(low_shift, "movzx eax, byte ptr [rdi]\n shr al, 4\n mov rcx, rax\n ror rcx, 4\n add al, 0xfd\n xor rax, rcx")
+BYTES(low_rotate, "movzx eax, byte ptr [rdi]\n rol al, 3\n sbb al, 5\n not al\n neg al\n lea rax, [rax + rax * 2]\n sar al, 2\n bswap rax")
+BYTES(low_word, "movzx eax, word ptr [rdi]\n add ax, 0x7fff\n adc al, 0\n lea rcx, [rax + rax * 4]\n shr ax, 3\n mov al, [rdi + 2]\n inc ax\n bswap rax\n xor rax, rcx")
+BYTES(low_multiply, "movzx eax, byte ptr [rdi]\n mul byte ptr [rdi + 1]\n add al, 1\n bswap rax")
+BYTES(low_divide, "movzx eax, word ptr [rdi]\n and eax, 0x1fff\n mov cl, [rdi + 2]\n or cl, 0x80\n div cl\n add al, 9\n rol rax, 7")
+BYTES(low_exchange, "movzx eax, byte ptr [rdi]\n mov rcx, rsi\n xchg al, cl\n add al, 7\n mov rdx, rax\n xchg rcx, rax\n xor al, 3\n rol rax, 9\n xor rax, rdx")
+BYTES(low_high, "movzx eax, byte ptr [rdi]\n mov ah, [rdi + 1]\n add al, 3\n bswap rax\n movzx ecx, byte ptr [rdi + 2]\n add ch, 9\n sub cl, 1\n add rax, rcx")
+BYTES(low_set, "movzx eax, byte ptr [rdi]\n test byte ptr [rdi + 1], 1\n setnz al\n dec al\n rol rax, 12")
+BYTES(low_blocks, "movzx eax, byte ptr [rdi]\n cmp byte ptr [rdi + 1], 7\n jb 1f\n sub al, 0x21\n cmp byte ptr [rdi + 2], 9\n ja 2f\n add al, 0x70\n 2: bswap rax\n ret\n"
+                  " 1: mov rax, rsi\n dec al")
+
 unsigned char bytes_cell, bytes_table[256] __attribute__((aligned(256)));
 
 #define NAMES(DO)                                                                                                                 \
@@ -50,7 +63,8 @@ unsigned char bytes_cell, bytes_table[256] __attribute__((aligned(256)));
     DO(bytes_address) DO(bytes_index) DO(bytes_count) DO(bytes_set) DO(bytes_set_only) DO(bytes_push) DO(bytes_kept)              \
     DO(bytes_kept_byte) DO(bytes_argument) DO(bytes_through) DO(bytes_callee_saves) DO(bytes_exchange) DO(bytes_compare)          \
     DO(bytes_string) DO(bytes_string_only) DO(bytes_signs) DO(bytes_multiply) DO(bytes_divide) DO(bytes_conditional)              \
-    DO(bytes_system_call)
+    DO(bytes_system_call) DO(low_add) DO(low_shift) DO(low_rotate) DO(low_word) DO(low_multiply) DO(low_divide) DO(low_exchange)  \
+    DO(low_high) DO(low_set) DO(low_blocks)
 
 static int byte_registers(int argc, char **argv) {
     (void)argc, (void)argv;

@@ -50,9 +50,11 @@ pub const MMAP_MIN_ADDR: u32 = 0x1_0000;
 /// One past the highest address a guest may map.
 pub const ADDR_LIMIT: u32 = 0xffff_0000;
 
-/// Memory 1, byte 0: an i32 that is non-zero when the process has something to look at (a signal, a kill). Written
+/// Memory 1, byte 0: an i32, 0 or [`POLL_WANTED`] when the process has something to look at (a signal, a kill). Written
 /// by any host thread, read by recompiled code with `i32.atomic.load` in loops.
 pub const MAP_POLL: u32 = 0;
+/// More than any distance from `StackFloor` that is inside of the stack window: one comparison sees to both.
+pub const POLL_WANTED: u32 = u32::MAX;
 /// Memory 1: table of 2^20 entries of 8 bytes, one a guest page: `{ lines: u32, table_base: u32 }`, little endian.
 /// `lines` is the memory-1 address of the page's first code line entry, or 0 when the page holds no recompiled code;
 /// `table_base` is the table index of the file's first function.
@@ -73,7 +75,7 @@ pub const UNWIND: i64 = i64::MIN;
 pub const RETURNED: u32 = 1;
 
 /// Guest stack bytes that one host stack may hold frames for. Every cycle of calls contains an indirect call, or a function that on entry checks
-/// `(rsp - StackFloor) as u32 <= STACK_WINDOW` and the poll word and unwinds with [`Reason::Depth`] if need be; on the way of an indirect call the same is checked.
+/// `((rsp - StackFloor) as u32 | poll word) <= STACK_WINDOW` and unwinds with [`Reason::Depth`] if need be; on the way of an indirect call the same is checked.
 /// The trampoline sets `StackFloor = rsp - STACK_WINDOW + 256` each time it (re)enters code (1 where rsp lies below `STACK_WINDOW`: an
 /// rsp of 0 is always outside of the window).
 pub const STACK_WINDOW: u32 = 0x1_0000;

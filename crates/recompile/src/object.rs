@@ -330,8 +330,9 @@ fn bucket(entry: u32, count: u32) -> u32 {
 
 /// Leaves the innermost block if the stack window is used up, or somebody wants attention.
 fn leave_for_attention(s: &mut InstructionSink) {
-    s.local_get(0).global_get(Global::StackFloor as u32).i32_sub().i32_const(STACK_WINDOW as i32).i32_gt_u().br_if(0);
-    s.i32_const(0).i32_atomic_load(MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: 1 }).br_if(0);
+    s.local_get(0).global_get(Global::StackFloor as u32).i32_sub();
+    s.i32_const(0).i32_atomic_load(MemArg { offset: u64::from(MAP_POLL), align: 2, memory_index: 1 });
+    s.i32_or().i32_const(STACK_WINDOW as i32).i32_gt_u().br_if(0);
 }
 
 /// Tail-calls `function` with the parameters that came.

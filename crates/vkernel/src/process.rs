@@ -206,7 +206,7 @@ impl Process {
     /// Makes a thread look: out of guest code, out of a wait.
     pub fn kick(&self, thread: &Thread) {
         if let Some(slot) = &*lock(&self.slot) {
-            slot.poll_word().store(1, Ordering::Release);
+            slot.poll_word().store(megalith_abi::POLL_WANTED, Ordering::Release);
         }
         thread.waiter.wake();
     }

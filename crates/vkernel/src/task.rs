@@ -138,7 +138,7 @@ impl Task {
         *lock(&process.mm) = Some(Arc::clone(&space));
         *lock(&process.slot) = Some(Arc::clone(&slot));
         if process.main.attention.load(Ordering::Acquire) {
-            slot.poll_word().store(1, Ordering::Release);
+            slot.poll_word().store(megalith_abi::POLL_WANTED, Ordering::Release);
         }
         let thread = Arc::clone(&process.main);
         let mut task = Task::on(kernel, process, thread, program, space, slot, rsp);

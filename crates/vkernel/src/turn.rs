@@ -150,7 +150,7 @@ impl State {
                 } else {
                     r.asked = true;
                     // Set after `asked`: who clears the word looks at that next.
-                    r.slot.poll_word().store(1, Ordering::SeqCst);
+                    r.slot.poll_word().store(megalith_abi::POLL_WANTED, Ordering::SeqCst);
                 }
                 true
             });

@@ -219,6 +219,12 @@ impl Gen<'_> {
         }
     }
 
+    /// Whether a part of a register, of one or two bytes, is known to be all that the register has.
+    pub fn known_low(&self, r: Register) -> bool {
+        let level = usize::from(r.size() > 1);
+        r.size() < 4 && !is_high_byte(r) && number(r).is_some_and(|n| self.low.0[level].has(n))
+    }
+
     /// Pops a value of the register's size and writes it.
     pub fn pop_reg(&mut self, r: Register) {
         let full = r.full_register();
@@ -236,6 +242,10 @@ impl Gen<'_> {
             }
             _ if !is_high_byte(r) && number(r).is_some_and(|n| self.narrow.has(n)) => {
                 self.s().i64_extend_i32_u().local_set(l);
+            }
+            size if self.once && self.known_low(r) => {
+                // What it would keep is 0.
+                self.s().i32_const(mask(size as u32) as i32).i32_and().i64_extend_i32_u().local_set(l);
             }
             size => {
                 let shift = if is_high_byte(r) { 8 } else { 0 };

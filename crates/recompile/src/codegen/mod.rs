@@ -248,12 +248,24 @@ struct Gen<'a> {
     need_before: RegSet,
     /// See [`Effect::narrow`].
     narrow: RegSet,
+    /// The instruction changes nothing but its first operand, once: what was known of that to begin with holds when it is written.
+    once: bool,
     /// Registers whose bits above the lowest 8, or 16, are known to be 0.
     low: Wide,
     /// The same at the end of nodes.
     end_low: HashMap<NodeId, Wide>,
     depth_now: u32,
     uncovered: Vec<(u32, String)>,
+}
+
+/// Whether instruction `i` writes only its first operand, a register, and flags.
+fn writes_once(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    let one = matches!(
+        i.mnemonic(),
+        Mov | Movzx | Add | Adc | Sub | Sbb | And | Or | Xor | Not | Neg | Inc | Dec | Shl | Shr | Sar | Rol | Ror
+    );
+    one && i.op0_kind() == OpKind::Register
 }
 
 /// Flags share one global: storing one stores all that are live.
@@ -369,6 +381,7 @@ pub fn function(m: &Module, f: usize, form: Form) -> Code {
         need_after: RegSet::EMPTY,
         need_before: RegSet::EMPTY,
         narrow: RegSet::EMPTY,
+        once: false,
         low: Wide::NONE,
         end_low: HashMap::new(),
         depth_now: 0,
@@ -700,6 +713,10 @@ impl<'a> Gen<'a> {
     /// The register that instruction `i` leaves with no more than one or two bytes in it.
     fn low_result(&self, i: &Instruction, e: &Effect) -> Wide {
         let size = i.op0_register().size();
+        if writes_once(i) && self.known_low(i.op0_register()) {
+            let r = number(i.op0_register()).map_or(RegSet::EMPTY, RegSet::one) - e.narrow;
+            return Wide([if size == 1 { r } else { RegSet::EMPTY }, r]);
+        }
         let whole = |r: &u8| i.op0_kind() == OpKind::Register && (size >= 4 || e.narrow.has(*r));
         let Some(r) = number(i.op0_register()).filter(whole) else { return Wide::NONE };
         let from = match i.op1_kind() {
@@ -1991,6 +2008,7 @@ impl<'a> Gen<'a> {
             self.need_after = after[k];
             self.need_before = e.before(after[k]);
             self.narrow = e.narrow;
+            self.once = writes_once(i);
             if own_term && k == last {
                 // The terminator itself; its effect on the frame is part of how it is emitted.
                 break;
@@ -2092,9 +2110,8 @@ impl<'a> Gen<'a> {
     fn push_entry_condition(&mut self) {
         if self.checks_depth {
             self.s().local_get(0).global_get(Global::StackFloor as u32).i32_sub();
-            self.s().i32_const(STACK_WINDOW as i32).i32_gt_u();
             self.push_poll();
-            self.s().i32_or();
+            self.s().i32_or().i32_const(STACK_WINDOW as i32).i32_gt_u();
         }
         if !self.holds {
             self.s().local_get(0).global_get(Global::HolderFloor as u32).i32_ne();

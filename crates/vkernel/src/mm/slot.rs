@@ -196,7 +196,7 @@ impl Slot {
     pub(super) fn leave(&self, remains: Remains) {
         *self.remains.lock().unwrap_or_else(PoisonError::into_inner) = Some(remains);
     }
-    /// The poll word: non-zero makes guest code unwind when it next polls.
+    /// The poll word: [`megalith_abi::POLL_WANTED`] makes guest code unwind when it next polls.
     pub fn poll_word(&self) -> &AtomicU32 {
         // SAFETY: memory 1 starts with this aligned word, stays mapped read-write as long as the slot lives, and is only accessed atomically.
         unsafe { AtomicU32::from_ptr(self.memory1().add(megalith_abi::MAP_POLL as usize).cast()) }

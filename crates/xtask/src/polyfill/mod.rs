@@ -51,6 +51,8 @@ const TRAINED: &[&str] = &[
     "-fno-split-loops",
     "-fno-unswitch-loops",
     "-fno-tree-vectorize",
+    // Otherwise the compiler copies in a loop of words what it saw to be short mostly, however long it is.
+    "-mmemcpy-strategy=unrolled_loop:16:noalign,libcall:-1:noalign",
 ];
 
 /// Makes `current` beside the directory of a polyfill lead there: where `megalith build` looks.
