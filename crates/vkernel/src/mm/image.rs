@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Ranges of each kind that are noted before the slot counts as too far gone.
 const MAX_RANGES: usize = 16;
-/// Pages whose bytes are put back; beyond, zero pages are dropped instead.
+/// Pages without a file behind them that are filled with zeroes; beyond, they are dropped instead.
 const MAX_PAGES: u64 = 64;
 /// Bytes of writable file-backed segments that a start image keeps a copy of; programs with more are always mapped afresh.
 pub(super) const MAX_DATA: u64 = 1 << 20;
@@ -193,7 +193,9 @@ pub(super) fn restore(raw: &Raw, left: &Remains) -> Option<Arc<StartImage>> {
                 // Up to the next area of the image.
                 None => (image.areas.range(at..end).next().map_or(end, |(&s, _)| s), None),
             };
-            pages += (stop - at) / PAGE;
+            if area.is_none_or(|v| matches!(v.backing, Backing::Anon)) {
+                pages += (stop - at) / PAGE;
+            }
             let (address, len) = (host(at), (stop - at) as usize);
             match area {
                 Some(v) if !v.prot.has(Prot::WRITE) => discard(address, len)?,

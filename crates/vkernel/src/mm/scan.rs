@@ -57,7 +57,7 @@ pub fn private_pages(range: Range<usize>, mut found: impl FnMut(Range<usize>) ->
     static NO_SCAN: AtomicBool = AtomicBool::new(false);
     let file = pagemap()?;
     if !NO_SCAN.load(Ordering::Relaxed) {
-        let mut regions = [PageRegion::default(); 64];
+        let mut regions = [PageRegion::default(); 256];
         let mut start = range.start as u64;
         while start < range.end as u64 {
             let mut arg = PmScanArg {
