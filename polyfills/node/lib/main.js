@@ -39,6 +39,8 @@ exports.start = (builtinRequire, binding) => {
 function rehearse() {
   const { Module } = require('internal/modules/cjs/loader');
   const before = new Set(Reflect.ownKeys(globalThis));
+  const contextify = load('bindings/contextify');
+  contextify.rehearsing = true;
   try {
     native.defineAccessors(globalThis, evalGlobals);
     require('internal/process/execution').evalScript('[eval]', '0', false, false, false);
@@ -46,6 +48,7 @@ function rehearse() {
   } catch {
     // Under the policy `sealed` that is refused: then the first run makes what it needs.
   }
+  contextify.rehearsing = false;
   delete Module._cache['/dev/null'];
   for (const name of Reflect.ownKeys(globalThis)) if (!before.has(name)) delete globalThis[name];
   loop.settle();
