@@ -110,6 +110,25 @@ impl Gen<'_> {
         self.s().local_set(l);
     }
 
+    /// Pushes what x86 makes of an operation whose result is a NaN: the first operand that is one, quiet, or the default. No call: what is in
+    /// registers stays there.
+    fn push_nan(&mut self, a: u32, b: u32, double: bool) {
+        let mut s = self.s();
+        if double {
+            let quiet = 0x0008_0000_0000_0000;
+            s.local_get(a).i64_reinterpret_f64().i64_const(quiet).i64_or();
+            s.local_get(b).i64_reinterpret_f64().i64_const(quiet).i64_or();
+            s.i64_const(0xfff8_0000_0000_0000_u64 as i64).local_get(b).local_get(b).f64_ne().select();
+            s.local_get(a).local_get(a).f64_ne().select().f64_reinterpret_i64();
+        } else {
+            let quiet = 0x0040_0000;
+            s.local_get(a).i32_reinterpret_f32().i32_const(quiet).i32_or();
+            s.local_get(b).i32_reinterpret_f32().i32_const(quiet).i32_or();
+            s.i32_const(0xffc0_0000_u32 as i32).local_get(b).local_get(b).f32_ne().select();
+            s.local_get(a).local_get(a).f32_ne().select().f32_reinterpret_i32();
+        }
+    }
+
     /// `a op b`, both pushed by the caller's closures; fixes NaN results.
     fn float_op(&mut self, i: &Instruction, shape: Shape, scalar: (Ins, Ins), packed: (Ins, Ins), unary: bool) {
         let double = shape.double();
@@ -130,20 +149,15 @@ impl Gen<'_> {
             } else {
                 (scalar.0)(&mut self.s());
             }
+            // Only a NaN is not at least itself. One jump tells, where equality takes two.
             self.s().local_tee(r).local_get(r);
             if double {
-                self.s().f64_ne();
+                self.s().f64_ge();
             } else {
-                self.s().f32_ne();
+                self.s().f32_ge();
             }
-            self.s().if_(BlockType::Empty).local_get(a);
-            if double {
-                let f = self.m.helper_index(Helper::NanF64);
-                self.s().i64_reinterpret_f64().local_get(b).i64_reinterpret_f64().call(f).f64_reinterpret_i64();
-            } else {
-                let f = self.m.helper_index(Helper::NanF32);
-                self.s().i32_reinterpret_f32().local_get(b).i32_reinterpret_f32().call(f).f32_reinterpret_i32();
-            }
+            self.s().i32_eqz().if_(BlockType::Empty);
+            self.push_nan(a, b, double);
             self.s().local_set(r).end().local_get(r);
             self.pop_scalar(i, double);
         } else {
