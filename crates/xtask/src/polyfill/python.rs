@@ -22,7 +22,7 @@ const REVISION: &str = "1";
 /// Compiler options.
 ///
 /// Not position-independent: addresses are constants, which is faster after recompilation and easier to analyse.
-const CFLAGS: &str = "-O2 -fno-pie -fno-semantic-interposition -fno-stack-protector";
+const CFLAGS: &str = "-O3 -fno-pie -fno-semantic-interposition -fno-stack-protector";
 const OPT: &str = "-DNDEBUG -Wall";
 const LDFLAGS: &str = "-static -no-pie";
 
