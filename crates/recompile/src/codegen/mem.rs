@@ -245,7 +245,7 @@ impl Gen<'_> {
             }
             size if self.once && self.known_low(r) => {
                 // What it would keep is 0.
-                self.s().i32_const(mask(size as u32) as i32).i32_and().i64_extend_i32_u().local_set(l);
+                self.s().i32_const(mask(size as u32)).i32_and().i64_extend_i32_u().local_set(l);
             }
             size => {
                 let shift = if is_high_byte(r) { 8 } else { 0 };
