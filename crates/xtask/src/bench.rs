@@ -65,6 +65,9 @@ impl Row {
     }
 }
 
+/// The JavaScript benchmark whose ratio says more of a patch of the engine than of recompilation.
+const BETTER_HASH: &str = "maps";
+
 /// All that a run of the benchmarks found.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -568,8 +571,16 @@ pub fn table(report: &Report) -> String {
             writeln!(text, "## JavaScript compute (native: qjs of the same QuickJS-ng, upstream's release build)\n");
         rows(&mut text, &report.javascript.iter().map(|r| r.0.clone()).collect::<Vec<_>>());
         let mean = geometric_mean(report.javascript.iter().map(|r| r.0.ratio));
-        let _ =
-            writeln!(text, "\nGeometric mean {mean:.2} (goal: at most 1.6). Against Debian's node, which compiles:\n");
+        let _ = writeln!(text, "\nGeometric mean {mean:.2} (goal: at most 1.6).");
+        let same = report.javascript.iter().map(|r| &r.0).filter(|r| r.name != BETTER_HASH);
+        if same.clone().count() < report.javascript.len() {
+            let mean = geometric_mean(same.map(|r| r.ratio));
+            let _ = writeln!(
+                text,
+                "Without {BETTER_HASH}, where the polyfill's QuickJS hashes numbers and objects better than upstream's: {mean:.2}."
+            );
+        }
+        let _ = writeln!(text, "\nAgainst Debian's node, which compiles:\n");
         for (row, node) in &report.javascript {
             let _ = writeln!(
                 text,

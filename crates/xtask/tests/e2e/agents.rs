@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest, Sha256};
 use xtask::corpus::{self, Corpus};
 use xtask::subject::{self, Job, Outcome, Stdin, Subject};
+use xtask::terminal::Terminal;
 use xtask::{paths, setup, sh, toolbox};
 
 use crate::{Test, context};
@@ -26,6 +27,8 @@ pub fn tests() -> Vec<Test> {
         Test::ours("agents::native-extensions", native_extensions),
         Test::ours("agents::packages", packages),
         Test::ours("agents::packages-without-locks", packages_without_locks),
+        Test::new("agents::python::prompt", || prompt(PYTHON, python_prompt)),
+        Test::new("agents::node::prompt", || prompt(NODE, node_prompt)),
         Test::new("agents::http::python", || http([PYTHON, "/probe/http/client.py", PYTHON, "/probe/http/server.py"])),
         Test::new("agents::http::node", || http([NODE, "/probe/http/client.js", NODE, "/probe/http/server.js"])),
         Test::new("agents::http::both", || http([PYTHON, "/probe/http/client.py", NODE, "/probe/http/server.js"])),
@@ -364,4 +367,76 @@ fn packages_without_locks() -> Result<()> {
     fails(&["--npm", &write("other/package.json", &package)?], "EINTEGRITY")?;
     write("bare/package-lock.json", &lock.replace("\"integrity\"", "\"integrities\""))?;
     fails(&["--npm", &write("bare/package.json", &package)?], "no hash of 'node_modules/semver'")
+}
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Talks with an interpreter on a terminal, first with Debian's, then with ours.
+fn prompt(interpreter: &str, dialogue: fn(&mut Terminal) -> Result<()>) -> Result<()> {
+    let sides = sides()?;
+    let mut job = job(&[interpreter]);
+    job.environment.extend(["TERM=vt100".to_owned(), "HOME=/tmp".to_owned()]);
+    for (name, side) in [("native", &sides.native), ("here", &sides.subject)] {
+        let mut terminal = Terminal::start(&side.command(&job, true))?;
+        dialogue(&mut terminal).context(name)?;
+    }
+    Ok(())
+}
+
+/// Types lines and waits for what each brings: a part of the output that is not in the line.
+fn type_lines(t: &mut Terminal, prompt: &str, lines: &[(&str, &str)]) -> Result<()> {
+    t.expect(prompt, SOON)?;
+    for (line, output) in lines {
+        t.send(line)?;
+        t.expect(output, SOON).with_context(|| format!("after {line:?}"))?;
+        t.expect(prompt, SOON).with_context(|| format!("after {line:?}"))?;
+    }
+    Ok(())
+}
+
+fn python_prompt(t: &mut Terminal) -> Result<()> {
+    t.expect("Python 3.11", SOON)?;
+    let lines =
+        [("6*7\r", "42"), ("import sys, os; sys.stdin.isatty(), sys.argv\r", "(True, [''])"), ("def f(x):\r", "...")];
+    let more = [
+        // Nothing is shown for an empty line but the next prompt.
+        ("f('a' * 3)\r", "'AAA'"),
+        ("_ + 'b'\r", "'AAAb'"),
+        ("1/0\r", "ZeroDivisionError: division by zero"),
+        ("while True: pass\r\x03", "KeyboardInterrupt"),
+        ("os.getpid() > 0 and 'ali' + 've'\r", "'alive'"),
+        ("'typed', 'nev\x03", "KeyboardInterrupt"),
+        ("'x\x7fab\x1b[D-\x05' + 'c'\r", "'a-bc'"),
+        ("\x1b[A\r", "'a-bc'"),
+        ("sys.ps1\r", "'>>> '"),
+    ];
+    type_lines(t, ">>> ", &lines[..2])?;
+    t.send(lines[2].0)?;
+    t.expect(lines[2].1, SOON)?;
+    t.send("  return x.upper()\r")?;
+    t.expect("...", SOON)?;
+    t.send("\r")?;
+    type_lines(t, ">>> ", &more)?;
+    t.send("sys.exit(3)\r")?;
+    let status = t.wait(SOON)?;
+    ensure!(status == 3, "exit status {status}");
+    Ok(())
+}
+
+fn node_prompt(t: &mut Terminal) -> Result<()> {
+    t.expect("Node.js v18", SOON)?;
+    let lines = [
+        ("6*7\r", "42"),
+        ("const list = [1, {b: 'c' + 'd'}]\r", "undefined"),
+        ("list[1]\r", "cd"),
+        ("process.stdin.isTTY && 'term' + 'inal'\r", "terminal"),
+        ("null.x\r", "Cannot read properties of null"),
+        ("await Promise.resolve('lat' + 'er')\r", "later"),
+        ("require('path').join('a', 'b')\r", "a/b"),
+    ];
+    type_lines(t, "> ", &lines)?;
+    t.send("process.exit(4)\r")?;
+    let status = t.wait(SOON)?;
+    ensure!(status == 4, "exit status {status}");
+    Ok(())
 }
