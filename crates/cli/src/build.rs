@@ -57,6 +57,9 @@ pub struct Args {
     /// Do not build native extensions of Python packages from their sources
     #[arg(long)]
     no_extensions: bool,
+    /// Do not compile Python modules of the image that have no bytecode
+    #[arg(long)]
+    no_bytecode: bool,
     /// What interpreters may read as code: anything, or only what is in the image
     #[arg(long, default_value = "open")]
     scripts: ScriptPolicy,
@@ -178,6 +181,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
         pip,
         npm,
         extensions: !args.no_extensions && !args.python.contains(&(None, Python::Recompile)),
+        bytecode: !args.no_bytecode && !args.python.contains(&(None, Python::Recompile)),
         image: &args.image,
         reference: args.reference.as_deref(),
         image_id: image.container_id,

@@ -7,7 +7,7 @@ use crate::polyfill::{self, Chosen, Language};
 use crate::progress::Progress;
 use crate::run::runner;
 use anyhow::{Context, Result, anyhow, bail};
-use megalith_image::{Added, Rootfs};
+use megalith_image::{Added, NodeId, Rootfs};
 use megalith_manifest::FileHash;
 use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Changes when this module makes something else of the same input.
 const REVISION: &[u8] = b"2";
@@ -74,6 +75,8 @@ pub struct Wanted<'a> {
     pub npm: Option<&'a Path>,
     /// Whether native extensions are built from sources.
     pub extensions: bool,
+    /// Whether modules of the image's own that have no bytecode get some.
+    pub bytecode: bool,
     /// The image, to run code of packages in.
     pub image: &'a Path,
     /// Which of several.
@@ -117,8 +120,15 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
             all.insert([prefix.as_bytes(), b"/", &path].concat(), added);
         }
     };
-    let needed = wanted.pip.is_some() || wanted.extensions && !shared_objects(rootfs).is_empty();
+    let bare = if wanted.bytecode { without_bytecode(rootfs) } else { Vec::new() };
+    let needed = wanted.pip.is_some() || wanted.extensions && !shared_objects(rootfs).is_empty() || !bare.is_empty();
     let sandbox = needed.then(|| Sandbox::new(rootfs, wanted));
+    if let (Some(Ok(sandbox)), false) = (&sandbox, bare.is_empty()) {
+        match bytecode(rootfs, &bare, sandbox, cache, progress) {
+            Ok(tree) => put("", tree),
+            Err(e) => progress.note(&format!("Python's modules are compiled when they are imported: {e:#}")),
+        }
+    }
     let mut origins = BTreeMap::new();
     if let (Some(file), Some(sandbox)) = (wanted.pip, &sandbox) {
         let named = || format!("--pip {}", file.display());
@@ -362,7 +372,7 @@ impl<'a> Sandbox<'a> {
                 let mut build =
                     Command::new(std::env::current_exe().context("cannot find out where this executable lies")?);
                 build.arg("build").arg(self.wanted.image).arg("-o").arg(dir.path().join("bundle"));
-                build.args(["--no-snapshots", "--no-extensions"]);
+                build.args(["--no-snapshots", "--no-extensions", "--no-bytecode"]);
                 if let Some(reference) = self.wanted.reference {
                     build.args(["--reference", reference]);
                 }
@@ -441,7 +451,7 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
         // Commands belong to the Python that ran pip.
         fs::remove_dir_all(to.join("bin")).or_else(missing)?;
         set_times(&to)?;
-        compile(sandbox, &to)?;
+        compile(sandbox, &to, &sandbox.site(), &[])?;
         Ok(postcard::to_allocvec(&Installed { tree: read_tree(&to, &[])?, built, failed })?)
     })?;
     postcard::from_bytes(&installed).context("the cache has something else")
@@ -523,16 +533,76 @@ pub fn run_pip(pip: &mut Command) -> Result<(), PipError> {
     Err(PipError { said, offline })
 }
 
-/// Compiles the modules in `packages` with the image's polyfill, in a container. What does not compile (a file for another version of
+/// Compiles the modules in `packages` with the image's polyfill, in a container where they are at `at`. What does not compile (a file for another version of
 /// the language) stays without bytecode, as pip leaves it.
-fn compile(sandbox: &Sandbox<'_>, packages: &Path) -> Result<()> {
-    let site = &sandbox.site();
-    let arguments = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "timestamp", site];
-    let out = sandbox.python(packages, site, &[], &arguments)?;
+fn compile(sandbox: &Sandbox<'_>, packages: &Path, at: &str, options: &[&str]) -> Result<()> {
+    let first = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "timestamp"];
+    let out = sandbox.python(packages, at, &[], &[&first, options, &[at]].concat())?;
     if !matches!(out.status.code(), Some(0 | 1)) {
         bail!("compiling the packages: {}: {}", out.status, one_line(&out.stderr));
     }
     Ok(())
+}
+
+/// Modules of an image's Python packages and standard library, beside which there is no bytecode: path, file, time. Where there is some, it is left to Python whether it is still its source's.
+fn without_bytecode(rootfs: &Rootfs) -> Vec<(String, NodeId, i64)> {
+    let mut bare = Vec::new();
+    for (path, id, node) in rootfs.iter() {
+        let Ok(path) = String::from_utf8(path) else { continue };
+        let Some((dir, name)) = path.strip_suffix(".py").and_then(|p| p.rsplit_once('/')) else { continue };
+        let library = ["/usr/lib/python3.", "/usr/local/lib/python3."].iter().any(|dir| path.starts_with(dir));
+        if node.regular().is_none() || !library && below_site(&path).is_none() {
+            continue;
+        }
+        let beside = rootfs.lookup(format!("{dir}/__pycache__").as_bytes(), false);
+        let start = format!("{name}.cpython-");
+        let begins = |(entry, _): (&[u8], NodeId)| entry.starts_with(start.as_bytes());
+        if !beside.and_then(|d| rootfs.node(d).directory()).is_some_and(|d| d.entries().any(begins)) {
+            bare.push((path, id, node.meta.mtime));
+        }
+    }
+    bare
+}
+
+/// Bytecode for the modules `bare` (path, file, time), by path from the root: as their sources are in the image, so that a change of one is seen.
+fn bytecode(
+    rootfs: &Rootfs,
+    bare: &[(String, NodeId, i64)],
+    sandbox: &Sandbox<'_>,
+    cache: &Cache,
+    progress: Progress,
+) -> Result<Tree> {
+    let version = format!("python{}", sandbox.polyfill.interpreter.version);
+    // Other versions' libraries are of no use to this one.
+    let other = |path: &str| path.split('/').any(|part| part.starts_with("python3.") && part != version);
+    let bare: Vec<_> = bare.iter().filter(|(path, ..)| !other(path)).collect();
+    if bare.is_empty() {
+        return Ok(Tree::default());
+    }
+    let listed: Vec<u8> = bare
+        .iter()
+        .flat_map(|(path, id, mtime)| {
+            let hash = rootfs.node(*id).regular().map_or([0; 32], |r| r.hash.0);
+            [path.as_bytes(), &[0], &hash, &mtime.to_le_bytes()].concat()
+        })
+        .collect();
+    let parts = [REVISION, b"bytecode", &sandbox.polyfill.hash.0, &sandbox.image_id.0, &listed];
+    let tree = cache.get("packages", &parts, || {
+        progress.note(&format!("compiling {} modules of Python that have no bytecode", bare.len()));
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        for (path, id, mtime) in &bare {
+            let to = dir.path().join(path.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+            fs::write(&to, rootfs.data(*id))?;
+            let time = UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(*mtime).unwrap_or(0)));
+            fs::File::options().write(true).open(&to)?.set_modified(time.unwrap_or(UNIX_EPOCH))?;
+        }
+        compile(sandbox, dir.path(), "/modules", &["-s", "/modules", "-p", "/"])?;
+        let made = read_tree(dir.path(), &[])?.without_links();
+        let made = made.0.into_iter().filter(|(path, _)| path.ends_with(b".pyc"));
+        Ok(postcard::to_allocvec(&Tree(made.collect()))?)
+    })?;
+    postcard::from_bytes(&tree).context("the cache has something else")
 }
 
 /// What a lock file requires: each one version with its hashes. Options are refused: they may name other files, and other registries than the user's.
@@ -647,7 +717,7 @@ fn missing(e: std::io::Error) -> std::io::Result<()> {
 
 /// Sets the time of every file, so that bytecode is the same whenever it is made.
 fn set_times(dir: &Path) -> Result<()> {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(MTIME.unsigned_abs());
+    let time = UNIX_EPOCH + Duration::from_secs(MTIME.unsigned_abs());
     for path in entries(dir)? {
         let meta = fs::symlink_metadata(&path)?;
         if meta.is_dir() {

@@ -26,6 +26,7 @@ pub fn tests() -> Vec<Test> {
         Test::ours("agents::node::sealed", || sealed("node", "/probe/loads.js", NODE_SEALED)),
         Test::ours("agents::native-extensions", native_extensions),
         Test::ours("agents::packages", packages),
+        Test::ours("agents::bytecode", bytecode),
         Test::ours("agents::packages-without-locks", packages_without_locks),
         Test::new("agents::python::prompt", || prompt(PYTHON, python_prompt)),
         Test::new("agents::node::prompt", || prompt(NODE, node_prompt)),
@@ -328,6 +329,28 @@ fn packages() -> Result<()> {
     ensure!(outcome.status == 0, "{}", outcome.describe());
     let hash = |bundle: &Path| sh::sha256_file(&bundle.join("container.wasm"));
     ensure!(hash(&bundle)? == hash(&again)?, "another module");
+    Ok(())
+}
+
+/// Imports a module of the image that came without bytecode.
+const BARE: &str =
+    "import sys; sys.path.insert(0, '/probe/site-packages'); import bare.module; print(bare.module.VALUE)";
+
+/// Modules of the image that have no bytecode get some, which is taken for theirs as long as they are as they were; what does not compile does not keep the image from being built.
+fn bytecode() -> Result<()> {
+    let subject = &sides()?.subject;
+    let verbose = subject.run(&job(&[PYTHON, "-v", "-c", BARE]))?;
+    let said = String::from_utf8_lossy(&verbose.stderr).into_owned();
+    let from = "code object from '/probe/site-packages/bare/__pycache__/module.cpython-311.pyc'";
+    ensure!(verbose.text() == "1\n" && said.contains(from) && !said.contains("wrote "), "{said}");
+    let script = "echo 'VALUE = 22' > /probe/site-packages/bare/module.py; exec python3 -v -c \"$1\"";
+    let changed = subject.run(&job(&["/bin/busybox", "sh", "-c", script, "sh", BARE]))?;
+    let said = String::from_utf8_lossy(&changed.stderr).into_owned();
+    ensure!(changed.text() == "22\n" && said.contains("bytecode is stale for 'bare.module'"), "{said}");
+    let broken = BARE.replace("bare.module;", "bare.old;");
+    let broken = subject.run(&job(&[PYTHON, "-c", &broken]))?;
+    let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+    ensure!(broken.status == 1 && said.contains("SyntaxError: Missing parentheses"), "{said}");
     Ok(())
 }
 
