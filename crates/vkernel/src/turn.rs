@@ -352,9 +352,9 @@ mod tests {
         let slot = SlotPool::new(8, 0).get().unwrap();
         let mut s = State { exclusive: true, ..State::default() };
         assert!(s.begin(1, &slot, false));
-        slot.poll_word().store(1, Ordering::SeqCst);
+        slot.poll_word().store(megalith_abi::POLL_WANTED, Ordering::SeqCst);
         assert!(!s.begin(2, &slot, false));
-        assert_eq!(slot.poll_word().load(Ordering::SeqCst), 1);
+        assert_eq!(slot.poll_word().load(Ordering::SeqCst), megalith_abi::POLL_WANTED);
         s.release(1);
         assert!(matches!(s.next(2), Next::Run));
         assert_eq!(slot.poll_word().load(Ordering::SeqCst), 0);

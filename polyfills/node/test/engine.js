@@ -38,6 +38,11 @@ for (const step of [1, 16, 4096, 65536, 0.5, 2 ** 32, 1e-9]) {
 const objects = Array.from({ length: 3000 }, (_, i) => [i]), ids = new Map(objects.map((o, i) => [o, i])), weak = new WeakMap(objects.map((o, i) => [o, i]));
 console.log(objects.every((o, i) => ids.get(o) === i && weak.get(o) === i), ids.get([0]), weak.has([0]));
 
+// Long strings are the same key however they were put together.
+const long = 'x'.repeat(9000) + 'y' + 'é€'.repeat(2); long.charCodeAt(0);
+const flat = JSON.parse(JSON.stringify(long)), strings = new Set([1, 2, 3, 4, 5, 6, 7, 8, 'x'.repeat(9000) + 'yé' + '€é€', 'z']);
+console.log(strings.has(long), strings.has(flat), strings.add(long).add(flat).size, new Map([[flat, 1], [1, 2], [2, 3], [3, 4], [4, 5]]).get('x'.repeat(8500) + 'x'.repeat(500) + 'yé€é€'));
+
 // Built-in functions are called without a frame of the interpreter.
 console.log(Math.max(...[3, 9, 4]), [1, 2, 3].map(String), ['1', '2', '3'].map(Number), [5, 1, 4].sort().join`-`, 'abc'.at(), Math.hypot(3, 4), parseInt('12px'), [].concat(1, [2]));
 console.log(Reflect.apply(Math.min, null, [2, 1]), Function.prototype.call.call(String.prototype.slice, 'abcdef', 2), Array.prototype.map.call('ab', (c) => c + c), Math.max.bind(null, 5)(3));

@@ -19,7 +19,7 @@ use crate::inline::Inlined;
 use crate::regs::*;
 use crate::structure::{Cfg, Emit, Exit, Node, NodeId, Structured, structure, visit_loops};
 use flags::{Fl, Lazy};
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use megalith_abi::{Global, RETURNED, Reason, STACK_WINDOW, UNWIND};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use wasm_encoder::{BlockType, InstructionSink, MemArg, ValType};
@@ -231,7 +231,7 @@ struct Gen<'a> {
     ret_pc: u32,
     ret_rsp: u32,
     indirect_pc: u32,
-    jump_index: HashMap<u32, (u32, iced_x86::Register)>,
+    jump_index: HashMap<u32, (u32, Register)>,
     scratch: HashMap<ValType, (Vec<u32>, usize)>,
     lazies: Vec<Lazy>,
     fl: [Fl; 6],
@@ -713,6 +713,10 @@ impl<'a> Gen<'a> {
     /// The register that instruction `i` leaves with no more than one or two bytes in it.
     fn low_result(&self, i: &Instruction, e: &Effect) -> Wide {
         let size = i.op0_register().size();
+        // What changes rsp is not among the registers that an instruction defines.
+        if i.op0_register().full_register() == Register::RSP {
+            return Wide::NONE;
+        }
         if writes_once(i) && self.known_low(i.op0_register()) {
             let r = number(i.op0_register()).map_or(RegSet::EMPTY, RegSet::one) - e.narrow;
             return Wide([if size == 1 { r } else { RegSet::EMPTY }, r]);

@@ -311,7 +311,7 @@ fn nothing_of_a_process_is_left_for_the_next() {
         let slot = s.slot().memory0();
         let before = k.slots.kept();
         deed(&mut s);
-        s.slot().poll_word().store(1, std::sync::atomic::Ordering::Relaxed);
+        s.slot().poll_word().store(megalith_abi::POLL_WANTED, std::sync::atomic::Ordering::Relaxed);
         drop(s);
         assert_eq!(k.slots.kept(), before + usize::from(kept), "{name}");
         // The same program next, in the same slot; then another; then the first again.
@@ -424,7 +424,7 @@ fn nothing_is_left_between_wasi_and_recompiled_programs() {
         let (mut s, _) = load(k, "/bin/a");
         let slot = s.slot().memory0();
         deed(&mut s);
-        s.slot().poll_word().store(1, std::sync::atomic::Ordering::Relaxed);
+        s.slot().poll_word().store(megalith_abi::POLL_WANTED, std::sync::atomic::Ordering::Relaxed);
         drop(s);
         let mut s = load_wasi(k);
         assert_eq!(s.slot().memory0() == slot, !kept, "{name}: the slot");
@@ -435,7 +435,7 @@ fn nothing_is_left_between_wasi_and_recompiled_programs() {
             let slot = s.slot().memory0();
             s.grow_linear(LINEAR, 0x60_0000).unwrap();
             dirty(&s);
-            s.slot().poll_word().store(1, std::sync::atomic::Ordering::Relaxed);
+            s.slot().poll_word().store(megalith_abi::POLL_WANTED, std::sync::atomic::Ordering::Relaxed);
             let before = k.slots.kept();
             drop(s);
             assert_eq!(k.slots.kept(), before, "a WASI process leaves no start image");
