@@ -177,11 +177,12 @@ pub fn main(args: Args) -> Result<ExitCode> {
     if pip.is_some() || npm.is_some() {
         progress.note("adding packages");
     }
+    let polyfill = !args.python.contains(&(None, Python::Recompile));
     let wanted = Wanted {
         pip,
         npm,
-        extensions: !args.no_extensions && !args.python.contains(&(None, Python::Recompile)),
-        bytecode: !args.no_bytecode && !args.python.contains(&(None, Python::Recompile)),
+        extensions: !args.no_extensions && polyfill,
+        bytecode: !args.no_bytecode && polyfill,
         image: &args.image,
         reference: args.reference.as_deref(),
         image_id: image.container_id,

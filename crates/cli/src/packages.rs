@@ -594,8 +594,7 @@ fn bytecode(
             let to = dir.path().join(path.trim_start_matches('/'));
             fs::create_dir_all(to.parent().context("a file has a directory")?)?;
             fs::write(&to, rootfs.data(*id))?;
-            let time = UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(*mtime).unwrap_or(0)));
-            fs::File::options().write(true).open(&to)?.set_modified(time.unwrap_or(UNIX_EPOCH))?;
+            set_time(&to, *mtime)?;
         }
         compile(sandbox, dir.path(), "/modules", &["-s", "/modules", "-p", "/"])?;
         let made = read_tree(dir.path(), &[])?.without_links();
@@ -715,15 +714,20 @@ fn missing(e: std::io::Error) -> std::io::Result<()> {
     if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
 }
 
+/// Sets a file's time, in seconds since 1970. One that has no place there becomes 0.
+fn set_time(path: &Path, seconds: i64) -> Result<()> {
+    let time = UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    Ok(fs::File::options().write(true).open(path)?.set_modified(time.unwrap_or(UNIX_EPOCH))?)
+}
+
 /// Sets the time of every file, so that bytecode is the same whenever it is made.
 fn set_times(dir: &Path) -> Result<()> {
-    let time = UNIX_EPOCH + Duration::from_secs(MTIME.unsigned_abs());
     for path in entries(dir)? {
         let meta = fs::symlink_metadata(&path)?;
         if meta.is_dir() {
             set_times(&path)?;
         } else if meta.is_file() {
-            fs::File::options().write(true).open(&path)?.set_modified(time)?;
+            set_time(&path, MTIME)?;
         }
     }
     Ok(())

@@ -202,7 +202,7 @@ impl Gen<'_> {
             2 => {
                 self.push_gpr64(r.full_register());
                 self.s().i32_wrap_i64();
-                if !number(r).is_some_and(|n| self.low.0[1].has(n)) {
+                if !self.known_low(r) {
                     self.s().i32_const(0xffff).i32_and();
                 }
             }
@@ -211,7 +211,7 @@ impl Gen<'_> {
                 self.s().i32_wrap_i64();
                 if is_high_byte(r) {
                     self.s().i32_const(8).i32_shr_u();
-                } else if number(r).is_some_and(|n| self.low.0[0].has(n)) {
+                } else if self.known_low(r) {
                     return;
                 }
                 self.s().i32_const(0xff).i32_and();
