@@ -57,7 +57,7 @@ pub struct Args {
     /// Do not build native extensions of Python packages from their sources
     #[arg(long)]
     no_extensions: bool,
-    /// Do not compile Python modules of the image that have no bytecode
+    /// Do not compile modules of Python and Node that have no bytecode
     #[arg(long)]
     no_bytecode: bool,
     /// What interpreters may read as code: anything, or only what is in the image
@@ -177,12 +177,13 @@ pub fn main(args: Args) -> Result<ExitCode> {
     if pip.is_some() || npm.is_some() {
         progress.note("adding packages");
     }
-    let polyfill = !args.python.contains(&(None, Python::Recompile));
+    let python = !args.python.contains(&(None, Python::Recompile));
     let wanted = Wanted {
         pip,
         npm,
-        extensions: !args.no_extensions && polyfill,
-        bytecode: !args.no_bytecode && polyfill,
+        extensions: !args.no_extensions,
+        bytecode: !args.no_bytecode,
+        python,
         image: &args.image,
         reference: args.reference.as_deref(),
         image_id: image.container_id,

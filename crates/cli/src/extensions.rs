@@ -11,8 +11,9 @@
 //! the interpreter's, as shared objects do not.
 
 use crate::cache::Cache;
-use crate::packages::{self, Requirement, Sandbox, Tree, one_line, run_pip};
+use crate::packages::{self, Requirement, Tree, one_line, run_pip};
 use crate::polyfill;
+use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, anyhow, bail};
 use megalith_manifest::FileHash;
 use serde::{Deserialize, Serialize};

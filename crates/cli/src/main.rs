@@ -6,6 +6,7 @@
 
 mod build;
 mod bundle;
+mod bytecode;
 mod cache;
 mod compile;
 mod completions;
@@ -15,6 +16,7 @@ mod packages;
 mod polyfill;
 mod progress;
 mod run;
+mod sandbox;
 mod scan;
 mod stage;
 mod tools;

@@ -1,16 +1,15 @@
 //! Packages of Python and Node that a build adds to the image: from lock files with hashes, fetched by the user's own pip and npm, which know the user's
 //! registry. Nothing of a package runs outside of a container; what has to be built is built in one (`crate::extensions`).
 
+use crate::bytecode;
 use crate::cache::Cache;
 use crate::extensions::{self, Built, Kit, Object};
-use crate::polyfill::{self, Chosen, Language};
 use crate::progress::Progress;
-use crate::run::runner;
+use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, anyhow, bail};
-use megalith_image::{Added, NodeId, Rootfs};
+use megalith_image::{Added, Rootfs};
 use megalith_manifest::FileHash;
 use serde::{Deserialize, Serialize};
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
@@ -18,7 +17,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -48,6 +47,11 @@ impl Tree {
         Tree(self.0.into_iter().filter(|(_, item)| matches!(item, Item::File { .. })).collect())
     }
 
+    /// The files and links whose path ends like this.
+    pub fn ending_in(self, end: &[u8]) -> Tree {
+        Tree(self.0.into_iter().filter(|(path, _)| path.ends_with(end)).collect())
+    }
+
     /// Writes the regular files to `dir`, which need not be there yet.
     pub fn write(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir)?;
@@ -73,10 +77,12 @@ pub struct Wanted<'a> {
     pub pip: Option<&'a Path>,
     /// A `package.json`; its lock file lies beside it.
     pub npm: Option<&'a Path>,
-    /// Whether native extensions are built from sources.
+    /// Whether native extensions of Python packages are built from sources.
     pub extensions: bool,
-    /// Whether modules of the image's own that have no bytecode get some.
+    /// Whether modules that have no bytecode get some.
     pub bytecode: bool,
+    /// Whether a polyfill stands in for Python.
+    pub python: bool,
     /// The image, to run code of packages in.
     pub image: &'a Path,
     /// Which of several.
@@ -120,11 +126,12 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
             all.insert([prefix.as_bytes(), b"/", &path].concat(), added);
         }
     };
-    let bare = if wanted.bytecode { without_bytecode(rootfs) } else { Vec::new() };
-    let needed = wanted.pip.is_some() || wanted.extensions && !shared_objects(rootfs).is_empty() || !bare.is_empty();
+    let extensions = wanted.extensions && wanted.python;
+    let bare = if wanted.bytecode && wanted.python { bytecode::bare_python(rootfs) } else { Vec::new() };
+    let needed = wanted.pip.is_some() || extensions && !shared_objects(rootfs).is_empty() || !bare.is_empty();
     let sandbox = needed.then(|| Sandbox::new(rootfs, wanted));
     if let (Some(Ok(sandbox)), false) = (&sandbox, bare.is_empty()) {
-        match bytecode(rootfs, &bare, sandbox, cache, progress) {
+        match bytecode::python(rootfs, &bare, sandbox, cache, progress) {
             Ok(tree) => put("", tree),
             Err(e) => progress.note(&format!("Python's modules are compiled when they are imported: {e:#}")),
         }
@@ -145,9 +152,20 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     if let Some(file) = wanted.npm {
         put(NODE_MODULES, npm(file, cache).with_context(|| format!("--npm {}", file.display()))?);
     }
-    let rootfs = rootfs.with_added(&all, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
+    let mut rootfs = rootfs.with_added(&all, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
+    if wanted.bytecode {
+        let with_bytecode = |archive: Vec<u8>| {
+            let added = Added::File { bytes: archive.into(), executable: false };
+            rootfs.with_added(&[(bytecode::NODE.into(), added)].into(), MTIME).map_err(|e| anyhow!("{e}"))
+        };
+        match bytecode::node(&rootfs, cache, progress).and_then(|made| made.map(with_bytecode).transpose()) {
+            Ok(None) => {}
+            Ok(Some(more)) => rootfs = more,
+            Err(e) => progress.note(&format!("Node's modules are compiled when they are loaded: {e:#}")),
+        }
+    }
     let (mut linked, mut failed) = (None, BTreeMap::new());
-    if let (Some(Ok(sandbox)), true) = (&sandbox, wanted.extensions) {
+    if let (Some(Ok(sandbox)), true) = (&sandbox, extensions) {
         let mut objects = Vec::new();
         for (path, object) in objects_of(&rootfs, origins, sandbox, cache, progress) {
             match object {
@@ -241,7 +259,7 @@ fn shared_objects(rootfs: &Rootfs) -> Vec<String> {
 }
 
 /// Splits a path after the directory of packages that it is below.
-fn below_site(path: &str) -> Option<(&str, &str)> {
+pub fn below_site(path: &str) -> Option<(&str, &str)> {
     let ends = ["/dist-packages/", "/site-packages/"].iter().filter_map(|dir| path.find(dir).map(|at| at + dir.len()));
     ends.min().and_then(|at| path.split_at_checked(at))
 }
@@ -332,63 +350,6 @@ impl Requirement {
     }
 }
 
-/// The image, to run code of packages in: a bundle of it without snapshots and without network.
-pub struct Sandbox<'a> {
-    wanted: &'a Wanted<'a>,
-    /// The interpreter that the polyfill stands in for.
-    interpreter: Vec<u8>,
-    /// What runs the code.
-    pub polyfill: Chosen,
-    /// The image's identity.
-    pub image_id: FileHash,
-    bundle: OnceCell<tempfile::TempDir>,
-}
-
-impl<'a> Sandbox<'a> {
-    fn new(rootfs: &Rootfs, wanted: &'a Wanted<'a>) -> Result<Sandbox<'a>> {
-        let python = rootfs.executables().into_iter().find_map(|(path, node)| {
-            let found = polyfill::recognise(rootfs.data(node))?;
-            (found.language == Language::Python).then_some((path, found))
-        });
-        let (interpreter, python) = python.context("the image has no python3 that a polyfill stands in for")?;
-        let polyfill = polyfill::find(python, "packages are compiled by it")?;
-        Ok(Sandbox { wanted, interpreter, polyfill, image_id: wanted.image_id, bundle: OnceCell::new() })
-    }
-
-    /// Where packages go in the image.
-    fn site(&self) -> String {
-        format!("/usr/local/lib/python{}/dist-packages", self.polyfill.interpreter.version)
-    }
-
-    /// Runs Python in a container, with the directory `volume` at `at`.
-    ///
-    /// # Errors
-    /// When there is no bundle of the image, or the container does not start. How the program ends is in the result.
-    pub fn python(&self, volume: &Path, at: &str, options: &[&str], arguments: &[&str]) -> Result<Output> {
-        let dir = match self.bundle.get() {
-            Some(dir) => dir,
-            None => {
-                let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-                let mut build =
-                    Command::new(std::env::current_exe().context("cannot find out where this executable lies")?);
-                build.arg("build").arg(self.wanted.image).arg("-o").arg(dir.path().join("bundle"));
-                build.args(["--no-snapshots", "--no-extensions", "--no-bytecode"]);
-                if let Some(reference) = self.wanted.reference {
-                    build.args(["--reference", reference]);
-                }
-                run(&mut build, "megalith")?;
-                self.bundle.get_or_init(|| dir)
-            }
-        };
-        let mut volume = volume.as_os_str().to_owned();
-        volume.push(format!(":{at}"));
-        let mut python = Command::new(runner()?);
-        python.arg("-v").arg(volume).args(["-u", "0:0", "-w", "/"]).args(options).arg(dir.path().join("bundle"));
-        python.arg("--").arg(OsStr::from_bytes(&self.interpreter)).args(arguments);
-        python.stdin(Stdio::null()).output().context("cannot start megalith-run")
-    }
-}
-
 /// What a `requirements.txt` became.
 #[derive(Serialize, Deserialize)]
 struct Installed {
@@ -451,7 +412,7 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
         // Commands belong to the Python that ran pip.
         fs::remove_dir_all(to.join("bin")).or_else(missing)?;
         set_times(&to)?;
-        compile(sandbox, &to, &sandbox.site(), &[])?;
+        bytecode::compile_python(sandbox, &to, &sandbox.site(), &[])?;
         Ok(postcard::to_allocvec(&Installed { tree: read_tree(&to, &[])?, built, failed })?)
     })?;
     postcard::from_bytes(&installed).context("the cache has something else")
@@ -531,77 +492,6 @@ pub fn run_pip(pip: &mut Command) -> Result<(), PipError> {
     ];
     let offline = exceptions.into_iter().find(|name| said.contains(name));
     Err(PipError { said, offline })
-}
-
-/// Compiles the modules in `packages` with the image's polyfill, in a container where they are at `at`. What does not compile (a file for another version of
-/// the language) stays without bytecode, as pip leaves it.
-fn compile(sandbox: &Sandbox<'_>, packages: &Path, at: &str, options: &[&str]) -> Result<()> {
-    let first = ["-I", "-m", "compileall", "-q", "--invalidation-mode", "timestamp"];
-    let out = sandbox.python(packages, at, &[], &[&first, options, &[at]].concat())?;
-    if !matches!(out.status.code(), Some(0 | 1)) {
-        bail!("compiling the packages: {}: {}", out.status, one_line(&out.stderr));
-    }
-    Ok(())
-}
-
-/// Modules of an image's Python packages and standard library, beside which there is no bytecode: path, file, time. Where there is some, it is left to Python whether it is still its source's.
-fn without_bytecode(rootfs: &Rootfs) -> Vec<(String, NodeId, i64)> {
-    let mut bare = Vec::new();
-    for (path, id, node) in rootfs.iter() {
-        let Ok(path) = String::from_utf8(path) else { continue };
-        let Some((dir, name)) = path.strip_suffix(".py").and_then(|p| p.rsplit_once('/')) else { continue };
-        let library = ["/usr/lib/python3.", "/usr/local/lib/python3."].iter().any(|dir| path.starts_with(dir));
-        if node.regular().is_none() || !library && below_site(&path).is_none() {
-            continue;
-        }
-        let beside = rootfs.lookup(format!("{dir}/__pycache__").as_bytes(), false);
-        let start = format!("{name}.cpython-");
-        let begins = |(entry, _): (&[u8], NodeId)| entry.starts_with(start.as_bytes());
-        if !beside.and_then(|d| rootfs.node(d).directory()).is_some_and(|d| d.entries().any(begins)) {
-            bare.push((path, id, node.meta.mtime));
-        }
-    }
-    bare
-}
-
-/// Bytecode for the modules `bare` (path, file, time), by path from the root: as their sources are in the image, so that a change of one is seen.
-fn bytecode(
-    rootfs: &Rootfs,
-    bare: &[(String, NodeId, i64)],
-    sandbox: &Sandbox<'_>,
-    cache: &Cache,
-    progress: Progress,
-) -> Result<Tree> {
-    let version = format!("python{}", sandbox.polyfill.interpreter.version);
-    // Other versions' libraries are of no use to this one.
-    let other = |path: &str| path.split('/').any(|part| part.starts_with("python3.") && part != version);
-    let bare: Vec<_> = bare.iter().filter(|(path, ..)| !other(path)).collect();
-    if bare.is_empty() {
-        return Ok(Tree::default());
-    }
-    let listed: Vec<u8> = bare
-        .iter()
-        .flat_map(|(path, id, mtime)| {
-            let hash = rootfs.node(*id).regular().map_or([0; 32], |r| r.hash.0);
-            [path.as_bytes(), &[0], &hash, &mtime.to_le_bytes()].concat()
-        })
-        .collect();
-    let parts = [REVISION, b"bytecode", &sandbox.polyfill.hash.0, &sandbox.image_id.0, &listed];
-    let tree = cache.get("packages", &parts, || {
-        progress.note(&format!("compiling {} modules of Python that have no bytecode", bare.len()));
-        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-        for (path, id, mtime) in &bare {
-            let to = dir.path().join(path.trim_start_matches('/'));
-            fs::create_dir_all(to.parent().context("a file has a directory")?)?;
-            fs::write(&to, rootfs.data(*id))?;
-            set_time(&to, *mtime)?;
-        }
-        compile(sandbox, dir.path(), "/modules", &["-s", "/modules", "-p", "/"])?;
-        let made = read_tree(dir.path(), &[])?.without_links();
-        let made = made.0.into_iter().filter(|(path, _)| path.ends_with(b".pyc"));
-        Ok(postcard::to_allocvec(&Tree(made.collect()))?)
-    })?;
-    postcard::from_bytes(&tree).context("the cache has something else")
 }
 
 /// What a lock file requires: each one version with its hashes. Options are refused: they may name other files, and other registries than the user's.
@@ -715,7 +605,7 @@ fn missing(e: std::io::Error) -> std::io::Result<()> {
 }
 
 /// Sets a file's time, in seconds since 1970. One that has no place there becomes 0.
-fn set_time(path: &Path, seconds: i64) -> Result<()> {
+pub fn set_time(path: &Path, seconds: i64) -> Result<()> {
     let time = UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
     Ok(fs::File::options().write(true).open(path)?.set_modified(time.unwrap_or(UNIX_EPOCH))?)
 }

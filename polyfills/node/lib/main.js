@@ -23,6 +23,11 @@ exports.start = (builtinRequire, binding) => {
   for (const id of EARLY) require(id);
   load('bindings/url').parse('http://localhost/?a#b');
   require('internal/process/pre_execution').prepareDefaults();
+  const modules = native.getenv('MEGALITH_PRECOMPILE');
+  if (modules !== undefined) {
+    load('precompile').run(modules);
+    native.exit(0);
+  }
   const { Module } = require('internal/modules/cjs/loader');
   load('warm').load(Module, native.getenv('MEGALITH_WARM'), native.getenv('MEGALITH_SCRIPTS'));
   evalGlobals = builtinGlobals();

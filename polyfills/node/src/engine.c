@@ -450,7 +450,14 @@ NATIVE_FN(callerFile)
 
 // ---- Compiling
 
-static JSValue eval_source(JSContext *ctx, JSValueConst source, JSValueConst filename, int line, int flags)
+// A script as bytecode, or a module.
+static JSValue compile(JSContext *ctx, const Compiled *c)
+{
+    // Not JS_Eval2: it has no line 0, on which the parameters of a wrapper stand.
+    return JS_EvalInternal(ctx, ctx->global_obj, c->text, c->length, c->name, c->line, c->flags | JS_EVAL_FLAG_COMPILE_ONLY, -1);
+}
+
+static JSValue compile_source(JSContext *ctx, JSValueConst source, JSValueConst filename, JSValueConst line, int flags)
 {
     size_t length;
     const char *text = JS_ToCStringLen(ctx, &length, source);
@@ -459,18 +466,54 @@ static JSValue eval_source(JSContext *ctx, JSValueConst source, JSValueConst fil
     const char *name = JS_ToCString(ctx, filename);
     JSValue result = JS_EXCEPTION;
     if (name) {
-        // Not JS_Eval2: it has no line 0, on which the parameters of a wrapper stand.
-        result = JS_EvalInternal(ctx, ctx->global_obj, text, length, name, line, flags, -1);
+        Compiled c = {text, length, name, int_arg(ctx, line), flags};
+        result = bytecode_read(ctx, &c);
+        if (JS_IsUndefined(result))
+            result = compile(ctx, &c);
         JS_FreeCString(ctx, name);
     }
     JS_FreeCString(ctx, text);
     return result;
 }
 
+JSValue engine_write_bytecode(JSContext *ctx, const Compiled *c)
+{
+    JSValue code = compile(ctx, c);
+    if (JS_IsException(code))
+        return code;
+    if (JS_VALUE_GET_TAG(code) == JS_TAG_MODULE) {
+        JSModuleDef *m = JS_VALUE_GET_PTR(code);
+        for (int i = 0; i < m->req_module_entries_count; i++)
+            if (!JS_IsUndefined(m->req_module_entries[i].attributes))
+                return JS_UNDEFINED;
+    }
+    size_t size;
+    host_source.text = c->text;
+    host_source.length = c->length;
+    host_source.at = 0;
+    uint8_t *bytes = JS_WriteObject(ctx, &size, code, JS_WRITE_OBJ_BYTECODE);
+    host_source.text = NULL;
+    JS_FreeValue(ctx, code);
+    if (!bytes)
+        return JS_EXCEPTION;
+    JSValue result = JS_NewArrayBufferCopy(ctx, bytes, size);
+    js_free(ctx, bytes);
+    return result;
+}
+
+JSValue engine_read_bytecode(JSContext *ctx, const uint8_t *bytes, size_t length, const Compiled *c)
+{
+    host_source.text = c->text;
+    host_source.length = c->length;
+    JSValue code = JS_ReadObject(ctx, bytes, length, JS_READ_OBJ_BYTECODE);
+    host_source.text = NULL;
+    return code;
+}
+
 // compileScript(source, filename, line): a script to be run, any number of times, by runScript.
 NATIVE_FN(compileScript)
 {
-    return eval_source(ctx, argv[0], argv[1], int_arg(ctx, argv[2]), JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_COMPILE_ONLY);
+    return compile_source(ctx, argv[0], argv[1], argv[2], JS_EVAL_TYPE_GLOBAL);
 }
 
 // runScript(script): its completion value.
@@ -484,7 +527,8 @@ NATIVE_FN(runScript)
 // evalScript(source, filename, line): compiles and runs once.
 NATIVE_FN(evalScript)
 {
-    return eval_source(ctx, argv[0], argv[1], int_arg(ctx, argv[2]), JS_EVAL_TYPE_GLOBAL);
+    JSValue code = compile_source(ctx, argv[0], argv[1], argv[2], JS_EVAL_TYPE_GLOBAL);
+    return JS_IsException(code) ? code : JS_EvalFunction(ctx, code);
 }
 
 // ---- Jobs and promises

@@ -38,7 +38,7 @@ static JSModuleDef *module_of(JSContext *ctx, JSValueConst value)
 // moduleCompile(source, url, line)
 NATIVE_FN(moduleCompile)
 {
-    return eval_source(ctx, argv[0], argv[1], int_arg(ctx, argv[2]), JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
+    return compile_source(ctx, argv[0], argv[1], argv[2], JS_EVAL_TYPE_MODULE);
 }
 
 static int synthetic_init(JSContext *ctx, JSModuleDef *m)

@@ -128,6 +128,7 @@ int main(int argc, char **argv)
     init_process(ctx, native);
     init_crypto(ctx, native);
     init_zlib(ctx, native);
+    init_bytecode(ctx, native);
     init_start(ctx, native);
     JSValue compile = JS_GetPropertyStr(ctx, native, "compileBuiltin");
     JSValue id = JS_NewString(ctx, "internal/megalith/boot");

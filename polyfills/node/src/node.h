@@ -24,6 +24,7 @@ void init_sockets(JSContext *ctx, JSValueConst native);  // sockets.c
 void init_process(JSContext *ctx, JSValueConst native);  // process.c
 void init_crypto(JSContext *ctx, JSValueConst native);   // digest.c
 void init_zlib(JSContext *ctx, JSValueConst native);     // deflate.c
+void init_bytecode(JSContext *ctx, JSValueConst native); // bytecode.c: that of the image's modules
 void init_start(JSContext *ctx, JSValueConst native);    // main.c: snapshot, policy, arguments
 
 // A function of `native`, for tables of JSCFunctionListEntry.
@@ -65,6 +66,20 @@ int64_t int64_arg(JSContext *ctx, JSValueConst value);
 // Opens a file to be loaded as code: the private call OPEN_CODE of the vkernel where there is one, open(2) elsewhere.
 // Returns a descriptor or a negative errno.
 int open_code(const char *path);
+
+// What is compiled: `flags` is JS_EVAL_TYPE_GLOBAL or JS_EVAL_TYPE_MODULE, `name` that of the file (a URL for modules), `line` that of the text's first line.
+typedef struct {
+    const char *text;
+    size_t length;
+    const char *name;
+    int32_t line, flags;
+} Compiled;
+
+// The bytecode that was made of this when the image was sealed; undefined when there is none.
+JSValue bytecode_read(JSContext *ctx, const Compiled *c);
+// engine.c: compiles to an ArrayBuffer (undefined: bytecode cannot hold it), and back. Bytecode has no sources: they are parts of the text.
+JSValue engine_write_bytecode(JSContext *ctx, const Compiled *c);
+JSValue engine_read_bytecode(JSContext *ctx, const uint8_t *bytes, size_t length, const Compiled *c);
 
 void engine_freeze(JSContext *ctx);         // engine.c: what is there now stays, and what comes lies together
 void engine_new_random(JSContext *ctx);     // engine.c: Math.random starts anew

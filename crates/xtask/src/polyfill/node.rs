@@ -50,7 +50,8 @@ const LDFLAGS: &[&str] = &[
 const ENGINE: &[&str] = &["libregexp", "libunicode", "dtoa"];
 
 /// Our sources. `engine_modules.c` is part of `engine.c`.
-const OURS: &[&str] = &["engine", "builtins", "main", "bytes", "files", "sockets", "process", "digest", "deflate"];
+const OURS: &[&str] =
+    &["engine", "builtins", "bytecode", "main", "bytes", "files", "sockets", "process", "digest", "deflate"];
 
 /// Parameters of the functions that the modules are compiled as.
 const NODE: &str = "exports, require, module, process, internalBinding, primordials";
@@ -126,7 +127,7 @@ pub fn build() -> Result<PathBuf> {
         setup::node_builder()?;
         eprintln!("xtask: building the Node polyfill from {} and QuickJS-ng", source.version);
         let work = tempfile::tempdir()?;
-        let build = Build { ours, work: work.path().to_owned() };
+        let build = Build { ours, work: work.path().to_owned(), key };
         build.prepare(&source.tree)?;
         build.compile()?;
         paths::make_once(&dir, |dir| {
@@ -183,6 +184,8 @@ struct Build {
     /// `polyfills/node`.
     ours: PathBuf,
     work: PathBuf,
+    /// Hash of all that goes into it: bytecode of another build's is not read.
+    key: String,
 }
 
 impl Build {
@@ -237,7 +240,7 @@ impl Build {
             let mut gcc = sh::command("gcc", CFLAGS);
             gcc.args(FEWER_REGISTERS).args(options).arg(warnings);
             gcc.arg("-I").arg(self.work.join("quickjs")).arg("-I").arg(self.ours.join("src"));
-            gcc.arg("-I").arg(paths::root().join("polyfills"));
+            gcc.arg("-I").arg(paths::root().join("polyfills")).arg(format!("-DENGINE_ID=\"{}\"", self.key));
             sh::output(gcc.arg("-c").arg(source).arg("-o").arg(self.work.join(format!("{name}.o"))))?;
         }
         Ok(())

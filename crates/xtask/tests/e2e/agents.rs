@@ -26,7 +26,9 @@ pub fn tests() -> Vec<Test> {
         Test::ours("agents::node::sealed", || sealed("node", "/probe/loads.js", NODE_SEALED)),
         Test::ours("agents::native-extensions", native_extensions),
         Test::ours("agents::packages", packages),
-        Test::ours("agents::bytecode", bytecode),
+        Test::ours("agents::python::bytecode", python_bytecode),
+        Test::new("agents::node::modules", node_modules),
+        Test::ours("agents::node::bytecode", node_bytecode),
         Test::ours("agents::packages-without-locks", packages_without_locks),
         Test::new("agents::python::prompt", || prompt(PYTHON, python_prompt)),
         Test::new("agents::node::prompt", || prompt(NODE, node_prompt)),
@@ -315,12 +317,13 @@ fn packages() -> Result<()> {
         ),
         "{said}"
     );
-    let node = subject.run(&job(&[
-        NODE,
-        "-e",
-        "console.log(require('semver').gt('1.10.0', '1.9.0'), require.resolve('semver'))",
-    ]))?;
+    let uses = "console.log(require('semver').gt('1.10.0', '1.9.0'), require.resolve('semver'))";
+    let mut node = job(&[NODE, "-e", uses]);
+    node.environment.push("NODE_DEBUG_NATIVE=COMPILE_CACHE".into());
+    let node = subject.run(&node)?;
     ensure!(node.status == 0 && node.text() == "true /node_modules/semver/index.js\n", "{}", node.describe());
+    let files = loaded(&node, "/node_modules/semver/");
+    ensure!(files.len() > 10 && files.iter().all(|(_, taken)| *taken), "{}", node.describe());
     // A command of a package is a program of the image.
     let command = subject.run(&job(&["/node_modules/.bin/semver", "-r", ">1", "0.9.0", "2.0.0"]))?;
     ensure!(command.status == 0 && command.text() == "2.0.0\n", "{}", command.describe());
@@ -337,7 +340,7 @@ const BARE: &str =
     "import sys; sys.path.insert(0, '/probe/site-packages'); import bare.module; print(bare.module.VALUE)";
 
 /// Modules of the image that have no bytecode get some, which is taken for theirs as long as they are as they were; what does not compile does not keep the image from being built.
-fn bytecode() -> Result<()> {
+fn python_bytecode() -> Result<()> {
     let subject = &sides()?.subject;
     let verbose = subject.run(&job(&[PYTHON, "-v", "-c", BARE]))?;
     let said = String::from_utf8_lossy(&verbose.stderr).into_owned();
@@ -353,6 +356,91 @@ fn bytecode() -> Result<()> {
     ensure!(broken.status == 1 && said.contains("SyntaxError: Missing parentheses"), "{said}");
     Ok(())
 }
+
+const MODULES: &str = "/probe/modules/main.js";
+
+/// What a program sees of its modules is what it sees natively, though they come as bytecode.
+fn node_modules() -> Result<()> {
+    let sides = sides()?;
+    let (native, ours) = (sides.native.run(&job(&[NODE, MODULES]))?, sides.subject.run(&job(&[NODE, MODULES]))?);
+    ensure!(native.status == 0 && native.text().contains("after a mark"), "{}", native.describe());
+    let equal = native.status == ours.status && native.text() == ours.text();
+    ensure!(equal, "native:\n{}\n\nhere:\n{}", native.describe(), ours.describe());
+    Ok(())
+}
+
+/// Where the modules of a run came from: `(file, whether from bytecode)` for each below `dir`.
+fn loaded(outcome: &Outcome, dir: &str) -> Vec<(String, bool)> {
+    let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+    let lines = said.lines().filter_map(|l| l.strip_prefix("[compile cache] ")?.rsplit_once(": "));
+    let files = lines.filter_map(|(file, what)| {
+        let file = file.strip_prefix("file://").unwrap_or(file);
+        Some((file.strip_prefix(dir)?.to_owned(), what == "taken"))
+    });
+    files.collect()
+}
+
+/// Modules come from bytecode as long as they are as they were, and so does everything that can be seen of them; what does not compile, and a module whose imports
+/// have attributes, does not. Damaged bytecode is none, and `sealed` reads none that is not the image's.
+fn node_bytecode() -> Result<()> {
+    let sides = sides()?;
+    let watched = |command: &[&str]| {
+        let mut job = job(command);
+        job.environment.push("NODE_DEBUG_NATIVE=COMPILE_CACHE".into());
+        sides.subject.run(&job)
+    };
+    let image = watched(&[NODE, MODULES, "columns"])?;
+    let files = [
+        ("main.js", true),
+        ("forms.js", true),
+        ("loose.cjs", true),
+        ("broken.js", false),
+        ("broken.mjs", false),
+        ("esm/index.js", false),
+        ("esm/live.js", true),
+        ("bom.mjs", true),
+        ("bom.js", true),
+    ];
+    let mut found = loaded(&image, "/probe/modules/");
+    found.sort();
+    let mut expected: Vec<_> = files.iter().map(|(file, taken)| ((*file).to_owned(), *taken)).collect();
+    expected.sort();
+    ensure!(image.status == 0 && found == expected, "{found:?}\n{}", image.describe());
+
+    // The same files elsewhere are compiled when they are loaded.
+    let script = "cp -R /probe/modules /tmp/modules && exec node /tmp/modules/main.js columns";
+    let elsewhere = watched(&["/bin/sh", "-c", script])?;
+    let found = loaded(&elsewhere, "/tmp/modules/");
+    ensure!(found.len() == files.len() && found.iter().all(|(_, taken)| !taken), "{}", elsewhere.describe());
+    let text = elsewhere.text().replace("/tmp/modules/", "/probe/modules/");
+    ensure!(elsewhere.status == 0 && text == image.text(), "{}\n\n{}", elsewhere.describe(), image.describe());
+
+    let changed = "echo 'export const count = 5, bump = 0;' > /probe/modules/esm/live.js; exec node \"$0\"";
+    let changed = watched(&["/bin/sh", "-c", changed, "/probe/modules/esm/live.js"])?;
+    ensure!(loaded(&changed, "/probe/modules/") == [("esm/live.js".into(), false)], "{}", changed.describe());
+
+    let cut = "truncate -s 20000 $0 && exec node $1";
+    let zero = "dd if=/dev/zero of=$0 bs=1 seek=20000 count=1000000 conv=notrunc status=none && exec node $1";
+    for damage in [cut, zero] {
+        let damaged = watched(&["/bin/busybox", "sh", "-c", damage, BYTECODE, MODULES])?;
+        let text = damaged.text();
+        ensure!(damaged.status == 0 && text.ends_with("after a mark after a mark\n"), "{}", damaged.describe());
+    }
+    let sealed = |args: &[&str], taken: bool| -> Result<()> {
+        let args = [&["/probe/modules/touches.js"], args].concat();
+        let outcome = call(&["-e", "NODE_DEBUG_NATIVE=COMPILE_CACHE"], "node", &args, "")?;
+        let expected = [("touches.js".to_owned(), true), ("loose.cjs".to_owned(), taken)];
+        let same =
+            outcome.text() == "[ 'self', 'args', 'parent' ]\n" && loaded(&outcome, "/probe/modules/") == expected;
+        ensure!(same, "{}", outcome.describe());
+        Ok(())
+    };
+    sealed(&[], true)?;
+    sealed(&[BYTECODE], false)
+}
+
+/// Where Node's bytecode lies.
+const BYTECODE: &str = "/usr/share/megalith/node.bytecode";
 
 /// One line each: no lock, no hashes, another hash, no registry, a file that is there already.
 fn packages_without_locks() -> Result<()> {

@@ -26,12 +26,19 @@ exports.ContextifyScript = class ContextifyScript {
   createCachedData() { return load('bindings/buffer').createFromString('', 1); }
 };
 
+// The parameters of a CommonJS module, as its loader names them.
+exports.parameters = ['exports', 'require', 'module', '__filename', '__dirname'];
+
+// A function's source. The parameters stand on the line before the first, so that lines and columns are those of the file.
+const wrap = exports.wrap = (code, params = []) => {
+  const first = code.charCodeAt(0) === 35 && code.charCodeAt(1) === 33 ? `//${code}` : code;
+  return `(function (${params.join()}) {\n${first}\n})`;
+};
+
 exports.compileFunction = (code, filename, lineOffset = 0, columnOffset, cachedData, produceCachedData, context,
                            contextExtensions, params, hostId) => {
   sources.remember(filename, code);
-  // The parameters stand on the line before the first, so that lines and columns are those of the file.
-  const first = code.charCodeAt(0) === 35 && code.charCodeAt(1) === 33 ? `//${code}` : code;
-  const whole = `(function (${params === undefined ? '' : params.join()}) {\n${first}\n})`;
+  const whole = wrap(code, params);
   let fn = filename === wrapper ? rehearsed.get(whole) : undefined;
   if (fn !== undefined && !exports.rehearsing) {
     rehearsed.clear();

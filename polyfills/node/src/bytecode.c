@@ -1,0 +1,141 @@
+// Bytecode of the image's modules, made when the image was sealed (lib/precompile.js).
+//
+// One file of the image holds all of it. The engine does not check bytecode, so it is read as code is (OPEN_CODE: under the policy
+// `sealed` only what the image was sealed with), and only when it was made by this very build. Its layout, little-endian:
+//   "MGJB", ENGINE_ID (16 hexadecimal digits), u32 ends[256]: how many keys begin with this byte or a lower one,
+//   then per module, in the order of keys: key (32 bytes), u64 offset from the start of the file, u64 length,
+//   then the bytecode.
+// A key is the SHA-256 of all that the bytecode depends on: kind, line, file name (with NUL), source.
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <openssl/sha.h>
+#include "node.h"
+
+#define ARCHIVE "/usr/share/megalith/node.bytecode"
+
+typedef struct {
+    char magic[4], engine[16];
+    uint32_t ends[256];
+} Header;
+
+typedef struct {
+    uint8_t key[32];
+    uint64_t offset, length;
+} Entry;
+
+static void key_of(const Compiled *c, uint8_t key[32])
+{
+    SHA256_CTX hash;
+    int32_t head[2] = {c->flags, c->line};
+    SHA256_Init(&hash);
+    SHA256_Update(&hash, head, sizeof head);
+    SHA256_Update(&hash, c->name, strlen(c->name) + 1);
+    SHA256_Update(&hash, c->text, c->length);
+    SHA256_Final(key, &hash);
+}
+
+static bool read_at(int fd, void *to, size_t length, uint64_t offset)
+{
+    return pread(fd, to, length, (off_t)offset) == (ssize_t)length;
+}
+
+// Finds the key among those that begin like it.
+static bool find_entry(int fd, const uint8_t key[32], Entry *found)
+{
+    Header header;
+    if (!read_at(fd, &header, sizeof header, 0) || memcmp(header.magic, "MGJB", 4) != 0 || memcmp(header.engine, ENGINE_ID, 16) != 0)
+        return false;
+    uint64_t first = key[0] ? header.ends[key[0] - 1] : 0, end = header.ends[key[0]];
+    Entry entries[16];
+    for (uint64_t at = first; at < end; at += 16) {
+        size_t count = end - at < 16 ? end - at : 16;
+        if (!read_at(fd, entries, count * sizeof *entries, sizeof header + at * sizeof *entries))
+            return false;
+        for (size_t i = 0; i < count; i++)
+            if (memcmp(entries[i].key, key, 32) == 0) {
+                *found = entries[i];
+                return true;
+            }
+    }
+    return false;
+}
+
+static JSValue find_bytecode(JSContext *ctx, const Compiled *c)
+{
+    int fd = open_code(ARCHIVE);
+    if (fd < 0)
+        return JS_UNDEFINED;
+    JSValue code = JS_UNDEFINED;
+    uint8_t key[32];
+    Entry entry;
+    key_of(c, key);
+    if (find_entry(fd, key, &entry)) {
+        uint8_t *bytes = malloc(entry.length);
+        if (bytes && read_at(fd, bytes, entry.length, entry.offset))
+            code = engine_read_bytecode(ctx, bytes, entry.length, c);
+        free(bytes);
+    }
+    close(fd);
+    return code;
+}
+
+JSValue bytecode_read(JSContext *ctx, const Compiled *c)
+{
+    // What is no file's was not there to be compiled.
+    if (c->name[0] != '/' && strncmp(c->name, "file:///", 8) != 0)
+        return JS_UNDEFINED;
+    JSValue code = find_bytecode(ctx, c);
+    if (JS_IsException(code)) {
+        JS_FreeValue(ctx, JS_GetException(ctx));
+        code = JS_UNDEFINED;
+    }
+    // As later versions of Node have it.
+    const char *debug = getenv("NODE_DEBUG_NATIVE");
+    if (debug && strstr(debug, "COMPILE_CACHE"))
+        fprintf(stderr, "[compile cache] %s: %s\n", c->name, JS_IsUndefined(code) ? "not there" : "taken");
+    return code;
+}
+
+// precompile(source, filename, line, isModule): [key, bytecode], or undefined for what bytecode cannot hold. Throws when the source does not compile.
+NATIVE_FN(precompile)
+{
+    size_t length;
+    const char *text = JS_ToCStringLen(ctx, &length, argv[0]), *name = text ? JS_ToCString(ctx, argv[1]) : NULL;
+    JSValue result = JS_EXCEPTION;
+    if (name) {
+        Compiled c = {text, length, name, int_arg(ctx, argv[2]), JS_ToBool(ctx, argv[3]) ? JS_EVAL_TYPE_MODULE : JS_EVAL_TYPE_GLOBAL};
+        result = engine_write_bytecode(ctx, &c);
+        if (!JS_IsUndefined(result) && !JS_IsException(result)) {
+            uint8_t key[32];
+            key_of(&c, key);
+            JSValue pair[2] = {JS_NewArrayBufferCopy(ctx, key, sizeof key), result};
+            result = JS_NewArrayFrom(ctx, 2, pair);
+        }
+    }
+    JS_FreeCString(ctx, name);
+    JS_FreeCString(ctx, text);
+    return result;
+}
+
+// archiveHeader(ends): what an archive begins with; `ends` is a Uint32Array.
+NATIVE_FN(archiveHeader)
+{
+    uint8_t *ends;
+    size_t length;
+    Header header;
+    if (!bytes_of(ctx, argv[0], &ends, &length) || length != sizeof header.ends)
+        return JS_ThrowTypeError(ctx, "not 256 numbers");
+    memcpy(header.magic, "MGJB", 4);
+    memcpy(header.engine, ENGINE_ID, 16);
+    memcpy(header.ends, ends, length);
+    return JS_NewArrayBufferCopy(ctx, (uint8_t *)&header, sizeof header);
+}
+
+void init_bytecode(JSContext *ctx, JSValueConst native)
+{
+    static const JSCFunctionListEntry table[] = {NATIVE(precompile, 4), NATIVE(archiveHeader, 1)};
+    ADD_NATIVES(ctx, native, table);
+}

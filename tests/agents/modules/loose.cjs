@@ -1,0 +1,3 @@
+exports.self = (function () { return this; })();
+exports.args = arguments.length === 5 ? arguments : [];
+exports.parent = function (a) { with ({ a }) return a; };
