@@ -1,4 +1,4 @@
-//! Bytecode of an image's modules, made by the polyfills that read it: Python's beside each module (`.pyc`), Node's in one file.
+//! Bytecode of an image's modules, made by the polyfills that read it: Python's beside each module (`.pyc`), Node's in a place of its own.
 
 use crate::cache::Cache;
 use crate::packages::{Tree, below_site, one_line, read_tree, set_time};
@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 /// Changes when this module makes something else of the same input.
 const REVISION: &[u8] = b"3";
 
-/// Where Node's lies in the image (`polyfills/node/src/bytecode.c` reads it).
-pub const NODE: &str = "/usr/share/megalith/node.bytecode";
+/// Where Node's lies in the image, a file for each directory of modules (`polyfills/node/src/bytecode.c` reads them).
+const NODE: &str = "usr/share/megalith/node";
 
 /// Compiles the modules in `packages` with the image's polyfill, in a container where they are at `at`. What does not compile (a file for another version of
 /// the language) stays without bytecode, as pip leaves it.
@@ -121,17 +121,17 @@ fn is_script(data: &[u8]) -> bool {
     line.is_some_and(|line| line.split(|b| b" \t\r/".contains(b)).any(|word| word == b"node" || word == b"nodejs"))
 }
 
-/// Bytecode for the modules of Node in an image: what becomes [`NODE`]. `None` when there are none, or no Node.
+/// Bytecode for the modules of Node in an image, by path from the root; nothing without Node.
 ///
 /// # Errors
 /// One line: why there is none. A module that does not compile is no error.
-pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Option<Vec<u8>>> {
+pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Tree> {
     let (modules, packages) = node_modules(rootfs);
     if modules.is_empty() {
-        return Ok(None);
+        return Ok(Tree::default());
     }
     let Some((program, polyfill)) = sandbox::interpreter(rootfs, Language::Node, "modules are compiled by it")? else {
-        return Ok(None);
+        return Ok(Tree::default());
     };
     let files = || modules.iter().chain(&packages);
     let listed: Vec<u8> = files()
@@ -140,7 +140,7 @@ pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Option
             [path.as_bytes(), &[0], &hash].concat()
         })
         .collect();
-    let archive = cache.get("packages", &[REVISION, b"node", &polyfill.hash.0, &listed], || {
+    let tree = cache.get("packages", &[REVISION, b"node", &polyfill.hash.0, &listed], || {
         progress.note(&format!("compiling {} modules of Node", modules.len()));
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         // An image of the interpreter alone: nothing else of the image is needed.
@@ -158,11 +158,14 @@ pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Option
             bail!("{}: {}", out.status, one_line(&out.stderr));
         }
         // Only what is a regular file leaves the container.
-        let file = work.join("archive");
-        let made = fs::symlink_metadata(&file).is_ok_and(|m| m.is_file()).then(|| fs::read(&file));
-        made.context("Node left none")?.context("cannot read it")
+        let made = match read_tree(&work.join("made").join(NODE), format!("{NODE}/").as_bytes()) {
+            Ok(made) => made.without_links(),
+            Err(_) if !work.join("made").exists() => Tree::default(),
+            Err(e) => return Err(e),
+        };
+        Ok(postcard::to_allocvec(&made)?)
     })?;
-    Ok(Some(archive))
+    postcard::from_bytes(&tree).context("the cache has something else")
 }
 
 /// Writes a file of the image below `dir`; returns where.

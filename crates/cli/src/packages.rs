@@ -47,6 +47,17 @@ impl Tree {
         Tree(self.0.into_iter().filter(|(_, item)| matches!(item, Item::File { .. })).collect())
     }
 
+    /// What becomes of it in an image, below the directory `prefix`.
+    fn added(self, prefix: &str) -> impl Iterator<Item = (Vec<u8>, Added)> {
+        self.0.into_iter().map(move |(path, item)| {
+            let added = match item {
+                Item::File { bytes, executable } => Added::File { bytes: bytes.into(), executable },
+                Item::Link(target) => Added::Symlink(target),
+            };
+            ([prefix.as_bytes(), b"/", &path].concat(), added)
+        })
+    }
+
     /// The files and links whose path ends like this.
     pub fn ending_in(self, end: &[u8]) -> Tree {
         Tree(self.0.into_iter().filter(|(path, _)| path.ends_with(end)).collect())
@@ -117,15 +128,7 @@ pub struct Linked {
 /// One line: no lock, what is wrong with it, what pip or npm said, or a file that the image has already. An extension that cannot be built is no error.
 pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progress) -> Result<Packages> {
     let mut all = BTreeMap::new();
-    let mut put = |prefix: &str, tree: Tree| {
-        for (path, item) in tree.0 {
-            let added = match item {
-                Item::File { bytes, executable } => Added::File { bytes: bytes.into(), executable },
-                Item::Link(target) => Added::Symlink(target),
-            };
-            all.insert([prefix.as_bytes(), b"/", &path].concat(), added);
-        }
-    };
+    let mut put = |prefix: &str, tree: Tree| all.extend(tree.added(prefix));
     let extensions = wanted.extensions && wanted.python;
     let bare = if wanted.bytecode && wanted.python { bytecode::bare_python(rootfs) } else { Vec::new() };
     let needed = wanted.pip.is_some() || extensions && !shared_objects(rootfs).is_empty() || !bare.is_empty();
@@ -154,13 +157,10 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     }
     let mut rootfs = rootfs.with_added(&all, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
     if wanted.bytecode {
-        let with_bytecode = |archive: Vec<u8>| {
-            let added = Added::File { bytes: archive.into(), executable: false };
-            rootfs.with_added(&[(bytecode::NODE.into(), added)].into(), MTIME).map_err(|e| anyhow!("{e}"))
-        };
-        match bytecode::node(&rootfs, cache, progress).and_then(|made| made.map(with_bytecode).transpose()) {
-            Ok(None) => {}
-            Ok(Some(more)) => rootfs = more,
+        let made = bytecode::node(&rootfs, cache, progress)
+            .and_then(|tree| rootfs.with_added(&tree.added("").collect(), MTIME).map_err(|e| anyhow!("{e}")));
+        match made {
+            Ok(more) => rootfs = more,
             Err(e) => progress.note(&format!("Node's modules are compiled when they are loaded: {e:#}")),
         }
     }

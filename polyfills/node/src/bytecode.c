@@ -1,9 +1,10 @@
 // Bytecode of the image's modules, made when the image was sealed (lib/precompile.js).
 //
-// One file of the image holds all of it. The engine does not check bytecode, so it is read as code is (OPEN_CODE: under the policy
-// `sealed` only what the image was sealed with), and only when it was made by this very build. Its layout, little-endian:
-//   "MGJB", ENGINE_ID (16 hexadecimal digits), u32 ends[256]: how many keys begin with this byte or a lower one,
-//   then per module, in the order of keys: key (32 bytes), u64 offset from the start of the file, u64 length,
+// There is one file for each directory of modules: what is read of the image is checked as a whole, so a program reads of what it
+// loads alone. The engine does not check bytecode, so a file is read as code is (OPEN_CODE: under the policy `sealed` only what the
+// image was sealed with), and only when it was made by this very build. Its name is the begin of the SHA-256 of the directory's,
+// its layout, little-endian:
+//   "MGJB", ENGINE_ID (16 hexadecimal digits), u32 count, then per module: key (32 bytes), u64 offset in the file, u64 length,
 //   then the bytecode.
 // A key is the SHA-256 of all that the bytecode depends on: kind, line, file name (with NUL), source.
 #define OPENSSL_SUPPRESS_DEPRECATED
@@ -14,17 +15,32 @@
 #include <openssl/sha.h>
 #include "node.h"
 
-#define ARCHIVE "/usr/share/megalith/node.bytecode"
+#define PLACE "/usr/share/megalith/node/"
 
 typedef struct {
     char magic[4], engine[16];
-    uint32_t ends[256];
+    uint32_t count;
 } Header;
 
 typedef struct {
     uint8_t key[32];
     uint64_t offset, length;
 } Entry;
+
+// Path of the file for the directory of `name`.
+static void place_of(const char *name, char path[sizeof PLACE + 16])
+{
+    // Not SHA256(), which brings all of OpenSSL's providers into the program.
+    uint8_t hash[32];
+    const char *end = strrchr(name, '/');
+    SHA256_CTX context;
+    SHA256_Init(&context);
+    SHA256_Update(&context, name, end ? end - name : 0);
+    SHA256_Final(hash, &context);
+    char *to = stpcpy(path, PLACE);
+    for (int i = 0; i < 8; i++)
+        to += sprintf(to, "%02x", hash[i]);
+}
 
 static void key_of(const Compiled *c, uint8_t key[32])
 {
@@ -42,16 +58,14 @@ static bool read_at(int fd, void *to, size_t length, uint64_t offset)
     return pread(fd, to, length, (off_t)offset) == (ssize_t)length;
 }
 
-// Finds the key among those that begin like it.
 static bool find_entry(int fd, const uint8_t key[32], Entry *found)
 {
     Header header;
     if (!read_at(fd, &header, sizeof header, 0) || memcmp(header.magic, "MGJB", 4) != 0 || memcmp(header.engine, ENGINE_ID, 16) != 0)
         return false;
-    uint64_t first = key[0] ? header.ends[key[0] - 1] : 0, end = header.ends[key[0]];
-    Entry entries[16];
-    for (uint64_t at = first; at < end; at += 16) {
-        size_t count = end - at < 16 ? end - at : 16;
+    Entry entries[128];
+    for (uint64_t at = 0; at < header.count; at += 128) {
+        size_t count = header.count - at < 128 ? header.count - at : 128;
         if (!read_at(fd, entries, count * sizeof *entries, sizeof header + at * sizeof *entries))
             return false;
         for (size_t i = 0; i < count; i++)
@@ -65,7 +79,9 @@ static bool find_entry(int fd, const uint8_t key[32], Entry *found)
 
 static JSValue find_bytecode(JSContext *ctx, const Compiled *c)
 {
-    int fd = open_code(ARCHIVE);
+    char path[sizeof PLACE + 16];
+    place_of(c->name, path);
+    int fd = open_code(path);
     if (fd < 0)
         return JS_UNDEFINED;
     JSValue code = JS_UNDEFINED;
@@ -99,7 +115,8 @@ JSValue bytecode_read(JSContext *ctx, const Compiled *c)
     return code;
 }
 
-// precompile(source, filename, line, isModule): [key, bytecode], or undefined for what bytecode cannot hold. Throws when the source does not compile.
+// precompile(source, filename, line, isModule): [path of the file that it belongs to, key, bytecode], or undefined for what bytecode
+// cannot hold. Throws when the source does not compile.
 NATIVE_FN(precompile)
 {
     size_t length;
@@ -109,10 +126,12 @@ NATIVE_FN(precompile)
         Compiled c = {text, length, name, int_arg(ctx, argv[2]), JS_ToBool(ctx, argv[3]) ? JS_EVAL_TYPE_MODULE : JS_EVAL_TYPE_GLOBAL};
         result = engine_write_bytecode(ctx, &c);
         if (!JS_IsUndefined(result) && !JS_IsException(result)) {
+            char path[sizeof PLACE + 16];
             uint8_t key[32];
+            place_of(name, path);
             key_of(&c, key);
-            JSValue pair[2] = {JS_NewArrayBufferCopy(ctx, key, sizeof key), result};
-            result = JS_NewArrayFrom(ctx, 2, pair);
+            JSValue parts[3] = {JS_NewString(ctx, path), JS_NewArrayBufferCopy(ctx, key, sizeof key), result};
+            result = JS_NewArrayFrom(ctx, 3, parts);
         }
     }
     JS_FreeCString(ctx, name);
@@ -120,22 +139,17 @@ NATIVE_FN(precompile)
     return result;
 }
 
-// archiveHeader(ends): what an archive begins with; `ends` is a Uint32Array.
-NATIVE_FN(archiveHeader)
+// bytecodeHeader(count): what a file with so many modules begins with.
+NATIVE_FN(bytecodeHeader)
 {
-    uint8_t *ends;
-    size_t length;
-    Header header;
-    if (!bytes_of(ctx, argv[0], &ends, &length) || length != sizeof header.ends)
-        return JS_ThrowTypeError(ctx, "not 256 numbers");
+    Header header = {.count = (uint32_t)int_arg(ctx, argv[0])};
     memcpy(header.magic, "MGJB", 4);
     memcpy(header.engine, ENGINE_ID, 16);
-    memcpy(header.ends, ends, length);
     return JS_NewArrayBufferCopy(ctx, (uint8_t *)&header, sizeof header);
 }
 
 void init_bytecode(JSContext *ctx, JSValueConst native)
 {
-    static const JSCFunctionListEntry table[] = {NATIVE(precompile, 4), NATIVE(archiveHeader, 1)};
+    static const JSCFunctionListEntry table[] = {NATIVE(precompile, 4), NATIVE(bytecodeHeader, 1)};
     ADD_NATIVES(ctx, native, table);
 }

@@ -1,3 +1,4 @@
-// Appends to each file that is named, and loads a module then.
-for (const file of process.argv.slice(2)) require('fs').appendFileSync(file, 'x');
+// Appends to every file of a directory, if one is named, and loads a module then.
+const fs = require('fs'), directory = process.argv[2];
+if (directory !== undefined) for (const name of fs.readdirSync(directory)) fs.appendFileSync(`${directory}/${name}`, 'x');
 console.log(Object.keys(require('./loose.cjs')));
