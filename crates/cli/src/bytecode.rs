@@ -85,11 +85,14 @@ pub fn python(
     postcard::from_bytes(&tree).context("the cache has something else")
 }
 
-/// The modules of Node in an image, and the package.json that say of what kind they are: path and file.
+/// Files of an image, by path.
+type Files = Vec<(String, NodeId)>;
+
+/// The modules of Node in an image, and the package.json that say of what kind they are.
 ///
 /// Modules are what a `package.json` in their directory or above it makes part of a package, what lies where Node looks for packages, and scripts that name
 /// Node in their first line.
-fn node_modules(rootfs: &Rootfs) -> (Vec<(String, NodeId)>, Vec<(String, NodeId)>) {
+fn node_modules(rootfs: &Rootfs) -> (Files, Files) {
     let (mut modules, mut packages, mut roots) = (Vec::new(), Vec::new(), BTreeSet::new());
     let files = || {
         let regular = rootfs.iter().filter(|(_, _, node)| node.regular().is_some());
