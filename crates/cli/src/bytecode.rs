@@ -161,11 +161,9 @@ pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Tree> 
             bail!("{}: {}", out.status, one_line(&out.stderr));
         }
         // Only what is a regular file leaves the container.
-        let made = match read_tree(&work.join("made").join(NODE), format!("{NODE}/").as_bytes()) {
-            Ok(made) => made.without_links(),
-            Err(_) if !work.join("made").exists() => Tree::default(),
-            Err(e) => return Err(e),
-        };
+        let made = work.join("made");
+        let made = if made.exists() { read_tree(&made, &[])?.without_links() } else { Tree::default() };
+        let made = made.beginning_with(NODE.as_bytes());
         Ok(postcard::to_allocvec(&made)?)
     })?;
     postcard::from_bytes(&tree).context("the cache has something else")

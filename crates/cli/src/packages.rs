@@ -63,6 +63,11 @@ impl Tree {
         Tree(self.0.into_iter().filter(|(path, _)| path.ends_with(end)).collect())
     }
 
+    /// Those whose path begins like this.
+    pub fn beginning_with(self, begin: &[u8]) -> Tree {
+        Tree(self.0.into_iter().filter(|(path, _)| path.starts_with(begin)).collect())
+    }
+
     /// Writes the regular files to `dir`, which need not be there yet.
     pub fn write(&self, dir: &Path) -> Result<()> {
         fs::create_dir_all(dir)?;
@@ -628,9 +633,12 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(found.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?)
 }
 
-/// All files and links below `dir`, whose names begin with `prefix`.
+/// All files and links below `dir`; their paths begin with `prefix`. No link is followed: what a container left may lead anywhere.
 pub fn read_tree(dir: &Path, prefix: &[u8]) -> Result<Tree> {
     let mut tree = Tree::default();
+    if !fs::symlink_metadata(dir).with_context(|| format!("cannot read {}", dir.display()))?.is_dir() {
+        bail!("{} is no directory", dir.display());
+    }
     for path in entries(dir)? {
         let name = [prefix, path.file_name().unwrap_or_default().as_bytes()].concat();
         let meta = fs::symlink_metadata(&path)?;
@@ -706,6 +714,18 @@ mod tests {
         assert_eq!(of("/site-packages/b/z.so").as_deref(), Some("b"));
         assert_eq!(of("/site-packages/_c.abi3.so").as_deref(), Some("c"));
         assert_eq!((of("/site-packages/x/other.so"), of("/other/site-packages/b/z.so")), (None, None));
+    }
+
+    #[test]
+    fn trees_do_not_follow_links() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/file"), "x").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("a"), dir.path().join("link")).unwrap();
+        assert!(read_tree(&dir.path().join("link"), &[]).is_err());
+        let tree = read_tree(dir.path(), b"p/").unwrap();
+        assert_eq!(tree.0.keys().map(Vec::as_slice).collect::<Vec<_>>(), [&b"p/a/file"[..], b"p/link"]);
+        assert_eq!(tree.without_links().beginning_with(b"p/a").0.len(), 1);
     }
 
     #[test]
