@@ -508,6 +508,17 @@ fn about(corpus: &Corpus) -> Result<BTreeMap<&'static str, String>> {
     ]))
 }
 
+/// Small ones have two digits that count.
+fn ratio(v: f64) -> String {
+    if v < 0.0095 {
+        format!("{v:.4}")
+    } else if v < 0.095 {
+        format!("{v:.3}")
+    } else {
+        format!("{v:.2}")
+    }
+}
+
 /// The report as Markdown.
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
@@ -526,15 +537,9 @@ pub fn table(report: &Report) -> String {
                 "ns" => format!("{v:.1} ns"),
                 _ => format!("{v:.2} s"),
             };
-            let (low, high) = r.spread;
-            let _ = writeln!(
-                text,
-                "| {} | {} | {} | {:.2} | {low:.2} - {high:.2} |",
-                r.name,
-                time(r.native),
-                time(r.megalith),
-                r.ratio
-            );
+            let (low, high) = (ratio(r.spread.0), ratio(r.spread.1));
+            let (native, here) = (time(r.native), time(r.megalith));
+            let _ = writeln!(text, "| {} | {native} | {here} | {} | {low} - {high} |", r.name, ratio(r.ratio));
         }
     };
     if !report.compute.is_empty() {
@@ -647,5 +652,10 @@ mod tests {
         let row = Row::new("x", "s", &[(1.0, 2.0), (2.0, 2.0), (1.0, 3.0)]);
         assert_eq!((row.native, row.megalith, row.ratio, row.spread), (1.0, 2.0, 2.0, (1.0, 3.0)));
         assert_eq!(median([4.0, 1.0, 3.0, 2.0].into_iter()), 2.5);
+    }
+
+    #[test]
+    fn small_ratios_can_be_compared_with_their_goals() {
+        assert_eq!([2.004, 0.1, 0.0949, 0.00949, 0.0].map(ratio), ["2.00", "0.10", "0.095", "0.0095", "0.0000"]);
     }
 }
