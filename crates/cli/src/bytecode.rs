@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::sandbox::{self, Container, Sandbox};
 use anyhow::{Context, Result, bail};
 use megalith_image::{NodeId, Rootfs};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -36,13 +36,19 @@ pub fn bare_python(rootfs: &Rootfs) -> Vec<(String, NodeId, i64)> {
         let Ok(path) = String::from_utf8(path) else { continue };
         let Some((dir, name)) = path.strip_suffix(".py").and_then(|p| p.rsplit_once('/')) else { continue };
         let library = ["/usr/lib/python3.", "/usr/local/lib/python3."].iter().any(|dir| path.starts_with(dir));
-        if node.regular().is_none() || !library && below_site(&path).is_none() {
+        if node.regular().is_none() || path.len() > MAX_PATH || !library && below_site(&path).is_none() {
             continue;
         }
         let beside = rootfs.lookup(format!("{dir}/__pycache__").as_bytes(), false);
         let start = format!("{name}.cpython-");
         let begins = |(entry, _): (&[u8], NodeId)| entry.starts_with(start.as_bytes());
-        if !beside.and_then(|d| rootfs.node(d).directory()).is_some_and(|d| d.entries().any(begins)) {
+        let taken = match beside.map(|d| rootfs.node(d).directory()) {
+            None => false,
+            // Something else of that name: there is no place for bytecode.
+            Some(None) => true,
+            Some(Some(dir)) => dir.entries().any(begins),
+        };
+        if !taken {
             bare.push((path, id, node.meta.mtime));
         }
     }
@@ -75,8 +81,9 @@ pub fn python(
     let tree = cache.get("packages", &parts, || {
         progress.note(&format!("compiling {} modules of Python that have no bytecode", bare.len()));
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let mut files = Files::new(rootfs, dir.path());
         for (path, id, mtime) in &bare {
-            set_time(&write(dir.path(), path, rootfs.data(*id))?, *mtime)?;
+            set_time(&files.write(path, *id)?, *mtime)?;
         }
         compile_python(sandbox, dir.path(), "/modules", &["-s", "/modules", "-p", "/"])?;
         let made = read_tree(dir.path(), &[])?.without_links().ending_in(b".pyc");
@@ -85,18 +92,22 @@ pub fn python(
     postcard::from_bytes(&tree).context("the cache has something else")
 }
 
-/// Files of an image, by path.
-type Files = Vec<(String, NodeId)>;
+/// Files of an image: path and file.
+type Paths = Vec<(String, NodeId)>;
+
+/// Sources longer than this are compiled when they are loaded.
+const MAX_SOURCE: usize = 32 << 20;
 
 /// The modules of Node in an image, and the package.json that say of what kind they are.
 ///
-/// Modules are what a `package.json` in their directory or above it makes part of a package, what lies where Node looks for packages, and scripts that name
-/// Node in their first line.
-fn node_modules(rootfs: &Rootfs) -> (Files, Files) {
+/// Modules are what a `package.json` in their directory or above it makes part of a package, what lies where Node looks for packages, what Node alone names like
+/// that, and scripts that name Node in their first line. Other `.js` files may be web pages'.
+fn node_modules(rootfs: &Rootfs) -> (Paths, Paths) {
     let (mut modules, mut packages, mut roots) = (Vec::new(), Vec::new(), BTreeSet::new());
     let files = || {
         let regular = rootfs.iter().filter(|(_, _, node)| node.regular().is_some());
-        regular.filter_map(|(path, id, _)| Some((String::from_utf8(path).ok()?, id)))
+        let fits = |(path, id): &(String, NodeId)| path.len() <= MAX_PATH && rootfs.data(*id).len() <= MAX_SOURCE;
+        regular.filter_map(|(path, id, _)| Some((String::from_utf8(path).ok()?, id))).filter(fits)
     };
     for (path, id) in files() {
         if let Some(root) = path.strip_suffix("/package.json") {
@@ -108,10 +119,10 @@ fn node_modules(rootfs: &Rootfs) -> (Files, Files) {
         |path: &str| path.match_indices('/').any(|(at, _)| path.get(..at).is_some_and(|d| roots.contains(d)));
     let places = ["/usr/share/nodejs/", "/usr/lib/nodejs/", "/usr/lib/node/"];
     for (path, id) in files() {
-        let named = [".js", ".cjs", ".mjs"].iter().any(|end| path.ends_with(end));
-        let module = named
-            && (in_package(&path) || path.contains("/node_modules/") || places.iter().any(|p| path.starts_with(p)));
-        if module || is_script(rootfs.data(id)) {
+        let nodes = [".cjs", ".mjs"].iter().any(|end| path.ends_with(end));
+        let placed =
+            || in_package(&path) || path.contains("/node_modules/") || places.iter().any(|p| path.starts_with(p));
+        if nodes || path.ends_with(".js") && placed() || is_script(rootfs.data(id)) {
             modules.push((path, id));
         }
     }
@@ -148,33 +159,55 @@ pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Tree> 
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         // An image of the interpreter alone: nothing else of the image is needed.
         let (image, work) = (dir.path().join("image"), dir.path().join("work"));
-        let path = String::from_utf8(program.clone()).context("the path of Node is not UTF-8")?;
         let node = rootfs.lookup(&program, true).context("Node is in the image")?;
-        let to = write(&image, &path, rootfs.data(node))?;
+        let to = Files::new(rootfs, &image).write("node", node)?;
         fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+        let mut copies = Files::new(rootfs, &work.join("files"));
         for (path, id) in files() {
-            write(&work.join("files"), path, rootfs.data(*id))?;
+            copies.write(path, *id)?;
         }
         let options = ["--timeout", "1200", "-e", "MEGALITH_PRECOMPILE=/work"];
-        let out = Container::build(&image, None)?.run(&work, "/work", &options, &program, &[])?;
+        let out = Container::build(&image, None)?.run(&work, "/work", &options, b"/node", &[])?;
         if !out.status.success() {
             bail!("{}: {}", out.status, one_line(&out.stderr));
         }
         // Only what is a regular file leaves the container.
         let made = work.join("made");
         let made = if made.exists() { read_tree(&made, &[])?.without_links() } else { Tree::default() };
-        let made = made.beginning_with(NODE.as_bytes());
+        let made = made.beginning_with(format!("{NODE}/").as_bytes());
         Ok(postcard::to_allocvec(&made)?)
     })?;
     postcard::from_bytes(&tree).context("the cache has something else")
 }
 
-/// Writes a file of the image below `dir`; returns where.
-fn write(dir: &Path, path: &str, data: &[u8]) -> Result<PathBuf> {
-    let to = dir.join(path.trim_start_matches('/'));
-    fs::create_dir_all(to.parent().context("a file has a directory")?)?;
-    fs::write(&to, data)?;
-    Ok(to)
+/// Longer paths have no place below a temporary directory.
+const MAX_PATH: usize = 3000;
+
+/// Copies of files of an image below a directory. What the image has once is there once.
+struct Files<'a> {
+    rootfs: &'a Rootfs,
+    dir: PathBuf,
+    written: BTreeMap<NodeId, PathBuf>,
+}
+
+impl<'a> Files<'a> {
+    fn new(rootfs: &'a Rootfs, dir: &Path) -> Files<'a> {
+        Files { rootfs, dir: dir.to_owned(), written: BTreeMap::new() }
+    }
+
+    /// Writes a file to where `path` is from the root; returns where that is.
+    fn write(&mut self, path: &str, file: NodeId) -> Result<PathBuf> {
+        let to = self.dir.join(path.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("a file has a directory")?)?;
+        match self.written.get(&file) {
+            Some(first) => fs::hard_link(first, &to)?,
+            None => {
+                fs::write(&to, self.rootfs.data(file))?;
+                self.written.insert(file, to.clone());
+            }
+        }
+        Ok(to)
+    }
 }
 
 #[cfg(test)]

@@ -138,12 +138,10 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     let bare = if wanted.bytecode && wanted.python { bytecode::bare_python(rootfs) } else { Vec::new() };
     let needed = wanted.pip.is_some() || extensions && !shared_objects(rootfs).is_empty() || !bare.is_empty();
     let sandbox = needed.then(|| Sandbox::new(rootfs, wanted));
-    if let (Some(Ok(sandbox)), false) = (&sandbox, bare.is_empty()) {
-        match bytecode::python(rootfs, &bare, sandbox, cache, progress) {
-            Ok(tree) => put("", tree),
-            Err(e) => progress.note(&format!("Python's modules are compiled when they are imported: {e:#}")),
-        }
-    }
+    let python = match &sandbox {
+        Some(Ok(sandbox)) if !bare.is_empty() => bytecode::python(rootfs, &bare, sandbox, cache, progress),
+        _ => Ok(Tree::default()),
+    };
     let mut origins = BTreeMap::new();
     if let (Some(file), Some(sandbox)) = (wanted.pip, &sandbox) {
         let named = || format!("--pip {}", file.display());
@@ -160,15 +158,10 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     if let Some(file) = wanted.npm {
         put(NODE_MODULES, npm(file, cache).with_context(|| format!("--npm {}", file.display()))?);
     }
-    let mut rootfs = rootfs.with_added(&all, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
-    if wanted.bytecode {
-        let made = bytecode::node(&rootfs, cache, progress)
-            .and_then(|tree| rootfs.with_added(&tree.added("").collect(), MTIME).map_err(|e| anyhow!("{e}")));
-        match made {
-            Ok(more) => rootfs = more,
-            Err(e) => progress.note(&format!("Node's modules are compiled when they are loaded: {e:#}")),
-        }
-    }
+    let rootfs = rootfs.with_added(&all, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
+    let rootfs = with_bytecode(rootfs, python, "Python", progress);
+    let node = if wanted.bytecode { bytecode::node(&rootfs, cache, progress) } else { Ok(Tree::default()) };
+    let rootfs = with_bytecode(rootfs, node, "Node", progress);
     let (mut linked, mut failed) = (None, BTreeMap::new());
     if let (Some(Ok(sandbox)), true) = (&sandbox, extensions) {
         let mut objects = Vec::new();
@@ -193,6 +186,23 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
     let reasons = reasons.filter(|(path, _)| rootfs.lookup(path, false).is_none()).collect();
     let rootfs = rootfs.with_added(&reasons, MTIME).map_err(|e| anyhow!("packages: {e}"))?;
     Ok(Packages { rootfs, linked, failed })
+}
+
+/// The file system with bytecode. Without it programs start later: nothing that is wrong with it keeps an image from being built.
+fn with_bytecode(rootfs: Rootfs, made: Result<Tree>, language: &str, progress: Progress) -> Rootfs {
+    let added = made.and_then(|tree| {
+        // What the image has itself stays.
+        let new = tree.added("").filter(|(path, _)| rootfs.lookup(path, false).is_none()).collect::<BTreeMap<_, _>>();
+        let more = (!new.is_empty()).then(|| rootfs.with_added(&new, MTIME));
+        more.transpose().map_err(|e| anyhow!("{e}"))
+    });
+    match added {
+        Ok(more) => more.unwrap_or(rootfs),
+        Err(e) => {
+            progress.note(&format!("modules of {language} are compiled when they are loaded: {e:#}"));
+            rootfs
+        }
+    }
 }
 
 /// Where a shared object of a package is to come from.

@@ -12,16 +12,24 @@ exports.run = (directory) => {
   const { parameters, wrap } = load('bindings/contextify');
   const base = `${directory}/files`;
   const isModule = (path) => path.endsWith('.mjs') ||
-    path.endsWith('.js') && readPackageScope(base + path)?.data.type === 'module';
+    path.endsWith('.js') && (readPackageScope(base + path) || undefined)?.data.type === 'module';
   const compile = (path) => {
     const source = load('code').read(base + path);
-    return isModule(path) ? native.precompile(source, pathToFileURL(path).href, 1, true) :
-      native.precompile(wrap(source, parameters), path, 0, false);
+    const [text, name, line, kind] = isModule(path) ? [source, pathToFileURL(path).href, 1, true] :
+      [wrap(source, parameters), path, 0, false];
+    try {
+      return native.precompile(text, name, line, kind);
+    } catch (error) {
+      // The others: too deep, or too large.
+      if (error instanceof SyntaxError || error instanceof RangeError || error.name === 'InternalError') return undefined;
+      throw error;
+    }
   };
 
   // Modules of one directory: path of what they become -> [key, bytecode], ...
   const write = (places) => {
     for (const [place, modules] of places) {
+      modules.sort(([a], [b]) => a.compare(b));
       const header = Buffer.from(native.bytecodeHeader(modules.length));
       const index = Buffer.alloc(modules.length * 48);
       let offset = BigInt(header.length + index.length);
@@ -42,12 +50,7 @@ exports.run = (directory) => {
       const inner = `${path}/${entry.name}`;
       if (entry.isDirectory()) walk(inner);
       if (!entry.isFile() || entry.name === 'package.json') continue;
-      let made;
-      try {
-        made = compile(inner);
-      } catch {
-        continue;
-      }
+      const made = compile(inner);
       if (made === undefined) continue;
       const [place, key, code] = made;
       if (!places.has(place)) places.set(place, []);

@@ -31,7 +31,7 @@ class Group {
 const HARMLESS = new Set(['asked', 'builtinIds', 'callerFile', 'canonicalIp', 'ipKind', 'classOf', 'close', 'compare', 'compareOffset',
   'compileBuiltin', 'compileScript', 'constructorName', 'copyBytes', 'decodeUTF8', 'defineAccessors', 'detach', 'encodeInto',
   'encodeUtf8String', 'enqueueMicrotask', 'errorText', 'evalScript', 'fillBytes', 'fileMark', 'indexOfBytes', 'isAscii', 'isDetached',
-  'isSealed', 'isUtf8', 'nameFrame', 'ownNonIndexKeys', 'previewEntries', 'privateSymbol', 'promiseDetails', 'proxyDetails', 'read',
+  'isSealed', 'isUtf8', 'nameFrame', 'normalizePath', 'ownNonIndexKeys', 'previewEntries', 'privateSymbol', 'promiseDetails', 'proxyDetails', 'read',
   'readText', 'runMicrotasks', 'runScript', 'setReactionHooks', 'swapBytes', 'timingSafeEqual', 'toUSVString', 'unchanged',
   'uninitialized', 'writeAll', 'zlibClose', 'zlibCrc32', 'zlibOpen', 'zlibParams', 'zlibReset', 'zlibStep']);
 const HARMLESS_KINDS = /Slice$|Write$|^hash|^module|^byteLength|^bytes|^hkdf$|^pbkdf2$|^scrypt$/;
@@ -341,6 +341,13 @@ exports.forget = () => {
 };
 
 // ---- In a run
+
+// A path without symbolic links; undefined where Node has to find out by itself: while modules are loaded to be kept, all of the way
+// is looked at.
+exports.realPath = (path) => {
+  const found = current === undefined ? native.realpath(path, false) : undefined;
+  return typeof found === 'string' ? found : undefined;
+};
 
 // Whether what was read of a package.json before the snapshot is still what it says.
 exports.isFresh = (path) => {

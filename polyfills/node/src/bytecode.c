@@ -4,8 +4,8 @@
 // loads alone. The engine does not check bytecode, so a file is read as code is (OPEN_CODE: under the policy `sealed` only what the
 // image was sealed with), and only when it was made by this very build. Its name is the begin of the SHA-256 of the directory's,
 // its layout, little-endian:
-//   "MGJB", ENGINE_ID (16 hexadecimal digits), u32 count, then per module: key (32 bytes), u64 offset in the file, u64 length,
-//   then the bytecode.
+//   "MGJB", ENGINE_ID (16 hexadecimal digits), u32 count, then per module, in the order of keys: key (32 bytes), u64 offset in the
+//   file, u64 length, then the bytecode.
 // A key is the SHA-256 of all that the bytecode depends on: kind, line, file name (with NUL), source.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <stdio.h>
@@ -63,16 +63,18 @@ static bool find_entry(int fd, const uint8_t key[32], Entry *found)
     Header header;
     if (!read_at(fd, &header, sizeof header, 0) || memcmp(header.magic, "MGJB", 4) != 0 || memcmp(header.engine, ENGINE_ID, 16) != 0)
         return false;
-    Entry entries[128];
-    for (uint64_t at = 0; at < header.count; at += 128) {
-        size_t count = header.count - at < 128 ? header.count - at : 128;
-        if (!read_at(fd, entries, count * sizeof *entries, sizeof header + at * sizeof *entries))
+    uint64_t low = 0, high = header.count;
+    while (low < high) {
+        uint64_t middle = (low + high) / 2;
+        if (!read_at(fd, found, sizeof *found, sizeof header + middle * sizeof *found))
             return false;
-        for (size_t i = 0; i < count; i++)
-            if (memcmp(entries[i].key, key, 32) == 0) {
-                *found = entries[i];
-                return true;
-            }
+        int order = memcmp(key, found->key, 32);
+        if (order == 0)
+            return true;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return false;
 }

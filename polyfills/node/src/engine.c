@@ -490,7 +490,6 @@ JSValue engine_write_bytecode(JSContext *ctx, const Compiled *c)
     size_t size;
     host_source.text = c->text;
     host_source.length = c->length;
-    host_source.at = 0;
     uint8_t *bytes = JS_WriteObject(ctx, &size, code, JS_WRITE_OBJ_BYTECODE);
     host_source.text = NULL;
     JS_FreeValue(ctx, code);

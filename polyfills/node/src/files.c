@@ -494,6 +494,52 @@ NATIVE_FN(realpath)
     return found ? path_value(ctx, resolved, strlen(resolved), JS_ToBool(ctx, argv[1])) : JS_NewInt32(ctx, -error);
 }
 
+// normalizePath(path, allowAboveRoot): what normalizeString of Node's path.js makes of a POSIX path, where every start spends much of
+// its time: no empty components, no `.`, no `..` that something goes before (with allowAboveRoot: others stay), no slash at either end.
+// undefined for what has characters above U+00FF.
+NATIVE_FN(normalizePath)
+{
+    StringView path;
+    if (!JS_IsString(argv[0]))
+        return JS_UNDEFINED;
+    if (!string_view(ctx, argv[0], &path))
+        return JS_EXCEPTION;
+    uint8_t small[1024], *out = path.length <= sizeof small ? small : js_malloc(ctx, path.length);
+    JSValue result = out ? JS_UNDEFINED : JS_EXCEPTION;
+    if (out && path.narrow) {
+        bool above = JS_ToBool(ctx, argv[1]);
+        size_t n = 0;
+        for (size_t at = 0, end; at < path.length; at = end + 1) {
+            const uint8_t *part = path.narrow + at, *slash = memchr(part, '/', path.length - at);
+            end = slash ? slash - path.narrow : path.length;
+            size_t size = end - at;
+            if (size == 0 || (size == 1 && part[0] == '.'))
+                continue;
+            if (size == 2 && part[0] == '.' && part[1] == '.') {
+                size_t last = n;
+                while (last > 0 && out[last - 1] != '/')
+                    last--;
+                bool is_up = n - last == 2 && out[last] == '.' && out[last + 1] == '.';
+                if (n > 0 && !is_up) {
+                    n = last > 0 ? last - 1 : 0;
+                    continue;
+                }
+                if (!above)
+                    continue;
+            }
+            if (n > 0)
+                out[n++] = '/';
+            memcpy(out + n, part, size);
+            n += size;
+        }
+        result = n == path.length ? JS_DupValue(ctx, argv[0]) : new_string_latin1(ctx, out, n);
+    }
+    if (out != small)
+        js_free(ctx, out);
+    string_release(ctx, &path);
+    return result;
+}
+
 NATIVE_FN(getcwd)
 {
     char path[PATH_MAX];
@@ -597,7 +643,8 @@ void init_files(JSContext *ctx, JSValueConst native)
         NATIVE(symlink, 2), NATIVE(close, 1), NATIVE(fsync, 1), NATIVE(fdatasync, 1), NATIVE(ftruncate, 2), NATIVE(fchmod, 2),
         NATIVE(fchown, 3), NATIVE(dup, 2), NATIVE(getStatusFlags, 1), NATIVE(setStatusFlags, 2), NATIVE(openCode, 1),
         NATIVE(readText, 1), NATIVE(read, 5), NATIVE(write, 5), NATIVE(writeAll, 4), NATIVE(writeText, 2), NATIVE(stat, 3),
-        NATIVE(statfs, 2), NATIVE(fileKind, 1), NATIVE(fileMark, 1), NATIVE(treeMark, 2), NATIVE(unchanged, 1), NATIVE(readdir, 2), NATIVE(readlink, 2), NATIVE(realpath, 2), NATIVE(getcwd, 0),
+        NATIVE(statfs, 2), NATIVE(fileKind, 1), NATIVE(fileMark, 1), NATIVE(treeMark, 2), NATIVE(unchanged, 1), NATIVE(readdir, 2), NATIVE(readlink, 2), NATIVE(realpath, 2), NATIVE(normalizePath, 2),
+        NATIVE(getcwd, 0),
         NATIVE(mkdtemp, 2), NATIVE(utimes, 4), NATIVE(copyFile, 3),
     };
     ADD_NATIVES(ctx, native, table);

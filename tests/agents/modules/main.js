@@ -3,6 +3,7 @@
 'use strict';
 const forms = require('./forms');
 const loose = require('./loose.cjs');
+require('./evals');
 
 for (const [name, value] of Object.entries(forms)) console.log(name, typeof value === 'function' ? value.toString() : value);
 console.log('loose', loose.self === globalThis, loose.args.length, loose.parent.toString());

@@ -362,10 +362,12 @@ const MODULES: &str = "/probe/modules/main.js";
 /// What a program sees of its modules is what it sees natively, though they come as bytecode.
 fn node_modules() -> Result<()> {
     let sides = sides()?;
-    let (native, ours) = (sides.native.run(&job(&[NODE, MODULES]))?, sides.subject.run(&job(&[NODE, MODULES]))?);
-    ensure!(native.status == 0 && native.text().contains("after a mark"), "{}", native.describe());
-    let equal = native.status == ours.status && native.text() == ours.text();
-    ensure!(equal, "native:\n{}\n\nhere:\n{}", native.describe(), ours.describe());
+    for (command, last) in [(&[NODE, MODULES][..], "after a mark"), (&["/probe/bare/run.js"], ".mjs")] {
+        let (native, ours) = (sides.native.run(&job(command))?, sides.subject.run(&job(command))?);
+        ensure!(native.status == 0 && native.text().contains(last), "{}", native.describe());
+        let equal = native.status == ours.status && native.text() == ours.text();
+        ensure!(equal, "native:\n{}\n\nhere:\n{}", native.describe(), ours.describe());
+    }
     Ok(())
 }
 
@@ -393,6 +395,7 @@ fn node_bytecode() -> Result<()> {
     let files = [
         ("main.js", true),
         ("forms.js", true),
+        ("evals.js", true),
         ("loose.cjs", true),
         ("broken.js", false),
         ("broken.mjs", false),
@@ -406,6 +409,12 @@ fn node_bytecode() -> Result<()> {
     let mut expected: Vec<_> = files.iter().map(|(file, taken)| ((*file).to_owned(), *taken)).collect();
     expected.sort();
     ensure!(image.status == 0 && found == expected, "{found:?}\n{}", image.describe());
+
+    let bare = watched(&["/probe/bare/run.js"])?;
+    let mut found = loaded(&bare, "/probe/bare/");
+    found.sort();
+    let expected = ["gr%C3%B6%C3%9Fe%201%25.mjs", "node_modules/y.js", "run.js"].map(|file| (file.to_owned(), true));
+    ensure!(bare.status == 0 && found == expected, "{}", bare.describe());
 
     // The same files elsewhere are compiled when they are loaded.
     let script = "cp -R /probe/modules /tmp/modules && exec node /tmp/modules/main.js columns";

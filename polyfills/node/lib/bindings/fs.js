@@ -283,5 +283,8 @@ exports.adoptWarm = load('warm').adopt;
 // Whether what was learnt of a path is still true: see lib/warm.js.
 exports.isFresh = load('warm').isFresh;
 exports.forgetAtSnapshot = load('warm').forgetAtSnapshot;
+exports.realPath = load('warm').realPath;
+// For path.js.
+exports.normalizePath = native.normalizePath;
 exports.legacyMainResolve = undefined;
 exports.getFormatOfExtensionlessFile = () => 0;
