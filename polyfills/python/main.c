@@ -1173,6 +1173,20 @@ simulated_call(long operation, const void *a, long b)
 
 #endif
 
+/* The program as CPython has it. */
+static int
+run_cold(int argc, char **argv)
+{
+    /* The hook that follows the policy is freed by the allocator that options and environment choose, so they are asked first. */
+    PyPreConfig config;
+    PyPreConfig_InitPythonConfig(&config);
+    PyStatus status = Py_PreInitializeFromBytesArgs(&config, argc, argv);
+    if (PyStatus_Exception(status)) {
+        Py_ExitStatusException(status);
+    }
+    return _PyMegalith_SetPolicy() < 0 ? 1 : Py_BytesMain(argc, argv);
+}
+
 int __attribute__((optimize("no-stack-protector")))
 main(int argc, char **argv)
 {
@@ -1206,7 +1220,7 @@ main(int argc, char **argv)
     }
 #endif
     if (list == NULL || argc < 1) {
-        return _PyMegalith_SetPolicy() < 0 ? 1 : Py_BytesMain(argc, argv);
+        return run_cold(argc, argv);
     }
     taken.auxv = find_auxv(argv + argc + 1);
     const char *programs = getenv("MEGALITH_SCRIPTS");

@@ -74,7 +74,8 @@ fn trim(mut s: &[u8]) -> &[u8] {
 }
 
 impl Interpreter {
-    /// What env(1) would start, if that is the interpreter and the line asks for nothing else of it. Quotes, escapes and variables in `-S` are left to env itself.
+    /// What env(1) would start, if that is the interpreter and the line asks for nothing else of it. Variables in `-S` are left to env itself, as are a directory to
+    /// start in, and messages.
     pub fn env_command(&self) -> Option<EnvCommand> {
         if !matches!(&*self.path, b"/usr/bin/env" | b"/bin/env") {
             return None;
@@ -82,16 +83,15 @@ impl Interpreter {
         let arg = self.arg.as_deref()?;
         let split = arg.strip_prefix(b"-S").or_else(|| arg.strip_prefix(b"--split-string="));
         // Without -S the rest of the line is one argument, blanks and all.
-        let words: Vec<&[u8]> = match split {
-            Some(s) if s.iter().any(|c| b"'\"\\$#\r\x0b\x0c".contains(c)) => return None,
-            Some(s) => s.split(|&c| is_blank(c)).filter(|w| !w.is_empty()).collect(),
-            None => vec![arg],
+        let words = match split {
+            Some(s) => split_string(s)?,
+            None => vec![arg.to_vec()],
         };
         let mut e = EnvCommand::default();
-        let mut words = words.into_iter();
+        let mut words = words.iter();
         let mut options = true;
         while let Some(w) = words.next() {
-            match w {
+            match &**w {
                 b"--" if options => options = false,
                 b"-i" | b"-" | b"--ignore-environment" if options => e.clear = true,
                 b"-u" if options => e.unset.push(words.next()?.to_vec()),
@@ -104,13 +104,55 @@ impl Interpreter {
                 }
                 w => {
                     e.command = w.to_vec();
-                    e.args = words.map(<[u8]>::to_vec).collect();
+                    e.args = words.cloned().collect();
                     return Some(e);
                 }
             }
         }
         None
     }
+}
+
+/// The words of what `-S` has (GNU coreutils' manual, "env invocation"). `None`: it has variables, or is wrong, which env says.
+fn split_string(s: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote = None;
+    let mut bytes = s.iter().copied();
+    while let Some(c) = bytes.next() {
+        match (c, quote) {
+            (b'\'' | b'"', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (c, Some(q)) if c == q => quote = None,
+            (b'$', None | Some(b'"')) => return None,
+            (b'#', None) if word.is_none() => break,
+            (b'\\', q) => match (bytes.next()?, q) {
+                (c @ (b'\\' | b'\''), Some(b'\'')) => word.get_or_insert_default().push(c),
+                (c, Some(b'\'')) => word.get_or_insert_default().extend([b'\\', c]),
+                (b'c', None) => break,
+                (b'_', None) => words.extend(word.take()),
+                (c, _) => {
+                    let meant = match c {
+                        b'_' => b' ',
+                        b'f' => 0x0c,
+                        b'n' => b'\n',
+                        b'r' => b'\r',
+                        b't' => b'\t',
+                        b'v' => 0x0b,
+                        b'#' | b'$' | b'"' | b'\'' | b'\\' => c,
+                        _ => return None,
+                    };
+                    word.get_or_insert_default().push(meant);
+                }
+            },
+            (b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c, None) => words.extend(word.take()),
+            (c, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
 }
 
 /// NAME of `NAME=VALUE`.
@@ -170,7 +212,28 @@ mod tests {
                 ..python
             })
         );
-        for left in ["", "-S", "-S 'a b'", "-S a$B", "-v", "-S -v x", "A=1", "-S -u"] {
+        let args = |s: &str| command(s).map(|e| (e.set, e.command, e.args)).unwrap_or_default();
+        let python = |set: &[&str], args: &[&str]| (words(set), b"python3".to_vec(), words(args));
+        assert_eq!(
+            args(r#"-S A='x y' python3 "-c" 'a\n"\'b' "c\_\td""#),
+            python(&["A=x y"], &["-c", "a\\n\"'b", "c \td"])
+        );
+        assert_eq!(args(r"-S python3\_-u \# a#b '' # never"), python(&[], &["-u", "#", "a#b", ""]));
+        assert_eq!(args(r"-S python3 -u\c never"), python(&[], &["-u"]));
+        for left in [
+            "",
+            "-S",
+            "-S 'a b",
+            "-S a$B",
+            "-S \"${A}\" x",
+            r"-S a\q",
+            r"-S a\",
+            "-v",
+            "-S -v x",
+            "-S -C /tmp x",
+            "A=1",
+            "-S -u",
+        ] {
             assert_eq!(command(left), None, "{left}");
         }
         assert_eq!(interpreter(b"#!/bin/sh x\n").and_then(|i| i.env_command()), None);

@@ -109,10 +109,10 @@ fn module(s: &str) -> Result<String, String> {
 
 impl Args {
     /// Whether a polyfill is to stand in for a Python interpreter; `None` when nothing was said. What was said of a path goes first, then what was said last.
-    fn wants_polyfill(&self, file: &File) -> Option<bool> {
+    fn wants_polyfill(&self, rootfs: &Rootfs, file: &File) -> Option<bool> {
         let mode = |of_path: bool| {
             let said = |(path, _): &&(Option<GuestPath>, Python)| match path {
-                Some(path) => of_path && file.paths.contains(path),
+                Some(path) => of_path && file_hash(rootfs, path) == rootfs.node(file.node).regular().map(|f| f.hash),
                 None => !of_path,
             };
             self.python.iter().rev().find(said).map(|(_, mode)| *mode)
@@ -122,6 +122,18 @@ impl Args {
             Python::Polyfill => Some(true),
             Python::Recompile => Some(false),
         }
+    }
+
+    /// Checks that the paths of `--python` lead to Python.
+    fn check_python(&self, rootfs: &Rootfs) -> Result<()> {
+        for path in self.python.iter().filter_map(|(path, _)| path.as_ref()) {
+            let node = rootfs.lookup(path.as_bytes(), true).filter(|node| rootfs.node(*node).regular().is_some());
+            let node = node.with_context(|| format!("--python {path}=...: not a regular file of the image"))?;
+            if polyfill::recognise(rootfs.data(node)).is_none_or(|found| found.language != Language::Python) {
+                bail!("--python {path}=...: that file is no Python interpreter");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -172,6 +184,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
     for note in &image.notes {
         progress.note(note);
     }
+    args.check_python(&image.rootfs)?;
     let cache = Cache::open()?;
     let (pip, npm) = (args.pip.as_deref(), args.npm.as_deref());
     if pip.is_some() || npm.is_some() {
@@ -294,7 +307,7 @@ fn take_snapshots(bundle: &Path, rootfs: &Rootfs, p: &Programs, args: &Args, pro
     let mut refused = Vec::new();
     for (hash, chosen) in &p.polyfills {
         let path = p.files.get(hash).and_then(|f| f.paths.first()).context("an interpreter got lost")?;
-        let interpreted = |path: &GuestPath| p.scripts.get(&tool_hash(rootfs, path)?).filter(|by| *by == hash).copied();
+        let interpreted = |path: &GuestPath| p.scripts.get(&file_hash(rootfs, path)?).filter(|by| *by == hash).copied();
         let scripts: Vec<_> =
             args.tools.iter().map(|(_, path)| path).filter(|path| interpreted(path).is_some()).collect();
         let taken = polyfill::snapshot(bundle, path, chosen.interpreter.language, &args.warm, &scripts)?;
@@ -309,8 +322,8 @@ fn take_snapshots(bundle: &Path, rootfs: &Rootfs, p: &Programs, args: &Args, pro
     Ok(all)
 }
 
-/// Hash of the file that a tool's path leads to.
-fn tool_hash(rootfs: &Rootfs, path: &GuestPath) -> Option<FileHash> {
+/// Hash of the file that a path leads to.
+fn file_hash(rootfs: &Rootfs, path: &GuestPath) -> Option<FileHash> {
     let file = rootfs.lookup(path.as_bytes(), true).and_then(|node| rootfs.node(node).regular())?;
     Some(file.hash)
 }
@@ -358,7 +371,7 @@ fn sort_out(
     let (rootfs, env) = (&image.rootfs, &image.config.env);
     let extra: Vec<GuestPath> = args.tools.iter().map(|(_, path)| path.clone()).collect();
     let files = scan::scan(rootfs, &extra)?;
-    let (mut polyfills, missing) = polyfill::choose(rootfs, &files, |file| args.wants_polyfill(file))?;
+    let (mut polyfills, missing) = polyfill::choose(rootfs, &files, |file| args.wants_polyfill(rootfs, file))?;
     for chosen in polyfills.values_mut() {
         if let Some(linked) = extensions.linked.as_ref().filter(|linked| linked.instead_of == chosen.hash) {
             chosen.hash = FileHash::of(&linked.elf);
@@ -607,7 +620,7 @@ fn manifest(
     let mut agent_tools = BTreeMap::new();
     let mut agent_tool_paths = BTreeMap::new();
     for (name, path) in &args.tools {
-        let hash = tool_hash(&image.rootfs, path).filter(|hash| names.contains_key(hash));
+        let hash = file_hash(&image.rootfs, path).filter(|hash| names.contains_key(hash));
         let hash = hash.with_context(|| format!("--tool {name}={path}: it was not recompiled"))?;
         if agent_tools.insert(name.clone(), hash).is_some() {
             bail!("--tool {name} is given twice");

@@ -143,7 +143,7 @@ pub fn find(interpreter: Interpreter, because: &str) -> Result<Chosen> {
         Ok(bytes) => bytes.into(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             bail!(
-                "there is no polyfill for {interpreter} in {}; 'cargo xtask build' makes those of python 3.11 and node",
+                "there is no polyfill for {interpreter} in {}; run 'cargo xtask build' for those of python 3.11 and node, or 'megalith build --python recompile' to have another Python's own program recompiled",
                 path.display()
             )
         }
@@ -182,6 +182,7 @@ pub fn choose(
             Language::Node => None,
         };
         if asked == Some(false) {
+            missing.insert(*hash, format!("it is {interpreter}, and --python recompile asks for no polyfill"));
             continue;
         }
         let because = if asked.is_some() { "asked for" } else { "the default for it" };

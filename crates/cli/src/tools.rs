@@ -3,12 +3,12 @@
 use crate::bundle::Bundle;
 use crate::inspect::{kind_name, show};
 use crate::run::become_runner;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use megalith_manifest::{FileHash, GuestPath, Kind, Manifest, Scripts};
 use megalith_run::options::ContainerOptions;
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +19,8 @@ Examples:
   megalith build image.tar -o b --tool report=/usr/local/bin/report.sh
   megalith tools b
   megalith tools b call --timeout 5 --memory 256m report --month 11 < input.json
+
+What follows the name is the tool's own, options too.
 
 A tool is one file of the image, named when the bundle was built. A call starts a file with exactly that hash or nothing: whatever
 stands at its path, a volume for example, changes nothing. Input, output and exit status are the tool's own; 125 is Megalith's own
@@ -46,11 +48,9 @@ enum Verb {
 struct Call {
     #[command(flatten)]
     container: ContainerOptions,
-    /// The tool
-    name: String,
-    /// Its arguments
-    #[arg(value_name = "ARG", trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<OsString>,
+    /// The tool and its arguments: options behind its name are its own
+    #[arg(value_names = ["NAME", "ARG"], required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
 }
 
 impl Args {
@@ -78,8 +78,16 @@ pub fn main(args: Args) -> Result<ExitCode> {
     match args.verb {
         Some(Verb::Call(call)) => {
             let options = own_arguments(env::args_os(), &call).context("cannot make out the options of the call")?;
-            let fixed = ["--tool".into(), call.name.into(), args.bundle.into_os_string(), "--".into()];
-            become_runner(options.into_iter().chain(fixed).chain(call.args))
+            let mut command = call.command.into_iter();
+            let name = command.next().context("no tool is named")?;
+            if name.as_encoded_bytes().starts_with(b"-") {
+                bail!("{}: no such option of 'tools call'; 'megalith tools --help' lists them", name.display());
+            }
+            // A `--` between the name and the tool's own options is for whoever doubts.
+            let mut command = command.peekable();
+            command.next_if(|word| word == "--");
+            let fixed = ["--tool".into(), name, args.bundle.into_os_string(), "--".into()];
+            become_runner(options.into_iter().chain(fixed).chain(command))
         }
         Some(Verb::List { json }) => list(&args.bundle, json),
         None => list(&args.bundle, false),
@@ -90,16 +98,7 @@ pub fn main(args: Args) -> Result<ExitCode> {
 fn own_arguments(all: impl Iterator<Item = OsString>, call: &Call) -> Option<Vec<OsString>> {
     // Our name, `tools` and the bundle come first; nothing else can stand before the verb.
     let mut all: Vec<OsString> = all.skip(3).collect();
-    let mut end = all.len().checked_sub(call.args.len())?;
-    // A `--` may stand on either side of the name.
-    if all.get(end.checked_sub(1)?)? == "--" && call.name != "--" {
-        end -= 1;
-    }
-    let name = end.checked_sub(1)?;
-    if all.get(name)?.as_os_str() != OsStr::new(&call.name) {
-        return None;
-    }
-    all.truncate(name);
+    all.truncate(all.len().checked_sub(call.command.len())?);
     if all.last().is_some_and(|a| a == "--") {
         all.pop();
     }
@@ -169,26 +168,31 @@ mod tests {
         Tools(Args),
     }
 
-    /// Options of the call, its tool and arguments.
-    fn call(line: &str) -> (Vec<OsString>, String, Vec<OsString>) {
+    /// Options of the call, and the tool with its arguments.
+    fn call(line: &str) -> (Vec<OsString>, Vec<OsString>) {
         let line = format!("megalith tools b {line}");
         let Top::Tools(args) = Cli::try_parse_from(line.split(' ')).unwrap().verb;
         let Some(Verb::Call(call)) = args.verb else { panic!("not a call: {line}") };
         let own = own_arguments(line.split(' ').map(OsString::from), &call).unwrap();
-        (own, call.name, call.args)
+        (own, call.command)
     }
 
     #[test]
     fn calls_are_taken_apart() {
         let own = |s: &str| s.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        let is = |line: &str, options: &str, name: &str, args: &str| {
-            assert_eq!(call(line), (own(options), name.to_string(), own(args)), "{line}");
+        let is = |line: &str, options: &str, command: &str| {
+            assert_eq!(call(line), (own(options), own(command)), "{line}");
         };
-        is("call report", "", "report", "");
-        is("call --timeout 5 -e A=call report --month 11", "--timeout 5 -e A=call", "report", "--month 11");
-        is("call -- report -x", "", "report", "-x");
-        is("call report -- -x", "", "report", "-x");
-        is("call -e report report report", "-e report", "report", "report");
-        is("call --memory=1m report call -- x", "--memory=1m", "report", "call -- x");
+        is("call report", "", "report");
+        is("call --timeout 5 -e A=call report --month 11", "--timeout 5 -e A=call", "report --month 11");
+        is("call -- report -x", "", "report -x");
+        is("call report -- -x", "", "report -- -x");
+        is("call -e report report report", "-e report", "report report");
+        is("call --memory=1m report call -- x", "--memory=1m", "report call -- x");
+        // Options that are ours, too, are the tool's behind its name.
+        for ours in ["--help", "-t", "-i x", "--memory 5", "--timeout", "-v", "-e A --strace"] {
+            is(&format!("call -t report {ours}"), "-t", &format!("report {ours}"));
+        }
+        is("call --bogus report", "", "--bogus report");
     }
 }

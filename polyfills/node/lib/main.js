@@ -89,12 +89,54 @@ function refresh() {
 
 const usage = 'Usage: node [options] [ script.js ] [arguments]\n       node [options] -e script [arguments]\n\n';
 
+// The words of NODE_OPTIONS: double quotes keep spaces, and in them a backslash what follows.
+function words(text) {
+  const found = [];
+  let word, quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    let c = text[i];
+    if (c === '"') {
+      quoted = !quoted;
+      word ??= '';
+      continue;
+    }
+    if (c === ' ' && !quoted) {
+      if (word !== undefined) found.push(word);
+      word = undefined;
+      continue;
+    }
+    if (c === '\\' && quoted) c = text[++i] ?? bad('invalid value for NODE_OPTIONS (invalid escape)');
+    word = (word ?? '') + c;
+  }
+  if (quoted) bad('invalid value for NODE_OPTIONS (unterminated string)');
+  if (word !== undefined) found.push(word);
+  return found;
+}
+
+function takeEnvironment() {
+  const text = native.getenv('NODE_OPTIONS');
+  if (text === undefined || text === '') return;
+  const list = words(text);
+  const refuse = (word) => bad(`${word} is not allowed in NODE_OPTIONS`);
+  for (const word of list) {
+    if (!word.startsWith('-')) continue;
+    const name = word.split('=')[0].replaceAll('_', '-');
+    const known = options.defaults.get(SHORT[name] ?? options.aliases.get(name)?.[0] ?? name) ?? options.defaults.get(name.replace(/^--no-/, '--'));
+    if (known === undefined ? !OF_THE_ENGINE.test(name) : known.envVarSettings !== options.envSettings.kAllowedInEnvvar) refuse(word);
+  }
+  const { rest } = parse([undefined, ...list]);
+  if (rest.length > 0) refuse(rest[0]);
+}
+
+const SHORT = { '-e': '--eval', '-p': '--print', '-pe': '--print', '-i': '--interactive', '-c': '--check', '-r': '--require',
+                '-v': '--version', '-h': '--help', '-C': '--conditions' };
+// V8's that say how much memory or time it takes: there is nothing that they would be said to.
+const OF_THE_ENGINE = /^--(?:no-)?(?:harmony|stack-size$|max-semi-space-size$|min-semi-space-size$|optimize-for-size$|single-threaded$|opt$|max-lazy$)/;
+
 // Splits the command line as Node does: options up to the first argument that is none, then the script's own.
 function parse(argv) {
   const values = options.values;
   const invocation = { execArgv: [], rest: [], mode: 'script' };
-  const short = { '-e': '--eval', '-p': '--print', '-pe': '--print', '-i': '--interactive', '-c': '--check', '-r': '--require',
-                  '-v': '--version', '-h': '--help', '-C': '--conditions' };
   let i = 1;
   for (; i < argv.length; i++) {
     let argument = argv[i];
@@ -107,7 +149,7 @@ function parse(argv) {
       value = argument.slice(equals + 1);
       argument = argument.slice(0, equals);
     }
-    let name = short[argument] ?? argument.replaceAll('_', '-');
+    let name = SHORT[argument] ?? argument.replaceAll('_', '-');
     const take = () => {
       if (value !== undefined) return value;
       if (i + 1 >= argv.length) bad(`${argument} requires an argument`);
@@ -139,12 +181,14 @@ function parse(argv) {
     }
     const alias = known === undefined ? options.aliases.get(name) : undefined;
     if (alias !== undefined) known = options.defaults.get(name = alias[0]);
+    if (known === undefined && OF_THE_ENGINE.test(argument)) continue;
     if (known === undefined) bad(`bad option: ${argument}`);
     const { types } = options;
     if (known.type === types.kBoolean) values.set(name, true);
     else if (known.type === types.kStringList) values.set(name, [...(values.get(name) ?? []), take()]);
     else if (known.type === types.kString) values.set(name, take());
     else if (known.type === types.kInteger || known.type === types.kUInteger) values.set(name, Number(take()));
+    else if (name === '--stack-trace-limit' && value !== undefined) Error.stackTraceLimit = Number(value);
   }
   invocation.rest = argv.slice(i);
   return invocation;
@@ -157,6 +201,7 @@ function bad(message) {
 
 function run() {
   const argv = native.arguments();
+  takeEnvironment();
   const invocation = parse(argv);
   load('process').refresh({ argv: [argv[0], ...invocation.rest], execPath: executable(argv[0]), execArgv: invocation.execArgv });
   const { prepareMainThreadExecution, markBootstrapComplete } = require('internal/process/pre_execution');
@@ -215,7 +260,13 @@ function evalString(source, name) {
 
 function checkSyntax(script) {
   const { Module } = require('internal/modules/cjs/loader');
-  const path = Module._findPath(require('path').resolve(script), null, true);
+  const wanted = require('path').resolve(script);
+  const path = Module._findPath(wanted, null, true);
+  if (path === false) {
+    const error = new Error(`Cannot find module '${wanted}'`);
+    error.code = 'MODULE_NOT_FOUND';
+    throw error;
+  }
   const source = load('code').read(path);
   if (path.endsWith('.mjs')) new (load('bindings/module_wrap').ModuleWrap)(`file://${path}`, undefined, source, 0, 0);
   else load('bindings/contextify').compileFunction(source, path, 0, 0, undefined, false, undefined, [], []);

@@ -21,17 +21,44 @@ exports.start = (require) => {
   let interrupted = false;
   const prompt = () => { rl.setPrompt(buffered === '' ? '> ' : '... '); rl.prompt(); };
 
+  // On a terminal in its usual mode Ctrl-C is a signal, which ends what runs.
+  const { ERR_SCRIPT_EXECUTION_INTERRUPTED } = require('internal/errors').codes;
+  const cooked = (action) => {
+    if (!terminal) return action();
+    process.stdin.setRawMode(false);
+    try { return action(); } finally { process.stdin.setRawMode(true); }
+  };
+  const run = (source) => cooked(() => {
+    const done = native.runInterruptible(native.compileScript(source, 'REPL1', 1));
+    if (done === null) throw new ERR_SCRIPT_EXECUTION_INTERRUPTED();
+    return done[0];
+  });
+  // What a promise becomes, or that it was interrupted.
+  const settled = (promise) => {
+    if (!terminal) return promise;
+    process.stdin.setRawMode(false);
+    let stop;
+    const signal = new Promise((resolve, reject) => {
+      stop = () => reject(new ERR_SCRIPT_EXECUTION_INTERRUPTED());
+      process.once('SIGINT', stop);
+    });
+    return Promise.race([promise, signal]).finally(() => {
+      process.off('SIGINT', stop);
+      process.stdin.setRawMode(true);
+    });
+  };
+
   const incomplete = (error) => error instanceof SyntaxError &&
     /Unexpected end of input|unterminated|unexpected end|Unexpected token ''/i.test(error.message);
   const evaluate = (source) => {
     // An object literal first, as a block it would have no value.
     if (/^\s*\{/.test(source) && !/;\s*$/.test(source)) {
-      try { return native.runScript(native.compileScript(`(${source.trim()})\n`, 'REPL1', 1)); } catch (error) {
+      try { return run(`(${source.trim()})\n`); } catch (error) {
         if (!(error instanceof SyntaxError)) throw error;
       }
     }
     // let, const and class of one line are there in the next: the engine keeps them in the global scope.
-    return native.runScript(native.compileScript(source, 'REPL1', 1));
+    return run(source);
   };
   const show = (value) => {
     if (value !== undefined) globalThis._ = value;
@@ -59,10 +86,10 @@ exports.start = (require) => {
     if (source.trim() !== '') {
       try {
         const awaits = /\bawait\b/.test(source);
-        const value = awaits ? native.runScript(native.compileScript(`(async () => { return (${source.trim().replace(/;$/, '')}) })()`, 'REPL1', 1)) : evaluate(source);
+        const value = awaits ? run(`(async () => { return (${source.trim().replace(/;$/, '')}) })()`) : evaluate(source);
         if (awaits) {
           rl.pause();
-          value.then(show, fail).finally(() => { rl.resume(); prompt(); });
+          settled(value).then(show, fail).finally(() => { rl.resume(); prompt(); });
           return;
         }
         show(value);

@@ -7,6 +7,7 @@
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wunused-function"
+#include <signal.h>
 #include "quickjs.c"
 #pragma GCC diagnostic pop
 
@@ -523,6 +524,31 @@ NATIVE_FN(runScript)
     return JS_EvalFunction(ctx, js_dup(argv[0]));
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number) { interrupted = 1; }
+
+static int is_interrupted(JSRuntime *rt, void *opaque) { return interrupted; }
+
+// runInterruptible(script): [its completion value], or null when SIGINT ended it.
+NATIVE_FN(runInterruptible)
+{
+    if (JS_VALUE_GET_TAG(argv[0]) != JS_TAG_FUNCTION_BYTECODE)
+        return JS_ThrowTypeError(ctx, "not a compiled script");
+    struct sigaction action = {.sa_handler = on_interrupt}, before;
+    interrupted = 0;
+    sigaction(SIGINT, &action, &before);
+    JS_SetInterruptHandler(ctx->rt, is_interrupted, NULL);
+    JSValue value = JS_EvalFunction(ctx, js_dup(argv[0]));
+    JS_SetInterruptHandler(ctx->rt, NULL, NULL);
+    sigaction(SIGINT, &before, NULL);
+    if (interrupted) {
+        JS_FreeValue(ctx, JS_IsException(value) ? JS_GetException(ctx) : value);
+        return JS_NULL;
+    }
+    return JS_IsException(value) ? value : JS_NewArrayFrom(ctx, 1, &value);
+}
+
 // evalScript(source, filename, line): compiles and runs once.
 NATIVE_FN(evalScript)
 {
@@ -755,7 +781,7 @@ void init_engine(JSContext *ctx, JSValueConst native)
     static const JSCFunctionListEntry table[] = {
         NATIVE(classOf, 1), NATIVE(asked, 0), NATIVE(promiseDetails, 1), NATIVE(proxyDetails, 1), NATIVE(previewEntries, 1),
         NATIVE(ownNonIndexKeys, 2), NATIVE(constructorName, 1), NATIVE(callerFile, 1), NATIVE(compileScript, 3),
-        NATIVE(runScript, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
+        NATIVE(runScript, 1), NATIVE(runInterruptible, 1), NATIVE(evalScript, 3), NATIVE(runMicrotasks, 0), NATIVE(enqueueMicrotask, 1),
         NATIVE(setRejectionCallback, 1), NATIVE(uninitialized, 1), NATIVE(detach, 1), NATIVE(isDetached, 1),
         NATIVE(heapStatistics, 0), NATIVE(privateSymbol, 1), NATIVE(nameFrame, 2), NATIVE(defineAccessors, 2), NATIVE(setReactionHooks, 3), NATIVE(setNodeErrorKey, 1),
         NATIVE(gc, 0),

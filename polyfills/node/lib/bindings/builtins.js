@@ -1,6 +1,6 @@
 'use strict';
 // internalBinding('builtins'): the embedded library.
-exports.builtinIds = native.builtinIds().filter((id) => !id.startsWith('internal/megalith/'));
+exports.builtinIds = native.builtinIds().filter((id) => !id.startsWith('internal/megalith/') && !id.startsWith('npm/'));
 exports.compileFunction = (id) => {
   const wrapper = native.compileBuiltin(id);
   if (wrapper === undefined) throw new Error(`No such built-in module: ${id}`);

@@ -22,7 +22,7 @@ exports.reallyExit = (code) => native.exit(code === undefined ? 0 : Number(code)
 exports.abort = native.abort;
 exports.causeSegfault = native.abort;
 exports.dlopen = (module, filename) => {
-  const error = new Error(`${filename}: native extensions cannot be loaded by this build of node`);
+  const error = new Error(`${filename}: native extensions cannot be loaded by this build of node: use a package that is all JavaScript in its place`);
   error.code = 'ERR_DLOPEN_FAILED';
   throw error;
 };
