@@ -122,10 +122,10 @@ function takeEnvironment() {
     if (!word.startsWith('-')) continue;
     const name = word.split('=')[0].replaceAll('_', '-');
     const known = options.defaults.get(SHORT[name] ?? options.aliases.get(name)?.[0] ?? name) ?? options.defaults.get(name.replace(/^--no-/, '--'));
-    if (known === undefined ? !OF_THE_ENGINE.test(name) : known.envVarSettings !== options.envSettings.kAllowedInEnvvar) refuse(word);
+    if (known?.envVarSettings !== options.envSettings.kAllowedInEnvvar) refuse(word.replace(/=.*/, '='));
   }
-  const { rest } = parse([undefined, ...list]);
-  if (rest.length > 0) refuse(rest[0]);
+  // Node does not mind what is no option.
+  parse([undefined, ...list]);
 }
 
 const SHORT = { '-e': '--eval', '-p': '--print', '-pe': '--print', '-i': '--interactive', '-c': '--check', '-r': '--require',
@@ -204,6 +204,7 @@ function run() {
   takeEnvironment();
   const invocation = parse(argv);
   load('process').refresh({ argv: [argv[0], ...invocation.rest], execPath: executable(argv[0]), execArgv: invocation.execArgv });
+  if (options.values.has('--title')) process.title = options.values.get('--title');
   const { prepareMainThreadExecution, markBootstrapComplete } = require('internal/process/pre_execution');
   const script = invocation.rest[0];
   guard(() => {

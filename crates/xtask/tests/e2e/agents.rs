@@ -23,6 +23,7 @@ pub fn tests() -> Vec<Test> {
         Test::new("agents::python::open", || open(PYTHON, "/probe/loads.py")),
         Test::new("agents::node::open", || open(NODE, "/probe/loads.js")),
         Test::ours("agents::python::sealed", || sealed("python", "/probe/loads.py", PYTHON_SEALED)),
+        Test::ours("agents::python::sealed-allocators", sealed_allocators),
         Test::ours("agents::node::sealed", || sealed("node", "/probe/loads.js", NODE_SEALED)),
         Test::ours("agents::native-extensions", native_extensions),
         Test::ours("agents::packages", packages),
@@ -49,6 +50,8 @@ const CALLS: &[(&str, &[&str], &str)] = &[
     ("report", &["--title", "Fruit"], RECORDS),
     ("report", &["--by", "kg", "--json"], RECORDS),
     ("report", &["--by", "none"], RECORDS),
+    // An option that is megalith's, too, and the tool's own here.
+    ("report", &["--help"], ""),
     ("outline", &[], TEXT),
     ("outline", &["--json"], TEXT),
 ];
@@ -268,6 +271,15 @@ a written script: status 1, Error: /tmp/loads/written.js: not in the manifest: t
 fn sealed(tool: &str, probe: &str, expected: &str) -> Result<()> {
     let outcome = call(&[], tool, &[probe], "")?;
     ensure!(outcome.status == 0 && outcome.text() == expected, "expected\n{expected}\n{}", outcome.describe());
+    Ok(())
+}
+
+/// The hook that follows the policy outlives every choice of allocators.
+fn sealed_allocators() -> Result<()> {
+    for variable in ["PYTHONMALLOC=debug", "PYTHONMALLOC=malloc", "PYTHONDEVMODE=1"] {
+        let outcome = call(&["-e", variable], "report", &["--json"], RECORDS)?;
+        ensure!(outcome.status == 0 && !outcome.stdout.is_empty(), "{variable}: {}", outcome.describe());
+    }
     Ok(())
 }
 
@@ -565,6 +577,15 @@ fn node_prompt(t: &mut Terminal) -> Result<()> {
         ("require('path').join('a', 'b')\r", "a/b"),
     ];
     type_lines(t, "> ", &lines)?;
+    // Ctrl-C stops what runs, and what is waited for.
+    for line in ["while (true);\r", "await new Promise((r) => setTimeout(r, 100000))\r"] {
+        t.send(line)?;
+        t.expect(line.trim_end(), SOON)?;
+        std::thread::sleep(Duration::from_millis(500));
+        t.send("\x03")?;
+        t.expect("Script execution was interrupted", SOON)?;
+    }
+    type_lines(t, "> ", &[("5*5\r", "25")])?;
     t.send("process.exit(4)\r")?;
     let status = t.wait(SOON)?;
     ensure!(status == 4, "exit status {status}");
