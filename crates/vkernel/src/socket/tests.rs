@@ -1,3 +1,4 @@
+use super::outside::Outside;
 use super::*;
 use megalith_vfs::Budget;
 
@@ -5,7 +6,7 @@ const ROOT: Cred = Cred { pid: 1, uid: 0, gid: 0 };
 
 fn net() -> (Arc<Net>, Arc<Budget>) {
     let budget = Budget::unlimited();
-    (Net::new(&budget), budget)
+    (Net::new(&budget, Outside::default()), budget)
 }
 fn file(s: Arc<Socket>) -> Arc<OpenFile> {
     OpenFile::stream(Arc::new(SocketFile(s)), 2)
