@@ -8,7 +8,6 @@ mod command;
 mod container;
 mod failure;
 mod lower;
-mod net;
 mod seccomp;
 mod signals;
 mod terminal;
@@ -17,7 +16,6 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -30,7 +28,6 @@ use megalith_vkernel::{Abi, Fixed, Kernel, KernelConfig, Limits, LineSink, Stdio
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result, fail};
 use crate::lower::Lower;
-use crate::net::Grants;
 
 /// Run a program of a bundle. Normally started by `megalith run`.
 #[derive(Parser)]
@@ -40,10 +37,7 @@ struct Cli {
     run: RunOptions,
 }
 
-fn main() -> ExitCode {
-    if let Some(status) = net::serve() {
-        return status;
-    }
+fn main() {
     let options = Cli::try_parse().unwrap_or_else(|e| {
         let _ = e.print();
         std::process::exit(if e.use_stderr() { 125 } else { 0 });
@@ -85,8 +79,7 @@ fn run(options: &RunOptions) -> Result<i32> {
     }
     // As a tmpfs has by default, half of the memory there is.
     let files = options.memory.map_or_else(Budget::unlimited, |m| Budget::new(m / 2));
-    let grants = Grants::resolve(&options.net)?;
-    let vfs = container::vfs(&bundle, lower, &files, options, &grants.hosts)?;
+    let vfs = container::vfs(&bundle, lower, &files, options)?;
     let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
     let env = command::environment(config, options, &home)?;
     let cwd = command::workdir(config, options)?;
@@ -96,7 +89,6 @@ fn run(options: &RunOptions) -> Result<i32> {
     let sealed = tool.is_some() || bundle.manifest.scripts == Scripts::Sealed;
     let fixed = snapshot.as_deref().map(snapshot_file).transpose()?;
     let stdio = Stdio { fds: stdio()?, tty: options.tty };
-    let gateway = if options.net.is_empty() { None } else { Some(grants.broker()?) };
     let strace: LineSink = Arc::new(move |line: &str| say(&format!("{line}{line_end}")));
     let kernel = Kernel::new(KernelConfig {
         programs,
@@ -109,7 +101,6 @@ fn run(options: &RunOptions) -> Result<i32> {
         audit: sink,
         strace: options.strace.then_some(strace),
         sealed,
-        gateway,
         fixed,
     })
     .map_err(|e| {
@@ -119,7 +110,7 @@ fn run(options: &RunOptions) -> Result<i32> {
         terminal::make_raw()?;
     }
     signals::forward(Arc::clone(&kernel)).map_err(|e| fail(format!("cannot start a thread: {e}")))?;
-    seccomp::install(!options.net.is_empty())?;
+    seccomp::install()?;
     kernel
         .start_init(&argv, &env, &cwd, &credentials, stdio, tool.map(|(_, hash)| hash.0))
         .map_err(|e| Failure { code: e.code(), message: e.to_string() })?;

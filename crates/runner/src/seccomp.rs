@@ -2,7 +2,7 @@
 //!
 //! An allow-list of what the vkernel and its libraries need. No call that could make a page executable passes: `mmap` and `mprotect`
 //! only without PROT_EXEC; `pkey_mprotect`, `shmat` and `personality` (READ_IMPLIES_EXEC) not at all. `mremap` keeps protections, and is there for
-//! guest memory. No new process, no exec, no ptrace, no sockets but those that a broker opened (`net`), no namespaces, no mounts; `clone` only makes threads.
+//! guest memory. No new process, no exec, no ptrace, no sockets, no namespaces, no mounts; `clone` only makes threads.
 
 use std::collections::BTreeMap;
 
@@ -183,16 +183,12 @@ fn filter(
     SeccompFilter::new(rules, mismatch, matched, arch).and_then(TryInto::try_into).map_err(Into::into)
 }
 
-/// What connections that the broker opened need beside: they come by a message, and end one way at a time.
-const NET: &[i64] = &[SYS_recvmsg, SYS_shutdown];
-
-fn programs(net: bool) -> seccompiler::Result<[BpfProgram; 2]> {
+fn programs() -> seccompiler::Result<[BpfProgram; 2]> {
     let rule = |arg: u8, op: Op, value: u64| {
         Cond::new(arg, Len::Dword, op, value).and_then(|c| SeccompRule::new(vec![c])).map_err(seccompiler::Error::from)
     };
     let exec = PROT_EXEC as u64;
-    let allowed = ALLOWED.iter().chain(NET.iter().filter(|_| net));
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.map(|&nr| (nr, vec![])).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&nr| (nr, vec![])).collect();
     for nr in [SYS_mmap, SYS_mprotect] {
         rules.insert(nr, vec![rule(2, Op::MaskedEq(exec), 0)?]);
     }
@@ -222,11 +218,11 @@ fn programs(net: bool) -> seccompiler::Result<[BpfProgram; 2]> {
     Ok([no_clone3, allow])
 }
 
-/// Installs the filters on all threads of this process, for good. `net`: a broker hands sockets over.
-pub fn install(net: bool) -> Result<()> {
+/// Installs the filters on all threads of this process, for good.
+pub fn install() -> Result<()> {
     let bad =
         |e: seccompiler::Error| fail(format!("cannot install the seccomp filter: {e}; does this kernel have seccomp?"));
-    for program in programs(net).map_err(bad)? {
+    for program in programs().map_err(bad)? {
         seccompiler::apply_filter_all_threads(&program).map_err(bad)?;
     }
     Ok(())

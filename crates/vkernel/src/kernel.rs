@@ -9,7 +9,6 @@ use crate::mm::{Budget, SlotPool};
 use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree, default_rlimits};
 use crate::program::{Hash, ProgramTable};
 use crate::signal::{self, SigInfo, Signals};
-use crate::socket::outside::{Gateway, Outside};
 use crate::sys;
 use crate::task::{Start, Task};
 use crate::thread::Thread;
@@ -102,8 +101,6 @@ pub struct KernelConfig {
     pub strace: Option<LineSink>,
     /// What polyfills load as code must have been there at build time.
     pub sealed: bool,
-    /// The way to what the container may reach outside.
-    pub gateway: Option<Arc<dyn Gateway>>,
     /// With it, time and randomness are the same in every run, and the first process's snapshot is taken.
     pub fixed: Option<Fixed>,
 }
@@ -285,7 +282,7 @@ impl Kernel {
             budget: Budget::new(config.limits.memory, config.limits.memory.map_or(0, |_| limits::slack())),
             looking: Mutex::new(()),
             host: config.limits.memory.and_then(|_| limits::Host::new()),
-            net: crate::socket::net::Net::new(&shared, Outside::new(config.gateway.clone())),
+            net: crate::socket::net::Net::new(&shared),
             shared,
             locks: Locks::default(),
             timers: TimerThread::new(),

@@ -209,7 +209,6 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
         audit: Arc::new(move |l: &str| lock(&sink).push(l.to_owned())),
         strace: None,
         sealed: false,
-        gateway: None,
         fixed: None,
     })
     .unwrap();

@@ -78,21 +78,6 @@ impl Socket {
         }
     }
 
-    /// The same for TCP, which reaches what was granted outside of it, too.
-    fn route_tcp(&self, st: &State, to: Endpoint) -> Result<Endpoint> {
-        let fits = to.ip.is_ipv4() && !self.v6only() || to.ip.is_ipv6() && self.family == Family::Inet6;
-        let Some(source) = self.net.outside.source_for(to).filter(|_| !is_local(to.ip) && fits) else {
-            return self.route(st, to);
-        };
-        match st.local {
-            Some(Addr::Inet(own)) if own.ip.is_unspecified() || own.ip == source => {
-                Ok(Endpoint { ip: source, port: own.port })
-            }
-            Some(Addr::Inet(_)) => Err(Errno::ENETUNREACH),
-            _ => Ok(Endpoint { ip: source, port: 0 }),
-        }
-    }
-
     // ---- TCP ----
 
     /// One attempt: `EAGAIN` when the listener's queue is full, and the socket waits for room.
@@ -123,9 +108,9 @@ impl Socket {
                 return Err(Errno::ENETUNREACH);
             }
             let to = Endpoint { ip: destination(to.ip), ..to };
-            self.route_tcp(&st, to)?;
+            self.route(&st, to)?;
             self.ensure_port(&mut st, cred.uid)?;
-            let own = self.route_tcp(&st, to)?;
+            let own = self.route(&st, to)?;
             st.picked_ip = matches!(st.local, Some(Addr::Inet(e)) if e.ip.is_unspecified());
             st.local = Some(Addr::Inet(own));
             st.cred = cred;
@@ -134,15 +119,6 @@ impl Socket {
             st.role = Role::Connecting(to);
             (to, own)
         };
-        if !is_local(to.ip) {
-            return match self.net.outside.connect(self, to) {
-                Ok(()) => Err(Errno::EAGAIN),
-                Err(e) => {
-                    self.connection_failed(e);
-                    Err(e)
-                }
-            };
-        }
         match self.net.find(Transport::Tcp, to, own) {
             Some(listener) => self.knock(&listener, own, to),
             None => Err(self.refused_now()),
@@ -192,16 +168,13 @@ impl Socket {
         Errno::ECONNREFUSED
     }
     pub(super) fn connection_refused(&self) {
-        self.connection_failed(Errno::ECONNREFUSED);
-    }
-    pub(super) fn connection_failed(&self, why: Errno) {
         let mut st = lock(&self.state);
         if matches!(st.role, Role::Connecting(_)) {
             st.role = Role::Refused;
             st.shut_rd = true;
             st.shut_wr = true;
             self.forget_picked(&mut st);
-            self.end.set_error(why);
+            self.end.set_error(Errno::ECONNREFUSED);
         }
         drop(st);
         self.end.queue.wake();

@@ -1,5 +1,5 @@
 //! Sockets inside one container: AF_INET and AF_INET6 over a loopback that has no packets, AF_UNIX, and as much of AF_NETLINK as lists
-//! interfaces. No host socket is opened here; what lies outside of the container is unreachable (`ENETUNREACH`), but for TCP to what was granted.
+//! interfaces. No host socket is ever opened; what lies outside of the container is unreachable (`ENETUNREACH`).
 //!
 //! Operations never block: they answer `EAGAIN`, and the system calls (`sys/net.rs`) wait on [`End::queue`].
 //!
@@ -10,7 +10,6 @@
 //! | `conn` | connections: TCP, AF_UNIX streams and records |
 //! | `net` | ports, names, descriptors in flight |
 //! | `inet`, `unix`, `netlink` | what the families do in their own way |
-//! | `outside` | connections to what was granted outside |
 //! | `option` | getsockopt(2), setsockopt(2), ioctl(2) |
 //! | `listing` | /proc/net |
 
@@ -22,7 +21,6 @@ mod listing;
 pub mod net;
 mod netlink;
 pub mod option;
-pub mod outside;
 mod unix;
 
 pub use listing::{FILES as PROC_NET, text as proc_net};

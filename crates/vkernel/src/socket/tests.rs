@@ -1,4 +1,3 @@
-use super::outside::Outside;
 use super::*;
 use megalith_vfs::Budget;
 
@@ -6,7 +5,7 @@ const ROOT: Cred = Cred { pid: 1, uid: 0, gid: 0 };
 
 fn net() -> (Arc<Net>, Arc<Budget>) {
     let budget = Budget::unlimited();
-    (Net::new(&budget, Outside::default()), budget)
+    (Net::new(&budget), budget)
 }
 fn file(s: Arc<Socket>) -> Arc<OpenFile> {
     OpenFile::stream(Arc::new(SocketFile(s)), 2)
