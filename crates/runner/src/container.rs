@@ -1,6 +1,8 @@
 //! From an open bundle to what the kernel is made of: programs with their code, and the file system tree.
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,8 +10,9 @@ use std::sync::Arc;
 use megalith_engine::run::{CodeFile, ProgramCode, WasiCode};
 use megalith_manifest::{AotFile, Binary, FileHash, Kind, Manifest, Skipped};
 use megalith_run::options::{ContainerOptions, Volume};
-use megalith_vfs::{At, Budget, Cred, LayeredFs, LayeredOptions, MapSource, Vfs, WalkFlags};
+use megalith_vfs::{At, Budget, Cred, Errno, LayeredFs, LayeredOptions, MapSource, OpenFlags, Vfs, WalkFlags};
 use megalith_vkernel::{Calls, DataFile, MetaReader, Policy, Program, ProgramTable, SharedMap, Snapshot, search_path};
+use rustix::fs::{MemfdFlags, Mode};
 use sha2::{Digest, Sha256};
 
 use crate::bundle::Bundle;
@@ -97,9 +100,15 @@ fn meta(bundle: &Bundle, aot: &AotFile) -> Result<MetaReader> {
     }))
 }
 
-/// The file system tree: the image's files below a private layer, /tmp, and the volumes.
+/// The file system tree: the image's files below a private layer, /tmp, /etc/hosts with the lines `hosts` more if there are any, and the volumes.
 /// `budget` pays for what is written to memory.
-pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, budget: &Arc<Budget>, options: &ContainerOptions) -> Result<Arc<Vfs>> {
+pub fn vfs(
+    bundle: &Bundle,
+    lower: Arc<Lower>,
+    budget: &Arc<Budget>,
+    options: &ContainerOptions,
+    hosts: &[String],
+) -> Result<Arc<Vfs>> {
     let bundle_path = bundle.path.clone();
     let root = LayeredFs::new(LayeredOptions {
         lower: Some(lower),
@@ -127,12 +136,45 @@ pub fn vfs(bundle: &Bundle, lower: Arc<Lower>, budget: &Arc<Budget>, options: &C
             return Err(fail(format!("cannot make /tmp: {e}")));
         }
     }
+    if !hosts.is_empty() {
+        // A read-only image without that file, for example.
+        if let Err(e) = name_hosts(&vfs, hosts) {
+            eprintln!("megalith: --net: names are not in the container's /etc/hosts, which cannot be written: {e}");
+        }
+    }
     let secret = protected(&bundle.path);
     for v in &options.volumes {
         mount(&vfs, v, &secret)?;
     }
     Ok(Arc::new(vfs))
 }
+
+/// Mounts another /etc/hosts over the image's, with `lines` behind what that has.
+fn name_hosts(vfs: &Vfs, lines: &[String]) -> std::result::Result<(), Errno> {
+    let (root, cred) = (vfs.root(), Cred::root());
+    let at = At { root: &root, base: &root, cred: &cred };
+    let image = vfs.open(&at, b"/etc/hosts", OpenFlags(OpenFlags::O_RDONLY), 0, WalkFlags::FOLLOW);
+    let mut text = match image {
+        Ok(opened) => opened.inode.read_all(MAX_HOSTS)?,
+        Err(Errno::ENOENT) => b"127.0.0.1\tlocalhost\n::1\tlocalhost\n".to_vec(),
+        Err(e) => return Err(e),
+    };
+    if text.last().is_some_and(|c| *c != b'\n') {
+        text.push(b'\n');
+    }
+    text.extend(lines.iter().flat_map(|line| line.bytes()));
+    let file = rustix::fs::memfd_create("hosts", MemfdFlags::CLOEXEC)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644))?;
+    let mut file = fs::File::from(file);
+    file.write_all(&text).map_err(|_| Errno::EIO)?;
+    let place = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let volume = megalith_vfs::Volume::open(Path::new(&place), true)?;
+    vfs.mount_creating(b"/etc/hosts", volume, true)?;
+    Ok(())
+}
+
+/// Of an image's /etc/hosts, no more is read.
+const MAX_HOSTS: u64 = 1 << 20;
 
 /// Which program the command most likely starts. A guess, as user, working directory and gate are left out: good enough to load its code beforehand.
 pub fn likely<'a>(

@@ -8,6 +8,7 @@ mod command;
 mod container;
 mod failure;
 mod lower;
+mod net;
 mod seccomp;
 mod signals;
 mod terminal;
@@ -16,7 +17,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use megalith_engine::run::Runtime;
@@ -28,6 +31,7 @@ use megalith_vkernel::{Abi, Fixed, Kernel, KernelConfig, Limits, LineSink, Stdio
 use crate::bundle::Bundle;
 use crate::failure::{Failure, Result, fail};
 use crate::lower::Lower;
+use crate::net::Grants;
 
 /// Run a program of a bundle. Normally started by `megalith run`.
 #[derive(Parser)]
@@ -37,7 +41,10 @@ struct Cli {
     run: RunOptions,
 }
 
-fn main() {
+fn main() -> ExitCode {
+    if let Some(status) = net::serve() {
+        return status;
+    }
     let options = Cli::try_parse().unwrap_or_else(|e| {
         let _ = e.print();
         std::process::exit(if e.use_stderr() { 125 } else { 0 });
@@ -56,6 +63,9 @@ fn main() {
     // Guest threads may still be there; nothing of theirs is worth waiting for.
     std::process::exit(code);
 }
+
+/// How long a container that has ended waits for the other sides of its connections to take what was sent.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// One line on standard error. On a raw terminal it must bring its own carriage return.
 fn say(line: &str) {
@@ -79,7 +89,8 @@ fn run(options: &RunOptions) -> Result<i32> {
     }
     // As a tmpfs has by default, half of the memory there is.
     let files = options.memory.map_or_else(Budget::unlimited, |m| Budget::new(m / 2));
-    let vfs = container::vfs(&bundle, lower, &files, options)?;
+    let grants = Grants::resolve(&options.net)?;
+    let vfs = container::vfs(&bundle, lower, &files, options, &grants.hosts)?;
     let (credentials, home) = command::user(options.user.as_deref().unwrap_or(&config.user), &vfs)?;
     let env = command::environment(config, options, &home)?;
     let cwd = command::workdir(config, options)?;
@@ -89,6 +100,7 @@ fn run(options: &RunOptions) -> Result<i32> {
     let sealed = tool.is_some() || bundle.manifest.scripts == Scripts::Sealed;
     let fixed = snapshot.as_deref().map(snapshot_file).transpose()?;
     let stdio = Stdio { fds: stdio()?, tty: options.tty };
+    let gateway = if options.net.is_empty() { None } else { Some(grants.broker()?) };
     let strace: LineSink = Arc::new(move |line: &str| say(&format!("{line}{line_end}")));
     let kernel = Kernel::new(KernelConfig {
         programs,
@@ -101,20 +113,25 @@ fn run(options: &RunOptions) -> Result<i32> {
         audit: sink,
         strace: options.strace.then_some(strace),
         sealed,
+        gateway,
         fixed,
     })
     .map_err(|e| {
         fail(format!("cannot set up the kernel: {e}; it needs /proc, and directories /proc and /dev in the image"))
     })?;
+    let networked = !options.net.is_empty();
     if options.tty {
         terminal::make_raw()?;
     }
     signals::forward(Arc::clone(&kernel)).map_err(|e| fail(format!("cannot start a thread: {e}")))?;
-    seccomp::install()?;
+    seccomp::install(networked)?;
     kernel
         .start_init(&argv, &env, &cwd, &credentials, stdio, tool.map(|(_, hash)| hash.0))
         .map_err(|e| Failure { code: e.code(), message: e.to_string() })?;
     let status = kernel.wait();
+    if networked && !kernel.drain_outside(DRAIN) {
+        say("megalith: --net: what was sent last may not have arrived: the other side does not take it");
+    }
     // The first process's code failed its check: our error (already reported), not the program's end.
     let own = status == WaitStatus::Signaled(libc::SIGKILL) && runtime.refused();
     if kernel.fixed().is_some_and(|f| !f.taken()) {

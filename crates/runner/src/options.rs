@@ -1,6 +1,7 @@
 //! The command line of `run`.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub struct ContainerOptions {
     /// Run as this user: name or uid, optionally `:` and group name or gid
     #[arg(short = 'u', long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
+    /// Let programs connect to this host and port by TCP, and to nothing else outside; `localhost` is host.docker.internal inside
+    #[arg(long, value_name = "HOST:PORT", value_parser = Place::parse)]
+    pub net: Vec<Place>,
     /// Host name that programs see
     #[arg(long, value_name = "NAME", default_value = "megalith")]
     pub hostname: String,
@@ -92,6 +96,42 @@ impl Volume {
                 Ok(Volume { host: host.into(), guest: guest.into(), read_only })
             }
             _ => Err("not of the form HOST:GUEST[:ro] with an absolute GUEST other than '/'".into()),
+        }
+    }
+}
+
+/// `HOST:PORT`, with brackets around an IPv6 address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Name or address.
+    pub host: String,
+    pub port: u16,
+}
+
+impl Place {
+    fn parse(s: &str) -> Result<Place, String> {
+        let wrong = || "not of the form HOST:PORT".to_string();
+        let (host, port) = s.rsplit_once(':').ok_or_else(wrong)?;
+        let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+            Some(inner) => inner.filter(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()).ok_or_else(wrong)?,
+            None => host,
+        };
+        // It becomes a name in /etc/hosts.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        if host.is_empty() || !host.chars().all(plain) || host.contains(':') && !s.starts_with('[') {
+            return Err(wrong());
+        }
+        let port = port.parse().ok().filter(|p| *p != 0).ok_or("the port is no number from 1 to 65535")?;
+        Ok(Place { host: host.into(), port })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }
@@ -147,6 +187,17 @@ mod tests {
         assert!(!o.container.volumes[1].read_only);
         for bad in ["x", "x:y", ":/y", "x:/"] {
             assert!(parse(&["-v", bad, "b"]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn places() {
+        let o = parse(&["--net", "example.org:443", "--net", "[::1]:80", "--net=10.1.2.3:1", "b"]).unwrap();
+        let shown: Vec<_> = o.container.net.iter().map(Place::to_string).collect();
+        assert_eq!(shown, ["example.org:443", "[::1]:80", "10.1.2.3:1"]);
+        for bad in ["", "x", "x:", ":80", "x:0", "x:65536", "::1:80", "[x]:80", "[::1:80", "a b:80", "a\nb:80", "x:-1"]
+        {
+            assert!(parse(&["--net", bad, "b"]).is_err(), "{bad:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! An allow-list of what the vkernel and its libraries need. No call that could make a page executable passes: `mmap` and `mprotect`
 //! only without PROT_EXEC; `pkey_mprotect`, `shmat` and `personality` (READ_IMPLIES_EXEC) not at all. `mremap` keeps protections, and is there for
-//! guest memory. No new process, no exec, no ptrace, no sockets, no namespaces, no mounts; `clone` only makes threads.
+//! guest memory. No new process, no exec, no ptrace, no sockets but those that a broker opened (`net`), no namespaces, no mounts; `clone` only makes threads.
 
 use std::collections::BTreeMap;
 
@@ -183,12 +183,46 @@ fn filter(
     SeccompFilter::new(rules, mismatch, matched, arch).and_then(TryInto::try_into).map_err(Into::into)
 }
 
-fn programs() -> seccompiler::Result<[BpfProgram; 2]> {
+/// What connections that the broker opened need beside: they come by a message, and end one way at a time.
+const NET: &[i64] = &[SYS_recvmsg, SYS_shutdown];
+
+/// What the broker does (`net`): threads that connect, and messages. `socket`, `clone`, `mmap` and `mprotect` stand in `broker_programs`.
+const BROKER: &[i64] = &[
+    SYS_read,
+    SYS_write,
+    SYS_close,
+    SYS_connect,
+    SYS_sendmsg,
+    SYS_getsockopt,
+    SYS_setsockopt,
+    SYS_poll,
+    SYS_ppoll,
+    SYS_futex,
+    SYS_munmap,
+    SYS_madvise,
+    SYS_brk,
+    SYS_set_robust_list,
+    SYS_rseq,
+    SYS_sigaltstack,
+    SYS_rt_sigprocmask,
+    SYS_rt_sigreturn,
+    SYS_sched_getaffinity,
+    SYS_sched_yield,
+    SYS_gettid,
+    SYS_getpid,
+    SYS_clock_gettime,
+    SYS_restart_syscall,
+    SYS_exit,
+    SYS_exit_group,
+];
+
+fn programs(net: bool) -> seccompiler::Result<[BpfProgram; 2]> {
     let rule = |arg: u8, op: Op, value: u64| {
         Cond::new(arg, Len::Dword, op, value).and_then(|c| SeccompRule::new(vec![c])).map_err(seccompiler::Error::from)
     };
     let exec = PROT_EXEC as u64;
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|&nr| (nr, vec![])).collect();
+    let allowed = ALLOWED.iter().chain(NET.iter().filter(|_| net));
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.map(|&nr| (nr, vec![])).collect();
     for nr in [SYS_mmap, SYS_mprotect] {
         rules.insert(nr, vec![rule(2, Op::MaskedEq(exec), 0)?]);
     }
@@ -197,6 +231,11 @@ fn programs() -> seccompiler::Result<[BpfProgram; 2]> {
         (CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
             as u64;
     rules.insert(SYS_clone, vec![rule(0, Op::MaskedEq(thread | namespaces), thread)?]);
+    if net {
+        let level = Cond::new(1, Len::Dword, Op::Eq, SOL_SOCKET as u64)?;
+        let linger = Cond::new(2, Len::Dword, Op::Eq, SO_LINGER as u64)?;
+        rules.insert(SYS_setsockopt, vec![SeccompRule::new(vec![level, linger])?]);
+    }
     rules.insert(SYS_prctl, vec![rule(0, Op::Eq, PR_SET_NAME as u64)?, rule(0, Op::Eq, PR_SET_VMA as u64)?]);
     rules.insert(SYS_ioctl, IOCTLS.iter().map(|&n| rule(1, Op::Eq, n)).collect::<seccompiler::Result<_>>()?);
     // To ourselves only, and kept for abort(): the process's own number cannot change any more.
@@ -206,23 +245,52 @@ fn programs() -> seccompiler::Result<[BpfProgram; 2]> {
         rules.insert(nr, vec![rule(0, Op::Eq, u64::from(std::process::id()))?]);
     }
     rules.insert(SYS_prlimit64, vec![rule(0, Op::Eq, 0)?]);
-    // Let through here, so that the other filter's answer counts.
-    rules.insert(SYS_clone3, vec![]);
     // Decided by the other filter; a refusal here would hide its answer.
     rules.insert(SYS_clone3, vec![]);
     let allow = filter(rules, SeccompAction::Errno(EPERM as u32), SeccompAction::Allow)?;
-    // clone3's flags lie in memory, where a filter cannot look; the C library falls back to clone on ENOSYS.
-    let no_clone3 =
-        filter(BTreeMap::from([(SYS_clone3, vec![])]), SeccompAction::Allow, SeccompAction::Errno(ENOSYS as u32))?;
     // The allow-list comes last: it forbids installing another filter.
-    Ok([no_clone3, allow])
+    Ok([no_clone3()?, allow])
 }
 
-/// Installs the filters on all threads of this process, for good.
-pub fn install() -> Result<()> {
+/// The broker's filters.
+fn broker_programs() -> seccompiler::Result<[BpfProgram; 2]> {
+    let cond = |arg: u8, op: Op, value: u64| Cond::new(arg, Len::Dword, op, value);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BROKER.iter().map(|&nr| (nr, vec![])).collect();
+    let kinds = (SOCK_CLOEXEC | SOCK_NONBLOCK) as u64;
+    let family = |family: i32| -> seccompiler::Result<SeccompRule> {
+        let kind = cond(1, Op::MaskedEq(!kinds & 0xffff_ffff), SOCK_STREAM as u64)?;
+        Ok(SeccompRule::new(vec![cond(0, Op::Eq, family as u64)?, kind])?)
+    };
+    rules.insert(SYS_socket, vec![family(AF_INET)?, family(AF_INET6)?]);
+    let one = |arg: u8, op: Op, value: u64| -> seccompiler::Result<Vec<SeccompRule>> {
+        Ok(vec![SeccompRule::new(vec![cond(arg, op, value)?])?])
+    };
+    for nr in [SYS_mmap, SYS_mprotect] {
+        rules.insert(nr, one(2, Op::MaskedEq(PROT_EXEC as u64), 0)?);
+    }
+    let thread = (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND) as u64;
+    rules.insert(SYS_clone, one(0, Op::MaskedEq(thread), thread)?);
+    rules.insert(SYS_prctl, one(0, Op::Eq, PR_SET_NAME as u64)?);
+    rules.insert(SYS_ioctl, one(1, Op::Eq, FIONBIO)?);
+    rules.insert(SYS_clone3, vec![]);
+    Ok([no_clone3()?, filter(rules, SeccompAction::Errno(EPERM as u32), SeccompAction::Allow)?])
+}
+
+/// clone3's flags lie in memory, where a filter cannot look; the C library falls back to clone on ENOSYS.
+fn no_clone3() -> seccompiler::Result<BpfProgram> {
+    filter(BTreeMap::from([(SYS_clone3, vec![])]), SeccompAction::Allow, SeccompAction::Errno(ENOSYS as u32))
+}
+
+/// Installs the broker's filters on this process, for good.
+pub fn install_broker() -> seccompiler::Result<()> {
+    broker_programs()?.iter().try_for_each(|program| seccompiler::apply_filter_all_threads(program))
+}
+
+/// Installs the filters on all threads of this process, for good. `net`: a broker hands sockets over.
+pub fn install(net: bool) -> Result<()> {
     let bad =
         |e: seccompiler::Error| fail(format!("cannot install the seccomp filter: {e}; does this kernel have seccomp?"));
-    for program in programs().map_err(bad)? {
+    for program in programs(net).map_err(bad)? {
         seccompiler::apply_filter_all_threads(&program).map_err(bad)?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use crate::mm::{Budget, SlotPool};
 use crate::process::{FsState, INIT, INIT_PARENT, Ids, Node, Process, State, Tree, default_rlimits};
 use crate::program::{Hash, ProgramTable};
 use crate::signal::{self, SigInfo, Signals};
+use crate::socket::outside::{Gateway, Outside};
 use crate::sys;
 use crate::task::{Start, Task};
 use crate::thread::Thread;
@@ -101,6 +102,8 @@ pub struct KernelConfig {
     pub strace: Option<LineSink>,
     /// What polyfills load as code must have been there at build time.
     pub sealed: bool,
+    /// The way to what the container may reach outside.
+    pub gateway: Option<Arc<dyn Gateway>>,
     /// With it, time and randomness are the same in every run, and the first process's snapshot is taken.
     pub fixed: Option<Fixed>,
 }
@@ -282,7 +285,7 @@ impl Kernel {
             budget: Budget::new(config.limits.memory, config.limits.memory.map_or(0, |_| limits::slack())),
             looking: Mutex::new(()),
             host: config.limits.memory.and_then(|_| limits::Host::new()),
-            net: crate::socket::net::Net::new(&shared),
+            net: crate::socket::net::Net::new(&shared, Outside::new(config.gateway.clone())),
             shared,
             locks: Locks::default(),
             timers: TimerThread::new(),
@@ -495,6 +498,13 @@ impl Kernel {
             let _ = waiter.wait(Some(Instant::now() + Duration::from_millis(20)), &[]);
         }
         status
+    }
+
+    /// After [`Kernel::wait`]: waits, no longer than `limit`, until all that was sent to places outside is with the host. Whether it is. What a container
+    /// sent that was killed for its time or memory is not waited for.
+    pub fn drain_outside(&self, limit: Duration) -> bool {
+        let killed = self.timed_out.load(Ordering::Acquire) || self.out_of_memory.load(Ordering::Acquire);
+        killed || self.net.outside.drain(Instant::now() + limit)
     }
 
     /// How the first process ended, if it has.

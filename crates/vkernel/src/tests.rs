@@ -209,6 +209,7 @@ fn world_on(terminal: Option<OwnedFd>) -> World {
         audit: Arc::new(move |l: &str| lock(&sink).push(l.to_owned())),
         strace: None,
         sealed: false,
+        gateway: None,
         fixed: None,
     })
     .unwrap();

@@ -433,6 +433,12 @@ impl Conn {
         peer.rx.bytes()
     }
 
+    /// Whether the socket of the other side has been closed.
+    pub fn peer_closed(&self, side: usize) -> bool {
+        let mut h = lock(&self.halves);
+        own_peer(&mut h, side).1.closed
+    }
+
     /// Calls `f` for each file in flight to `side`.
     pub fn each_file(&self, side: usize, f: &mut dyn FnMut(&Arc<crate::file::OpenFile>)) {
         let mut h = lock(&self.halves);

@@ -78,11 +78,26 @@ impl Socket {
         }
     }
 
+    /// The same for TCP, which reaches what was granted outside of it, too.
+    fn route_tcp(&self, st: &State, to: Endpoint) -> Result<Endpoint> {
+        let fits = to.ip.is_ipv4() && !self.v6only() || to.ip.is_ipv6() && self.family == Family::Inet6;
+        let Some(source) = self.net.outside.source_for(to).filter(|_| !is_local(to.ip) && fits) else {
+            return self.route(st, to);
+        };
+        match st.local {
+            Some(Addr::Inet(own)) if own.ip.is_unspecified() || own.ip == source => {
+                Ok(Endpoint { ip: source, port: own.port })
+            }
+            Some(Addr::Inet(_)) => Err(Errno::ENETUNREACH),
+            _ => Ok(Endpoint { ip: source, port: 0 }),
+        }
+    }
+
     // ---- TCP ----
 
     /// One attempt: `EAGAIN` when the listener's queue is full, and the socket waits for room.
     pub(super) fn connect_tcp(self: &Arc<Socket>, addr: &Addr, cred: Cred) -> Result<()> {
-        let (to, own) = {
+        let (to, own, attempt) = {
             let mut st = lock(&self.state);
             match &mut st.role {
                 Role::Connected { told, .. } => {
@@ -90,6 +105,11 @@ impl Socket {
                         return self.disconnect_tcp(st);
                     }
                     return if std::mem::replace(told, true) { Err(Errno::EISCONN) } else { Ok(()) };
+                }
+                Role::Connecting(_) if *addr == Addr::Unspec => {
+                    st.role = Role::Idle;
+                    self.forget_picked(&mut st);
+                    return Ok(());
                 }
                 Role::Connecting(_) => return Err(Errno::EAGAIN),
                 Role::Refused => {
@@ -108,17 +128,27 @@ impl Socket {
                 return Err(Errno::ENETUNREACH);
             }
             let to = Endpoint { ip: destination(to.ip), ..to };
-            self.route(&st, to)?;
+            self.route_tcp(&st, to)?;
             self.ensure_port(&mut st, cred.uid)?;
-            let own = self.route(&st, to)?;
+            let own = self.route_tcp(&st, to)?;
             st.picked_ip = matches!(st.local, Some(Addr::Inet(e)) if e.ip.is_unspecified());
             st.local = Some(Addr::Inet(own));
             st.cred = cred;
             st.shut_rd = false;
             st.shut_wr = false;
             st.role = Role::Connecting(to);
-            (to, own)
+            st.attempt += 1;
+            (to, own, st.attempt)
         };
+        if !is_local(to.ip) {
+            return match self.net.outside.connect(self, to, attempt) {
+                Ok(()) => Err(Errno::EAGAIN),
+                Err(e) => {
+                    self.connection_failed(e, None);
+                    Err(e)
+                }
+            };
+        }
         match self.net.find(Transport::Tcp, to, own) {
             Some(listener) => self.knock(&listener, own, to),
             None => Err(self.refused_now()),
@@ -168,13 +198,17 @@ impl Socket {
         Errno::ECONNREFUSED
     }
     pub(super) fn connection_refused(&self) {
+        self.connection_failed(Errno::ECONNREFUSED, None);
+    }
+    /// `attempt`: only if it is still that one.
+    pub(super) fn connection_failed(&self, why: Errno, attempt: Option<u64>) {
         let mut st = lock(&self.state);
-        if matches!(st.role, Role::Connecting(_)) {
+        if matches!(st.role, Role::Connecting(_)) && attempt.is_none_or(|attempt| attempt == st.attempt) {
             st.role = Role::Refused;
             st.shut_rd = true;
             st.shut_wr = true;
             self.forget_picked(&mut st);
-            self.end.set_error(Errno::ECONNREFUSED);
+            self.end.set_error(why);
         }
         drop(st);
         self.end.queue.wake();
@@ -193,7 +227,7 @@ impl Socket {
             *told = true;
         }
     }
-    fn forget_picked(&self, st: &mut State) {
+    pub(super) fn forget_picked(&self, st: &mut State) {
         if std::mem::take(&mut st.picked_ip)
             && let Some(Addr::Inet(e)) = &mut st.local
         {

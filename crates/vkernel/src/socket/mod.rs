@@ -1,5 +1,5 @@
 //! Sockets inside one container: AF_INET and AF_INET6 over a loopback that has no packets, AF_UNIX, and as much of AF_NETLINK as lists
-//! interfaces. No host socket is ever opened; what lies outside of the container is unreachable (`ENETUNREACH`).
+//! interfaces. No host socket is opened here; what lies outside of the container is unreachable (`ENETUNREACH`), but for TCP to what was granted.
 //!
 //! Operations never block: they answer `EAGAIN`, and the system calls (`sys/net.rs`) wait on [`End::queue`].
 //!
@@ -10,6 +10,7 @@
 //! | `conn` | connections: TCP, AF_UNIX streams and records |
 //! | `net` | ports, names, descriptors in flight |
 //! | `inet`, `unix`, `netlink` | what the families do in their own way |
+//! | `outside` | connections to what was granted outside |
 //! | `option` | getsockopt(2), setsockopt(2), ioctl(2) |
 //! | `listing` | /proc/net |
 
@@ -21,6 +22,7 @@ mod listing;
 pub mod net;
 mod netlink;
 pub mod option;
+pub mod outside;
 mod unix;
 
 pub use listing::{FILES as PROC_NET, text as proc_net};
@@ -101,6 +103,8 @@ struct State {
     role: Role,
     /// The own name.
     local: Option<Addr>,
+    /// Counts calls of connect(2): what comes of one must not be taken for another's.
+    attempt: u64,
     /// Holds a port of the tables.
     bound: bool,
     /// The address was picked by connect(2): it goes when the connection goes.
@@ -195,6 +199,7 @@ impl Socket {
             state: Mutex::new(State {
                 role: Role::Idle,
                 local: None,
+                attempt: 0,
                 bound: false,
                 picked_ip: false,
                 peer: None,
@@ -663,6 +668,7 @@ impl Socket {
             }
             Role::Connecting(_) => {
                 st.role = Role::Idle;
+                self.forget_picked(&mut st);
                 drop(st);
                 self.end.queue.wake();
                 return Ok(());

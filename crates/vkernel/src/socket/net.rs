@@ -3,6 +3,7 @@
 use super::addr::Endpoint;
 use super::buffer::Segment;
 use super::conn::End;
+use super::outside::Outside;
 use super::{Kind, Socket};
 use crate::errno::{Errno, Result};
 use crate::file::OpenFile;
@@ -152,6 +153,7 @@ pub struct Net {
     /// Sockets closed since the last search for garbage.
     closed: AtomicUsize,
     pub budget: Arc<Budget>,
+    pub outside: Outside,
 }
 
 thread_local! {
@@ -189,13 +191,14 @@ fn close_files(files: Vec<Arc<OpenFile>>) {
 
 impl Net {
     /// No sockets; what waits in them counts against `budget`.
-    pub fn new(budget: &Arc<Budget>) -> Arc<Net> {
+    pub fn new(budget: &Arc<Budget>, outside: Outside) -> Arc<Net> {
         Arc::new(Net {
             tables: Mutex::default(),
             flight: Mutex::default(),
             flying: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
             budget: Arc::clone(budget),
+            outside,
         })
     }
 

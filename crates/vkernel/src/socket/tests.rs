@@ -1,11 +1,13 @@
+use super::outside::Outside;
 use super::*;
 use megalith_vfs::Budget;
+use std::collections::HashMap;
 
 const ROOT: Cred = Cred { pid: 1, uid: 0, gid: 0 };
 
 fn net() -> (Arc<Net>, Arc<Budget>) {
     let budget = Budget::unlimited();
-    (Net::new(&budget), budget)
+    (Net::new(&budget, Outside::default()), budget)
 }
 fn file(s: Arc<Socket>) -> Arc<OpenFile> {
     OpenFile::stream(Arc::new(SocketFile(s)), 2)
@@ -192,4 +194,71 @@ fn every_option_answers() {
         }
         drop(SocketFile(s));
     }
+}
+
+type Answer = Result<std::os::fd::OwnedFd>;
+
+/// A way out whose attempts, by the last number of the address, end when the test says how.
+struct Slow(Mutex<HashMap<u8, std::sync::mpsc::Receiver<Answer>>>);
+
+impl super::outside::Gateway for Slow {
+    fn grants(&self, _: std::net::SocketAddr) -> bool {
+        true
+    }
+    fn connect(&self, to: std::net::SocketAddr) -> Answer {
+        let IpAddr::V4(ip) = to.ip() else { return Err(Errno::ENETUNREACH) };
+        let answers = lock(&self.0).remove(&ip.octets()[3]);
+        answers.and_then(|answers| answers.recv().ok()).unwrap_or(Err(Errno::ENETUNREACH))
+    }
+}
+
+/// What comes of an attempt that was given up is not taken for what comes of the next one.
+#[test]
+fn late_answers_from_outside_are_of_their_own_attempt() {
+    let budget = Budget::unlimited();
+    let (say, answers): (Vec<_>, HashMap<_, _>) = (0..5u8)
+        .map(|host| {
+            let (say, answers) = std::sync::mpsc::channel();
+            (say, (host, answers))
+        })
+        .unzip();
+    let net = Net::new(&budget, Outside::new(Some(Arc::new(Slow(Mutex::new(answers))))));
+    let at = |host: u8| Addr::Inet(Endpoint { ip: Ipv4Addr::new(192, 0, 2, host).into(), port: 80 });
+    let socket = Socket::new(&net, 2, 1, 0, ROOT, true).unwrap();
+    let state = || match &lock(&socket.state).role {
+        Role::Connecting(to) => format!("connecting to {}", to.ip),
+        Role::Connected { .. } => "connected".to_owned(),
+        Role::Refused => "refused".to_owned(),
+        _ => "other".to_owned(),
+    };
+    let wait_for = |expected: &str| {
+        for _ in 0..1000 {
+            if state() == expected {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{}, not {expected}", state());
+    };
+    let stays = |expected: &str| {
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(state(), expected);
+    };
+    let host = || Ok(std::os::unix::net::UnixStream::pair().unwrap().0.into());
+    assert_eq!(socket.connect_tcp(&at(0), ROOT), Err(Errno::EAGAIN));
+    socket.shutdown(2).unwrap();
+    assert_eq!(socket.connect_tcp(&at(1), ROOT), Err(Errno::EAGAIN));
+    say[0].send(host()).unwrap();
+    stays("connecting to 192.0.2.1");
+    assert_eq!(socket.connect_tcp(&Addr::Unspec, ROOT), Ok(()));
+    assert_eq!(socket.connect_tcp(&at(2), ROOT), Err(Errno::EAGAIN));
+    say[1].send(Err(Errno::ETIMEDOUT)).unwrap();
+    stays("connecting to 192.0.2.2");
+    say[2].send(Err(Errno::ETIMEDOUT)).unwrap();
+    wait_for("refused");
+    assert_eq!(socket.connect_tcp(&at(3), ROOT), Err(Errno::ETIMEDOUT));
+    assert_eq!(socket.connect_tcp(&at(3), ROOT), Err(Errno::EAGAIN));
+    say[3].send(host()).unwrap();
+    wait_for("connected");
+    assert_eq!(lock(&socket.state).peer, Some(at(3)));
 }

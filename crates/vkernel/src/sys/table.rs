@@ -91,7 +91,7 @@ table! {
     39 getpid("") Full proc::getpid;
     40 sendfile("out:fd in:fd offset:ptr count:uint") Full io::sendfile;
     41 socket("family:int type:hex protocol:int") Partial net::socket, "AF_INET and AF_INET6 (TCP and UDP, inside of the container), AF_UNIX, AF_NETLINK (interfaces); no raw sockets";
-    42 connect("fd:fd addr:ptr len:uint") Full net::connect, "ENETUNREACH outside of the container";
+    42 connect("fd:fd addr:ptr len:uint") Full net::connect, "outside of the container TCP to what `--net` names, ENETUNREACH otherwise";
     43 accept("fd:fd addr:ptr len:ptr") Full net::accept;
     44 sendto("fd:fd buf:ptr len:uint flags:hex addr:ptr alen:uint") Partial net::sendto, "no urgent data";
     45 recvfrom("fd:fd buf:ptr len:uint flags:hex addr:ptr alen:ptr") Partial net::recvfrom, "no urgent data, no error queue";

@@ -77,6 +77,7 @@ fn world_with(cwd: &str, spoil: bool) -> World {
         audit: Arc::new(|_: &str| {}),
         strace: None,
         sealed: false,
+        gateway: None,
         fixed: None,
     })
     .unwrap();

@@ -85,6 +85,21 @@ fn sides() -> Result<&'static Sides> {
     })
 }
 
+/// The demo's image, natively.
+pub fn native() -> Result<&'static Subject> {
+    Ok(&sides()?.native)
+}
+
+/// The demo's image under test.
+pub fn subject() -> Result<&'static Subject> {
+    Ok(&sides()?.subject)
+}
+
+/// Its bundle.
+pub fn bundle() -> Result<&'static Path> {
+    sides()?.bundle.as_deref().context("no bundle")
+}
+
 /// Native code in packages.
 const EXTENSIONS: [&str; 2] = ["/probe/site-packages/native.so", "/probe/node_modules/native.node"];
 

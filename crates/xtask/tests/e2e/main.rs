@@ -14,6 +14,7 @@ mod interactive;
 mod javascript;
 mod leaks;
 mod libtest;
+mod net;
 mod no_jit;
 mod polyfill;
 mod second_engine;
@@ -88,6 +89,7 @@ fn main() {
         command_line::tests(),
         polyfill::tests(),
         agents::tests(),
+        net::tests(),
         extensions::tests(),
         calls::tests(),
         javascript::tests(),
