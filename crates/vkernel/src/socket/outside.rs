@@ -86,6 +86,23 @@ impl Drop for Open {
     }
 }
 
+/// Counts a connection as long as something of the guest's may be on its way.
+struct Sending(Arc<Bridges>);
+
+impl Sending {
+    fn new(bridges: &Arc<Bridges>) -> Sending {
+        lock(&bridges.counts).sending += 1;
+        Sending(Arc::clone(bridges))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        lock(&self.0.counts).sending -= 1;
+        self.0.sent.notify_all();
+    }
+}
+
 impl Outside {
     pub fn new(gateway: Option<Arc<dyn Gateway>>) -> Outside {
         Outside { gateway, bridges: Arc::default() }
@@ -108,10 +125,12 @@ impl Outside {
             match host {
                 Ok(host) => {
                     let end = End::new(TCP_SNDBUF, TCP_RCVBUF);
+                    // Before the guest can know of the connection: it may send, and end.
+                    let sending = Sending::new(&open.bridges);
                     let conn = socket.connected_outside(to, &end, attempt);
                     drop(socket);
                     if let Some(conn) = conn {
-                        Bridge::new(conn, end, host, open).run();
+                        Bridge::new(conn, end, host, open, sending).run();
                     }
                 }
                 // One that means "wait" would never end.
@@ -162,20 +181,19 @@ struct Bridge {
     conn: Arc<Conn>,
     end: Arc<End>,
     host: OwnedFd,
-    open: Open,
+    _open: Open,
     /// Bytes that went out.
     carried: AtomicU64,
-    /// All that the guest has sent is with the host.
-    sent: AtomicBool,
+    /// Gone when all that the guest has sent is with the host.
+    sending: Mutex<Option<Sending>>,
     /// The connection was reset.
     dead: AtomicBool,
 }
 
 impl Bridge {
-    fn new(conn: Arc<Conn>, end: Arc<End>, host: OwnedFd, open: Open) -> Bridge {
-        lock(&open.bridges.counts).sending += 1;
-        let (carried, sent, dead) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Bridge { conn, end, host, open, carried, sent, dead }
+    fn new(conn: Arc<Conn>, end: Arc<End>, host: OwnedFd, open: Open, sending: Sending) -> Bridge {
+        let (carried, dead) = (AtomicU64::new(0), AtomicBool::new(false));
+        Bridge { conn, end, host, _open: open, carried, sending: Mutex::new(Some(sending)), dead }
     }
 
     fn run(self) {
@@ -202,10 +220,10 @@ impl Bridge {
 
     /// Nothing of the guest's is left to send.
     fn all_sent(&self) {
-        if !self.sent.swap(true, Ordering::AcqRel) {
-            lock(&self.open.bridges.counts).sending -= 1;
-            self.open.bridges.sent.notify_all();
-        }
+        drop(lock(&self.sending).take());
+    }
+    fn is_all_sent(&self) -> bool {
+        lock(&self.sending).is_none()
     }
 
     /// Waits for the host socket, not for long: what is ready of `events`, errors and hang-ups.
@@ -273,8 +291,7 @@ impl Bridge {
         // When the guest was seen to be gone, and what had been carried then.
         let mut gone: Option<(Instant, u64)> = None;
         while !self.is_dead() {
-            let sent = self.sent.load(Ordering::Acquire);
-            if ended && sent {
+            if ended && self.is_all_sent() {
                 return;
             }
             if self.conn.peer_closed(1) {
@@ -294,7 +311,7 @@ impl Bridge {
             }
             if ended {
                 // An error, or the end of both directions.
-                if !self.sent.load(Ordering::Acquire) {
+                if !self.is_all_sent() {
                     self.reset();
                 }
                 return;
