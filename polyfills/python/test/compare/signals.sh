@@ -7,6 +7,8 @@ python3 -c 'import signal, os
 seen = []; signal.signal(signal.SIGALRM, lambda n, f: seen or (seen.append(n), print("alarm", n)))
 signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); signal.pause(); signal.setitimer(signal.ITIMER_REAL, 0)
 signal.signal(signal.SIGUSR1, signal.SIG_IGN); os.kill(os.getpid(), signal.SIGUSR1)
+# Whoever runs this may ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try: os.kill(os.getpid(), signal.SIGINT); signal.pause()
 except KeyboardInterrupt: print("interrupted")
 print(signal.default_int_handler is signal.getsignal(signal.SIGINT))'
