@@ -86,7 +86,7 @@ pub fn python(
             set_time(&files.write(path, *id)?, *mtime)?;
         }
         compile_python(sandbox, dir.path(), "/modules", &["-s", "/modules", "-p", "/"])?;
-        let made = read_tree(dir.path(), &[])?.without_links().ending_in(b".pyc");
+        let made = read_tree(dir.path(), &[])?.without_links().at(|path| path.ends_with(b".pyc"));
         Ok(postcard::to_allocvec(&made)?)
     })?;
     postcard::from_bytes(&tree).context("the cache has something else")
@@ -174,7 +174,7 @@ pub fn node(rootfs: &Rootfs, cache: &Cache, progress: Progress) -> Result<Tree> 
         // Only what is a regular file leaves the container.
         let made = work.join("made");
         let made = if made.exists() { read_tree(&made, &[])?.without_links() } else { Tree::default() };
-        let made = made.beginning_with(format!("{NODE}/").as_bytes());
+        let made = made.at(|path| path.strip_prefix(NODE.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")));
         Ok(postcard::to_allocvec(&made)?)
     })?;
     postcard::from_bytes(&tree).context("the cache has something else")

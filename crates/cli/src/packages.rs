@@ -58,14 +58,9 @@ impl Tree {
         })
     }
 
-    /// The files and links whose path ends like this.
-    pub fn ending_in(self, end: &[u8]) -> Tree {
-        Tree(self.0.into_iter().filter(|(path, _)| path.ends_with(end)).collect())
-    }
-
-    /// Those whose path begins like this.
-    pub fn beginning_with(self, begin: &[u8]) -> Tree {
-        Tree(self.0.into_iter().filter(|(path, _)| path.starts_with(begin)).collect())
+    /// The files and links of these paths.
+    pub fn at(self, these: impl Fn(&[u8]) -> bool) -> Tree {
+        Tree(self.0.into_iter().filter(|(path, _)| these(path)).collect())
     }
 
     /// Writes the regular files to `dir`, which need not be there yet.
@@ -735,7 +730,7 @@ mod tests {
         assert!(read_tree(&dir.path().join("link"), &[]).is_err());
         let tree = read_tree(dir.path(), b"p/").unwrap();
         assert_eq!(tree.0.keys().map(Vec::as_slice).collect::<Vec<_>>(), [&b"p/a/file"[..], b"p/link"]);
-        assert_eq!(tree.without_links().beginning_with(b"p/a").0.len(), 1);
+        assert_eq!(tree.without_links().at(|path| path.starts_with(b"p/a")).0.len(), 1);
     }
 
     #[test]

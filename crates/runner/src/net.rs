@@ -17,7 +17,7 @@ use std::thread;
 
 use megalith_run::options::Place;
 use megalith_vfs::Errno;
-use megalith_vkernel::Gateway;
+use megalith_vkernel::{Gateway, MAX_OUTSIDE};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType,
@@ -29,9 +29,6 @@ use crate::failure::{Result, fail};
 
 /// What the broker says first, as the number of a request.
 const READY: u32 = u32::MAX;
-/// Connection attempts that the broker makes at a time: as many as a container may have (`vkernel::socket::outside`).
-const MAX_ATTEMPTS: usize = 512;
-
 /// First argument of the broker's process; the others are places, each a list of addresses.
 const BROKER: &str = "--net-broker";
 
@@ -235,7 +232,7 @@ pub fn serve() -> Option<ExitCode> {
                 attempts.fetch_sub(1, Ordering::AcqRel);
             }
         };
-        let room = attempts.fetch_add(1, Ordering::AcqRel) < MAX_ATTEMPTS;
+        let room = attempts.fetch_add(1, Ordering::AcqRel) < MAX_OUTSIDE;
         if !room || thread::Builder::new().stack_size(128 << 10).spawn(work).is_err() {
             attempts.fetch_sub(1, Ordering::AcqRel);
             let _ = answer(&socket, id, &Err(Errno::ENOBUFS));

@@ -102,7 +102,7 @@ const ALLOWED: &[i64] = &[
     SYS_futex,
     SYS_nanosleep,
     SYS_clock_nanosleep,
-    // Memory. mmap and mprotect stand in `memory`.
+    // Memory. mmap and mprotect stand in `allow_list`.
     SYS_munmap,
     SYS_madvise,
     SYS_mremap,
@@ -186,7 +186,7 @@ fn filter(
 /// What connections that the broker opened need beside: they come by a message, and end one way at a time.
 const NET: &[i64] = &[SYS_recvmsg, SYS_shutdown];
 
-/// What the broker does (`net`): threads that connect, and messages. `socket`, `clone`, `mmap` and `mprotect` stand in `broker_programs`.
+/// What the broker does (`net`): threads that connect, and messages. `socket` stands in `broker_programs`.
 const BROKER: &[i64] = &[
     SYS_read,
     SYS_write,
@@ -216,24 +216,43 @@ const BROKER: &[i64] = &[
     SYS_exit_group,
 ];
 
-fn programs(net: bool) -> seccompiler::Result<[BpfProgram; 2]> {
-    let rule = |arg: u8, op: Op, value: u64| {
-        Cond::new(arg, Len::Dword, op, value).and_then(|c| SeccompRule::new(vec![c])).map_err(seccompiler::Error::from)
-    };
-    let exec = PROT_EXEC as u64;
-    let allowed = ALLOWED.iter().chain(NET.iter().filter(|_| net));
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.map(|&nr| (nr, vec![])).collect();
+fn condition(arg: u8, op: Op, value: u64) -> seccompiler::Result<Cond> {
+    Ok(Cond::new(arg, Len::Dword, op, value)?)
+}
+fn rule(arg: u8, op: Op, value: u64) -> seccompiler::Result<SeccompRule> {
+    Ok(SeccompRule::new(vec![condition(arg, op, value)?])?)
+}
+
+/// An allow-list of `calls`, and of what all that run here need: memory that is not executable, and threads.
+fn allow_list(calls: impl Iterator<Item = i64>) -> seccompiler::Result<BTreeMap<i64, Vec<SeccompRule>>> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = calls.map(|nr| (nr, vec![])).collect();
     for nr in [SYS_mmap, SYS_mprotect] {
-        rules.insert(nr, vec![rule(2, Op::MaskedEq(exec), 0)?]);
+        rules.insert(nr, vec![rule(2, Op::MaskedEq(PROT_EXEC as u64), 0)?]);
     }
     let thread = (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND) as u64;
     let namespaces =
         (CLONE_NEWNS | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP)
             as u64;
     rules.insert(SYS_clone, vec![rule(0, Op::MaskedEq(thread | namespaces), thread)?]);
+    // Decided by the other filter; a refusal here would hide its answer.
+    rules.insert(SYS_clone3, vec![]);
+    Ok(rules)
+}
+
+/// The filters with these rules.
+fn filters(rules: BTreeMap<i64, Vec<SeccompRule>>) -> seccompiler::Result<[BpfProgram; 2]> {
+    let allow = filter(rules, SeccompAction::Errno(EPERM as u32), SeccompAction::Allow)?;
+    // clone3's flags lie in memory, where a filter cannot look; the C library falls back to clone on ENOSYS.
+    let no_clone3 =
+        filter(BTreeMap::from([(SYS_clone3, vec![])]), SeccompAction::Allow, SeccompAction::Errno(ENOSYS as u32))?;
+    // The allow-list comes last: it forbids installing another filter.
+    Ok([no_clone3, allow])
+}
+
+fn programs(net: bool) -> seccompiler::Result<[BpfProgram; 2]> {
+    let mut rules = allow_list(ALLOWED.iter().chain(NET.iter().filter(|_| net)).copied())?;
     if net {
-        let level = Cond::new(1, Len::Dword, Op::Eq, SOL_SOCKET as u64)?;
-        let linger = Cond::new(2, Len::Dword, Op::Eq, SO_LINGER as u64)?;
+        let (level, linger) = (condition(1, Op::Eq, SOL_SOCKET as u64)?, condition(2, Op::Eq, SO_LINGER as u64)?);
         rules.insert(SYS_setsockopt, vec![SeccompRule::new(vec![level, linger])?]);
     }
     rules.insert(SYS_prctl, vec![rule(0, Op::Eq, PR_SET_NAME as u64)?, rule(0, Op::Eq, PR_SET_VMA as u64)?]);
@@ -245,40 +264,21 @@ fn programs(net: bool) -> seccompiler::Result<[BpfProgram; 2]> {
         rules.insert(nr, vec![rule(0, Op::Eq, u64::from(std::process::id()))?]);
     }
     rules.insert(SYS_prlimit64, vec![rule(0, Op::Eq, 0)?]);
-    // Decided by the other filter; a refusal here would hide its answer.
-    rules.insert(SYS_clone3, vec![]);
-    let allow = filter(rules, SeccompAction::Errno(EPERM as u32), SeccompAction::Allow)?;
-    // The allow-list comes last: it forbids installing another filter.
-    Ok([no_clone3()?, allow])
+    filters(rules)
 }
 
 /// The broker's filters.
 fn broker_programs() -> seccompiler::Result<[BpfProgram; 2]> {
-    let cond = |arg: u8, op: Op, value: u64| Cond::new(arg, Len::Dword, op, value);
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BROKER.iter().map(|&nr| (nr, vec![])).collect();
+    let mut rules = allow_list(BROKER.iter().copied())?;
     let kinds = (SOCK_CLOEXEC | SOCK_NONBLOCK) as u64;
     let family = |family: i32| -> seccompiler::Result<SeccompRule> {
-        let kind = cond(1, Op::MaskedEq(!kinds & 0xffff_ffff), SOCK_STREAM as u64)?;
-        Ok(SeccompRule::new(vec![cond(0, Op::Eq, family as u64)?, kind])?)
+        let kind = condition(1, Op::MaskedEq(!kinds & 0xffff_ffff), SOCK_STREAM as u64)?;
+        Ok(SeccompRule::new(vec![condition(0, Op::Eq, family as u64)?, kind])?)
     };
     rules.insert(SYS_socket, vec![family(AF_INET)?, family(AF_INET6)?]);
-    let one = |arg: u8, op: Op, value: u64| -> seccompiler::Result<Vec<SeccompRule>> {
-        Ok(vec![SeccompRule::new(vec![cond(arg, op, value)?])?])
-    };
-    for nr in [SYS_mmap, SYS_mprotect] {
-        rules.insert(nr, one(2, Op::MaskedEq(PROT_EXEC as u64), 0)?);
-    }
-    let thread = (CLONE_THREAD | CLONE_VM | CLONE_SIGHAND) as u64;
-    rules.insert(SYS_clone, one(0, Op::MaskedEq(thread), thread)?);
-    rules.insert(SYS_prctl, one(0, Op::Eq, PR_SET_NAME as u64)?);
-    rules.insert(SYS_ioctl, one(1, Op::Eq, FIONBIO)?);
-    rules.insert(SYS_clone3, vec![]);
-    Ok([no_clone3()?, filter(rules, SeccompAction::Errno(EPERM as u32), SeccompAction::Allow)?])
-}
-
-/// clone3's flags lie in memory, where a filter cannot look; the C library falls back to clone on ENOSYS.
-fn no_clone3() -> seccompiler::Result<BpfProgram> {
-    filter(BTreeMap::from([(SYS_clone3, vec![])]), SeccompAction::Allow, SeccompAction::Errno(ENOSYS as u32))
+    rules.insert(SYS_prctl, vec![rule(0, Op::Eq, PR_SET_NAME as u64)?]);
+    rules.insert(SYS_ioctl, vec![rule(1, Op::Eq, FIONBIO)?]);
+    filters(rules)
 }
 
 /// Installs the broker's filters on this process, for good.

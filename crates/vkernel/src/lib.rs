@@ -46,7 +46,7 @@ pub use kernel::{Credentials, Fixed, Kernel, KernelConfig, Launcher, Limits, Lin
 pub use program::{Abi, DataFile, Hash, MetaReader, Program, ProgramTable, SharedMap};
 pub use regs::{Machine, Regs};
 pub use snapshot::Snapshot;
-pub use socket::outside::Gateway;
+pub use socket::outside::{Gateway, MAX_OUTSIDE};
 pub use sys::{Support, SyscallEntry, docs_markdown, table};
 pub use task::{FaultInfo, Outcome, Start, Task};
 pub use wait::{Parked, Waiter};

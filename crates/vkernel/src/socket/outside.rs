@@ -31,7 +31,7 @@ pub trait Gateway: Send + Sync {
 const OWN: (IpAddr, IpAddr) =
     (IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 2, 15)));
 /// Connections that lead out at a time: two threads each.
-const MAX_OPEN: usize = 512;
+pub const MAX_OUTSIDE: usize = 512;
 /// How much one thread carries at a time.
 const PIECE: usize = 32 << 10;
 const STACK: usize = 128 << 10;
@@ -72,7 +72,7 @@ impl Open {
     fn new(bridges: &Arc<Bridges>, budget: &Arc<Budget>) -> Result<Open> {
         let charge = Charge::take(budget, 2 * (PIECE + STACK) as u64).map_err(|_| Errno::ENOBUFS)?;
         let mut counts = lock(&bridges.counts);
-        if counts.open >= MAX_OPEN {
+        if counts.open >= MAX_OUTSIDE {
             return Err(Errno::ENOBUFS);
         }
         counts.open += 1;

@@ -7,9 +7,9 @@ python3 -c 'import signal, os
 seen = []; signal.signal(signal.SIGALRM, lambda n, f: seen or (seen.append(n), print("alarm", n)))
 signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05); signal.pause(); signal.setitimer(signal.ITIMER_REAL, 0)
 signal.signal(signal.SIGUSR1, signal.SIG_IGN); os.kill(os.getpid(), signal.SIGUSR1)
-# Whoever runs this may ignore it.
+print(signal.default_int_handler is signal.getsignal(signal.SIGINT))
+# Whoever runs this may ignore it, and then it would never come.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try: os.kill(os.getpid(), signal.SIGINT); signal.pause()
-except KeyboardInterrupt: print("interrupted")
-print(signal.default_int_handler is signal.getsignal(signal.SIGINT))'
+except KeyboardInterrupt: print("interrupted")'
 python3 -c 'import subprocess, signal; print(subprocess.run(["sh", "-c", "kill -PIPE $$"]).returncode)'
