@@ -3,7 +3,7 @@
 //! A static program loads no shared objects, so an extension has to be in the interpreter's own program. The sdist of the package is built in a
 //! container, under the polyfill, with a recorder in the place of the compiler (`extensions/build_package.py`); nothing of a package runs outside. What
 //! was recorded is compiled here, by the C compiler of this machine with the options of the polyfill, and linked with what `cargo xtask build` left
-//! beside the program for that (its kit).
+//! beside the program for that (its kit). Builds that try small programs on the compiler first (numpy's) have them compiled in the same way, one by one.
 //!
 //! What comes out of the container is hostile: paths must lie in the unpacked sdist, options be known ones, and everything that the compiler or the
 //! assembler read (`#include`, `.incbin`) must be of the sdist, the kit, or the compiler's own directories. Each extension becomes one relocatable
@@ -16,8 +16,9 @@ use crate::polyfill;
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, anyhow, bail};
 use megalith_manifest::FileHash;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -25,14 +26,18 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Changes when this module makes something else of the same input.
-const REVISION: &[u8] = b"1";
+const REVISION: &[u8] = b"2";
 
 const BUILD_PACKAGE: &str = include_str!("extensions/build_package.py");
 const FETCH_SDIST: &str = include_str!("extensions/fetch_sdist.py");
 
 /// What builds need, as requirements with hashes: sets, in the order in which they are tried. Cython before version 3 is what older packages are
-/// written for.
-const TOOLS: [&str; 2] = [include_str!("extensions/tools-1.txt"), include_str!("extensions/tools-2.txt")];
+/// written for; the last is what numpy's are, as long as they use setuptools.
+const TOOLS: [&str; 3] = [
+    include_str!("extensions/tools-1.txt"),
+    include_str!("extensions/tools-2.txt"),
+    include_str!("extensions/tools-3.txt"),
+];
 
 /// Libraries that come with the C compiler.
 const OF_THE_COMPILER: &[&str] = &["c", "dl", "m", "pthread", "rt", "util"];
@@ -92,6 +97,22 @@ struct Plan {
     error: Option<String>,
 }
 
+/// What a build asks the compiler, as `build_package.py` describes it.
+#[derive(Deserialize)]
+struct Question {
+    files: BTreeMap<String, String>,
+    units: Vec<Unit>,
+    libraries: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    /// In hexadecimal digits.
+    Object(String),
+    Error(String),
+}
+
 impl Built {
     /// Its extensions, by file below the directory of packages.
     pub fn files(&self) -> impl Iterator<Item = &str> {
@@ -124,15 +145,15 @@ pub fn fetch(requirement: &Requirement, cache: &Cache) -> Result<Vec<u8>> {
     Ok(sdist)
 }
 
-/// Builds a package, but for the compiler, in a container.
+/// Builds a package in a container. The kit's compiler answers its questions; what it compiles is compiled later.
 ///
 /// # Errors
 /// Why its build does not work, in one line.
-pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Built> {
-    let hash = FileHash::of(sdist);
-    let [first, second] = TOOLS.map(str::as_bytes);
-    let script = BUILD_PACKAGE.as_bytes();
-    let parts = [REVISION, b"build", &hash.0, &sandbox.polyfill.hash.0, &sandbox.image_id.0, first, second, script];
+pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, kit: &Kit, cache: &Cache) -> Result<Built> {
+    let (hash, tools_of) = (FileHash::of(sdist), TOOLS.concat());
+    let (script, tools_of) = (BUILD_PACKAGE.as_bytes(), tools_of.as_bytes());
+    let (polyfill, image) = (&sandbox.polyfill.hash.0, &sandbox.image_id.0);
+    let parts = [REVISION, b"build", &hash.0, polyfill, image, tools_of, script, &kit.compiler];
     let built = cache.get("packages", &parts, || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let path = |name: &str| dir.path().join(name);
@@ -143,7 +164,8 @@ pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Built
             tools(list, sandbox, cache)?.write(&path("tools").join(n.to_string()))?;
         }
         let python = ["-I", "-S", "-B", "/megalith/build_package.py"];
-        let out = sandbox.python(dir.path(), "/megalith", &["--timeout", "1200"], &python)?;
+        let answer = |question: &[u8]| kit.answer(question);
+        let out = sandbox.converse(dir.path(), "/megalith", &["--timeout", "1200"], &python, answer)?;
         if !out.status.success() {
             bail!("its build failed: {}: {}", out.status, one_line(&out.stderr));
         }
@@ -208,7 +230,8 @@ impl Kit {
             out.context("there is no C compiler on this machine (gcc, with ld and objcopy)")
         };
         let compiler = gcc(&["--version"])?.stdout;
-        let said = gcc(&["-E", "-v", "-xc", "/dev/null"])?.stderr;
+        // There may be none for C++; then its directories are those for C.
+        let said = gcc(&["-E", "-v", "-xc++", "/dev/null"]).or_else(|_| gcc(&["-E", "-v", "-xc", "/dev/null"]))?.stderr;
         let said = String::from_utf8_lossy(&said).into_owned();
         let listed = said.lines().skip_while(|l| !l.starts_with("#include <")).filter(|l| l.starts_with(' '));
         let headers = listed.filter_map(|l| fs::canonicalize(l.trim()).ok()).collect();
@@ -260,10 +283,9 @@ impl Kit {
         let symbol = init_symbol(path);
         let tree = dir.join("source");
         built.source.write(&tree)?;
-        let mut objects = Vec::new();
-        for (n, unit) in planned.units.iter().enumerate() {
-            objects.push(self.compile_unit(unit, &tree, dir, &format!("unit{n}.o"))?);
-        }
+        let units = planned.units.par_iter().enumerate();
+        let compiled = units.map(|(n, unit)| self.compile_unit(unit, &tree, dir, &format!("unit{n}.o")));
+        let objects = compiled.collect::<Result<Vec<_>>>()?;
         if objects.is_empty() {
             bail!("it has no sources");
         }
@@ -271,7 +293,9 @@ impl Kit {
         tool(Command::new("ld").args(["-r", "-o"]).arg(&object).args(&objects).args(libraries))?;
         let init = format!("PyInit_{name}");
         let rename = format!("--redefine-sym={init}={symbol}");
-        tool(Command::new("objcopy").args(["--strip-debug", &rename]).arg(&object))?;
+        // Constructors run at its import, by the name of their section, not in every Python process.
+        let section = format!("--rename-section=.init_array={}", constructors(path));
+        tool(Command::new("objcopy").args(["--strip-debug", &rename, &section]).arg(&object))?;
         tool(Command::new("objcopy").arg(format!("--keep-global-symbol={symbol}")).arg(&object))?;
         let has = |text: &str, word: &str| text.split_whitespace().any(|w| w == word);
         let symbols = tool(Command::new("nm").args(["-g", "--defined-only"]).arg(&object))?;
@@ -279,10 +303,10 @@ impl Kit {
             bail!("it has no function {init}");
         }
         let sections = tool(Command::new("objdump").args(["-h"]).arg(&object))?;
-        let constructors = [".init_array", ".preinit_array", ".ctors", ".init", ".fini_array", ".dtors", ".fini"];
-        let early = |w: &str| constructors.iter().any(|c| w == *c || w.starts_with(&format!("{c}.")));
-        if sections.split_whitespace().any(early) {
-            bail!("it has constructors, which would run in every Python process");
+        let others = [".init_array", ".preinit_array", ".ctors", ".init", ".fini_array", ".dtors", ".fini"];
+        let other = |w: &str| others.iter().any(|c| w == *c || w.starts_with(&format!("{c}.")));
+        if sections.split_whitespace().any(other) {
+            bail!("it has constructors of an order, or destructors, which would run in every Python process");
         }
         let object = Object { path: path.into(), bytes: fs::read(&object)? };
         // Whether all that it needs is there.
@@ -295,21 +319,7 @@ impl Kit {
         let mut found = Vec::new();
         let of_options = planned.options.iter().filter_map(|o| o.strip_prefix("-l"));
         for name in planned.libraries.iter().map(String::as_str).chain(of_options) {
-            if OF_THE_COMPILER.contains(&name) {
-                continue;
-            }
-            if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_+.-".contains(c)) {
-                bail!("it asks for a library of a strange name");
-            }
-            let said = tool(Command::new("gcc").arg(format!("-print-file-name=lib{name}.a")))?;
-            // A name without directory: not found.
-            let path = Path::new(said.trim());
-            if !path.is_absolute() {
-                bail!(
-                    "the static library lib{name}.a is not on this machine (Debian has it in lib{name}-dev or the like)"
-                );
-            }
-            found.push(path.into());
+            found.extend(library(name)?);
         }
         let ignored = |o: &str| ["-pthread", "-s", "-shared", "-O1", "-O2", "-O3"].contains(&o) || o.starts_with("-l");
         match planned.options.iter().find(|o| !ignored(o)) {
@@ -318,11 +328,50 @@ impl Kit {
         }
     }
 
+    /// Answers a line of a package's build in a container with another.
+    fn answer(&self, question: &[u8]) -> Vec<u8> {
+        let answer = self.compile_question(question).unwrap_or_else(|e| Answer::Error(format!("{e:#}")));
+        let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
+    fn compile_question(&self, question: &[u8]) -> Result<Answer> {
+        let question: Question = serde_json::from_slice(question).context("a question of its build")?;
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let tree = dir.path().join("source");
+        for (path, text) in &question.files {
+            let path = inside(&tree, path)?;
+            fs::create_dir_all(path.parent().unwrap_or(&tree))?;
+            // Bytes, as Latin-1.
+            let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+            fs::write(path, bytes.context("a question of its build is no text")?)?;
+        }
+        let mut objects = Vec::new();
+        for (n, unit) in question.units.iter().enumerate() {
+            objects.push(self.compile_unit(unit, &tree, dir.path(), &format!("unit{n}.o"))?);
+        }
+        let Some(libraries) = question.libraries else {
+            let object = fs::read(objects.first().context("a question of its build about nothing")?)?;
+            return Ok(Answer::Object(object.iter().map(|b| format!("{b:02x}")).collect()));
+        };
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-static", "-no-pie", "-o"]).arg(dir.path().join("program")).args(&objects);
+        for name in &libraries {
+            match library(name)? {
+                Some(path) => gcc.arg(path),
+                None => gcc.arg(format!("-l{name}")),
+            };
+        }
+        tool(&mut gcc)?;
+        Ok(Answer::Object(String::new()))
+    }
+
     /// Compiles one source, of `tree` in `dir`, which stands for what the build wrote.
     fn compile_unit(&self, unit: &Unit, tree: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
         let source = inside(tree, &unit.source)?;
-        if source.extension() != Some(OsStr::new("c")) {
-            bail!("{} is not C, which alone is compiled", one_line(unit.source.as_bytes()));
+        if !source.extension().is_some_and(|e| ["c", "cc", "cpp", "cxx"].iter().any(|known| e == *known)) {
+            bail!("{} is neither C nor C++, which alone are compiled", one_line(unit.source.as_bytes()));
         }
         // Sources can have a compiler work, or read, without end.
         let mut gcc = Command::new("sh");
@@ -398,7 +447,7 @@ impl Kit {
     }
 
     fn link_objects(&self, objects: &[&Object], dir: &Path) -> Result<PathBuf> {
-        let mut table = "#include \"megalith.h\"\n".to_owned();
+        let mut table = INIT.to_owned();
         let mut entries = String::new();
         let mut files = Vec::new();
         for (n, object) in objects.iter().enumerate() {
@@ -407,8 +456,9 @@ impl Kit {
                 bail!("an extension has a path of strange characters");
             }
             let (symbol, name) = (init_symbol(&object.path), stem.rsplit('/').next().unwrap_or_default());
-            table += &format!("extern PyObject *{symbol}(void);\n");
-            entries += &format!("    {{\"{stem}\", \"PyInit_{name}\", {symbol}}},\n");
+            let section = constructors(&object.path);
+            table += &format!("EXTENSION({symbol}, {section})\n");
+            entries += &format!("    {{\"{stem}\", \"PyInit_{name}\", {symbol}_once}},\n");
             let file = dir.join(format!("extension{n}.o"));
             fs::write(&file, &object.bytes)?;
             files.push(file);
@@ -428,11 +478,52 @@ impl Kit {
     }
 }
 
+/// The static library of a name, but for those that the compiler brings itself.
+fn library(name: &str) -> Result<Option<PathBuf>> {
+    if OF_THE_COMPILER.contains(&name) {
+        return Ok(None);
+    }
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_+.-".contains(c)) {
+        bail!("it asks for a library of a strange name");
+    }
+    let said = tool(Command::new("gcc").arg(format!("-print-file-name=lib{name}.a")))?;
+    // A name without directory: not found.
+    let path = Path::new(said.trim());
+    if !path.is_absolute() {
+        bail!("the static library lib{name}.a is not on this machine (Debian has it in lib{name}-dev or the like)");
+    }
+    Ok(Some(path.into()))
+}
+
 /// Path without the longest suffix that extension modules have.
 fn suffix_stem(path: &str) -> Option<&str> {
     let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
     let name = file.split('.').next().filter(|name| !name.is_empty() && file.ends_with(".so"))?;
     path.get(..if dir.is_empty() { name.len() } else { dir.len() + 1 + name.len() })
+}
+
+/// Init functions that run the constructors of their extensions before, once. The linker names where a section begins and ends; of an extension
+/// without constructors there is none.
+const INIT: &str = r#"#include "megalith.h"
+typedef void (*const Constructor)(int, char **, char **);
+#define EXTENSION(init, section)                                              \
+    extern PyObject *init(void);                                              \
+    extern Constructor __start_##section[] __attribute__((weak));             \
+    extern Constructor __stop_##section[] __attribute__((weak));              \
+    static PyObject *init##_once(void)                                        \
+    {                                                                         \
+        static char *none[] = {0};                                            \
+        static Constructor *next = __start_##section;                         \
+        while (next != __stop_##section) {                                    \
+            (*next++)(0, none, none);                                         \
+        }                                                                     \
+        return init();                                                        \
+    }
+"#;
+
+/// Name that the section with an extension's constructors has in the polyfill.
+fn constructors(path: &str) -> String {
+    format!("{}_constructors", init_symbol(path))
 }
 
 /// Name that the init function of an extension has in the polyfill.
@@ -450,7 +541,10 @@ fn option_of(option: &str) -> Option<bool> {
         return plain.then_some(true);
     }
     if let Some(standard) = option.strip_prefix("-std=") {
-        return standard.chars().all(|c| c.is_ascii_alphanumeric()).then_some(true);
+        return standard.chars().all(|c| c.is_ascii_alphanumeric() || c == '+').then_some(true);
+    }
+    if ["-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"].contains(&option) {
+        return Some(true);
     }
     let ignored =
         ["-pthread", "-pipe", "-fPIC", "-fpic", "-fvisibility=hidden", "-fwrapv", "-fno-strict-aliasing", "-w"];
@@ -532,7 +626,7 @@ mod tests {
 
     #[test]
     fn only_known_options_pass() {
-        for option in ["-DA", "-DA=\"b c\"", "-UNDEBUG", "-std=c99"] {
+        for option in ["-DA", "-DA=\"b c\"", "-UNDEBUG", "-std=c99", "-std=c++11", "-fno-rtti"] {
             assert_eq!(option_of(option), Some(true), "{option}");
         }
         for option in ["-O3", "-Wall", "-g", "-fPIC"] {

@@ -239,7 +239,7 @@ fn objects_of(
                     }
                     progress.note(&format!("building {owner} from its sources"));
                     let sdist = extensions::fetch(&owner, cache);
-                    let built = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, cache));
+                    let built = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, kit, cache));
                     built.map(Rc::new).map_err(|e| {
                         if is_offline(&e) {
                             offline = Some(format!("{e:#}"));
@@ -398,7 +398,10 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
         let (mut built, mut failed) = (Vec::new(), Vec::new());
         for package in from_sources {
             progress.note(&format!("building {package} from its sources"));
-            let made = extensions::fetch(package, cache).and_then(|sdist| extensions::build(&sdist, sandbox, cache));
+            let made = extensions::fetch(package, cache).and_then(|sdist| {
+                let kit = Kit::open(&sandbox.polyfill.interpreter)?;
+                extensions::build(&sdist, sandbox, &kit, cache)
+            });
             match made {
                 Ok(mut made) => {
                     std::mem::take(&mut made.site).write(&to)?;

@@ -8,6 +8,7 @@ use megalith_image::Rootfs;
 use megalith_manifest::FileHash;
 use std::cell::OnceCell;
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -37,12 +38,66 @@ impl Container {
     /// # Errors
     /// When the container does not start. How the program ends is in the result.
     pub fn run(&self, volume: &Path, at: &str, options: &[&str], program: &[u8], arguments: &[&str]) -> Result<Output> {
+        self.command(volume, at, options, program, arguments)?
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start megalith-run")
+    }
+
+    /// The same for a program that asks: each line of its standard output is a question, and what `answer` makes of it goes to its standard input.
+    /// A line of more than 64 MiB ends the conversation.
+    pub fn converse(
+        &self,
+        volume: &Path,
+        at: &str,
+        options: &[&str],
+        program: &[u8],
+        arguments: &[&str],
+        mut answer: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Output> {
+        let mut command = self.command(volume, at, options, program, arguments)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start megalith-run")?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            // What was read until an error is what there is.
+            drop(stderr.map(|mut s| s.read_to_end(&mut said)));
+            said
+        });
+        if let (Some(mut stdin), Some(stdout)) = (stdin, stdout) {
+            let mut questions = BufReader::new(stdout);
+            let mut question = Vec::new();
+            loop {
+                question.clear();
+                // Whatever ends the conversation, the program's status and what it said tell of it.
+                if (&mut questions).take(64 << 20).read_until(b'\n', &mut question).is_err() || !question.ends_with(b"\n")
+                {
+                    break;
+                }
+                if stdin.write_all(&answer(&question)).is_err() {
+                    break;
+                }
+            }
+        }
+        let status = child.wait().context("cannot wait for megalith-run")?;
+        Ok(Output { status, stdout: Vec::new(), stderr: said.join().unwrap_or_default() })
+    }
+
+    fn command(
+        &self,
+        volume: &Path,
+        at: &str,
+        options: &[&str],
+        program: &[u8],
+        arguments: &[&str],
+    ) -> Result<Command> {
         let mut mount = volume.as_os_str().to_owned();
         mount.push(format!(":{at}"));
         let mut command = Command::new(runner()?);
         command.arg("-v").arg(mount).args(["-u", "0:0", "-w", "/"]).args(options).arg(self.0.path().join("bundle"));
         command.arg("--").arg(OsStr::from_bytes(program)).args(arguments);
-        command.stdin(Stdio::null()).output().context("cannot start megalith-run")
+        Ok(command)
     }
 }
 
@@ -81,13 +136,26 @@ impl<'a> Sandbox<'a> {
 
     /// Runs Python as [`Container::run`] does.
     pub fn python(&self, volume: &Path, at: &str, options: &[&str], arguments: &[&str]) -> Result<Output> {
-        let container = match self.container.get() {
-            Some(container) => container,
-            None => {
-                let container = Container::build(self.wanted.image, self.wanted.reference)?;
-                self.container.get_or_init(|| container)
-            }
-        };
-        container.run(volume, at, options, &self.interpreter, arguments)
+        self.container()?.run(volume, at, options, &self.interpreter, arguments)
+    }
+
+    /// Runs Python as [`Container::converse`] does.
+    pub fn converse(
+        &self,
+        volume: &Path,
+        at: &str,
+        options: &[&str],
+        arguments: &[&str],
+        answer: impl FnMut(&[u8]) -> Vec<u8>,
+    ) -> Result<Output> {
+        self.container()?.converse(volume, at, options, &self.interpreter, arguments, answer)
+    }
+
+    fn container(&self) -> Result<&Container> {
+        if let Some(container) = self.container.get() {
+            return Ok(container);
+        }
+        let container = Container::build(self.wanted.image, self.wanted.reference)?;
+        Ok(self.container.get_or_init(|| container))
     }
 }

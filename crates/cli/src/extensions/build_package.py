@@ -11,6 +11,10 @@ plan.json   {"extensions": [{"file": below site, "units": [...], "libraries": [.
 
 A unit is one call of the compiler: {"source": path, "include": [path], "options": [...]}, with paths below source/. Nothing in a plan is to be
 trusted: the code of the package runs in this process.
+
+Some builds look at what the compiler says of small programs before they go on. Such a question is a line on standard output, {"files": {path: text},
+"units": [a unit with paths among the files], "libraries": [name] or null when nothing is to be linked}, and the answer a line on standard input,
+{"object": what the one unit became, in hexadecimal digits} or {"error": text}.
 """
 
 import importlib
@@ -22,6 +26,7 @@ import sys
 import tarfile
 import tomllib
 import traceback
+import types
 import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -29,10 +34,18 @@ SOURCE, SITE = os.path.join(HERE, "source"), os.path.join(HERE, "site")
 PLAN = os.path.join(HERE, "plan.json")
 # What a package gets in the place of a shared object.
 PLACEHOLDER = "An extension module of Python, number %s of its package, for the polyfill that this image was built for.\n"
+# Packages that have to be told to leave out code for several processors, by name: environment, and arguments of setup.py.
+ONE_PROCESSOR = {
+    "numpy": ({"NPY_DISABLE_SVML": "1"}, ["build", "--disable-optimization"]),
+}
 
 
 class Refused(Exception):
     """What the user is told."""
+
+
+class Unfit(Refused):
+    """That the package is not built with these tools."""
 
 
 def unpack():
@@ -67,69 +80,157 @@ def check_tools(tools, requires):
     """Whether a set of tools has what the build of a package needs; puts it onto sys.path."""
     there = versions(tools)
     sys.path.insert(0, tools)
+    os.environ["SETUPTOOLS_USE_DISTUTILS"] = "local"
+    # Debian's changes to where things are installed, which bring in the other distutils.
+    sys.modules["_distutils_system_mod"] = None
+    # Parts of the tools for other systems, which import ctypes, as modules that have the names that are asked for.
+    for part, name in ("setuptools.windows_support", "hide_file"), ("wheel.macosx_libfile", "calculate_macosx_platform_tag"):
+        sys.modules[part] = types.ModuleType(part)
+        setattr(sys.modules[part], name, None)
     from setuptools._vendor.packaging.requirements import Requirement
 
     for wanted in map(Requirement, requires):
         name = wanted.name.lower().replace("_", "-")
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        if name not in there or not wanted.specifier.contains(there[name]):
+        # wheel only packs what is unpacked here again.
+        if name not in there or name != "wheel" and not wanted.specifier.contains(there[name]):
             there = ", ".join(f"{name} {version}" for name, version in sorted(there.items()))
-            raise Refused(f"its build needs {wanted.name}{wanted.specifier}; packages are built with {there}")
+            raise Unfit(f"its build needs {wanted.name}{wanted.specifier}; packages are built with {there}")
+
+
+class Compiler:
+    """The compiler outside, which answers questions. It is asked on the standard streams, which nothing else uses from here on."""
+
+    INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
+
+    def __init__(self):
+        self.questions = os.fdopen(os.dup(1), "w")
+        self.answers = os.fdopen(os.dup(0))
+        with open(os.devnull) as nothing:
+            os.dup2(nothing.fileno(), 0)
+        os.dup2(2, 1)
+
+    def ask(self, units, libraries=None):
+        """What a unit becomes, or whether several can be linked; raises Unanswered."""
+        files, asked = {}, []
+        for n, unit in enumerate(units):
+            include = [os.path.join(SOURCE, d) for d in unit["include"]]
+            source = os.path.join(SOURCE, unit["source"])
+            name = f"{n}/{os.path.basename(source)}"
+            self.gather(source, name, include, n, files)
+            asked.append({"source": name, "include": [f"{n}/include"], "options": unit["options"]})
+        json.dump({"files": files, "units": asked, "libraries": libraries}, self.questions)
+        self.questions.write("\n")
+        self.questions.flush()
+        answer = json.loads(self.answers.readline() or '{"error": "there is no compiler"}')
+        if "error" in answer:
+            raise Unanswered(answer["error"])
+        return bytes.fromhex(answer["object"])
+
+    def gather(self, path, name, include, n, files):
+        """Puts a file, and what it includes of the package, into `files`."""
+        with open(path, encoding="latin-1") as file:
+            files[name] = text = file.read()
+        for wanted in self.INCLUDE.findall(text):
+            for directory in (os.path.dirname(path), *include):
+                header, to = os.path.join(directory, wanted), os.path.normpath(f"{n}/include/{wanted}")
+                if to.startswith(f"{n}/include/") and os.path.isfile(header):
+                    if to not in files:
+                        self.gather(header, to, include, n, files)
+                    break
+
+
+class Unanswered(Exception):
+    """What the compiler says of what it does not take."""
+
+
+class Lasting(type):
+    """A class whose own methods stay what they are: numpy.distutils puts others in their places."""
+
+    def __setattr__(cls, name, value):
+        if name not in cls.__dict__:
+            super().__setattr__(name, value)
 
 
 def record():
     """Puts a recorder in the place of the compiler; returns what is recorded."""
-    os.environ["SETUPTOOLS_USE_DISTUTILS"] = "local"
     import setuptools  # noqa: F401: it puts its distutils in place
-    from distutils.errors import CompileError
-    from distutils.unixccompiler import UnixCCompiler
+    import distutils.unixccompiler
+    from distutils.command.config import config
+    from distutils.errors import CompileError, LinkError
 
+    compiler = Compiler()
     units, archives, linked = {}, {}, []
+    # Whether what is compiled is a question.
+    asking = False
 
-    def made(path, text=""):
+    def made(path, content=b""):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "w") as file:
-            file.write(text)
+        with open(path, "wb") as file:
+            file.write(content)
 
-    def compile(self, sources, output_dir=None, macros=None, include_dirs=None, debug=False, extra_preargs=None,
-                extra_postargs=None, depends=None):
-        output_dir, macros, include_dirs = self._fix_compile_args(output_dir, macros, include_dirs)
-        objects = self.object_filenames(sources, output_dir=output_dir)
-        for source, path in zip(sources, objects):
-            defined = [f"-U{m[0]}" if len(m) == 1 else f"-D{m[0]}" if m[1] is None else f"-D{m[0]}={m[1]}" for m in macros]
-            inside = [os.path.relpath(d, SOURCE) for d in map(os.path.abspath, include_dirs) if d.startswith(SOURCE)]
-            units[os.path.abspath(path)] = {
-                "source": os.path.relpath(os.path.abspath(source), SOURCE),
-                "include": inside,
-                "options": [*(extra_preargs or []), *defined, *(extra_postargs or [])],
-            }
-            made(path)
-        return objects
+    class Recorder(distutils.unixccompiler.UnixCCompiler, metaclass=Lasting):
+        def compile(self, sources, output_dir=None, macros=None, include_dirs=None, debug=False, extra_preargs=None,
+                    extra_postargs=None, depends=None):
+            output_dir, macros, include_dirs = self._fix_compile_args(output_dir, macros, include_dirs)
+            objects = self.object_filenames(sources, output_dir=output_dir)
+            for source, path in zip(sources, objects):
+                defined = [f"-U{m[0]}" if len(m) == 1 else f"-D{m[0]}" if m[1] is None else f"-D{m[0]}={m[1]}" for m in macros]
+                inside = [os.path.relpath(d, SOURCE) for d in map(os.path.abspath, include_dirs) if d.startswith(SOURCE)]
+                units[os.path.abspath(path)] = unit = {
+                    "source": os.path.relpath(os.path.abspath(source), SOURCE),
+                    "include": inside,
+                    "options": [*(extra_preargs or []), *defined, *(extra_postargs or [])],
+                }
+                try:
+                    made(path, compiler.ask([unit]) if asking else b"")
+                except Unanswered as error:
+                    raise CompileError(str(error)) from None
+            return objects
 
-    def create_static_lib(self, objects, output_libname, output_dir=None, debug=False, target_lang=None):
-        archives[output_libname] = [os.path.abspath(o) for o in objects]
-        made(self.library_filename(output_libname, output_dir=output_dir))
+        def create_static_lib(self, objects, output_libname, output_dir=None, debug=False, target_lang=None):
+            archives[output_libname] = [os.path.abspath(o) for o in objects]
+            made(self.library_filename(output_libname, output_dir=output_dir))
 
-    def link(self, target_desc, objects, output_filename, output_dir=None, libraries=None, library_dirs=None,
-             runtime_library_dirs=None, export_symbols=None, debug=False, extra_preargs=None, extra_postargs=None,
-             build_temp=None, target_lang=None):
-        if output_dir is not None:
-            output_filename = os.path.join(output_dir, output_filename)
-        linked.append({
-            "objects": [os.path.abspath(o) for o in [*objects, *self.objects]],
-            "libraries": [*(libraries or []), *self.libraries],
-            "options": [*(extra_preargs or []), *(extra_postargs or [])],
-        })
-        made(output_filename, PLACEHOLDER % (len(linked) - 1))
+        def link(self, target_desc, objects, output_filename, output_dir=None, libraries=None, library_dirs=None,
+                 runtime_library_dirs=None, export_symbols=None, debug=False, extra_preargs=None, extra_postargs=None,
+                 build_temp=None, target_lang=None):
+            objects = [os.path.abspath(o) for o in [*objects, *self.objects]]
+            libraries = [*(libraries or []), *self.libraries]
+            if output_dir is not None:
+                output_filename = os.path.join(output_dir, output_filename)
+            if target_desc == self.EXECUTABLE:
+                # Nobody installs a program that an extension's build links: it is a question.
+                try:
+                    made(output_filename, compiler.ask([units[o] for o in objects if o in units], libraries))
+                except Unanswered as error:
+                    raise LinkError(str(error)) from None
+                return
+            linked.append({
+                "objects": objects,
+                "libraries": libraries,
+                "options": [*(extra_preargs or []), *(extra_postargs or [])],
+            })
+            made(output_filename, (PLACEHOLDER % (len(linked) - 1)).encode())
 
-    def none(self, *_, **__):
-        raise CompileError("packages are built without a preprocessor and without programs")
+        def preprocess(self, *_, **__):
+            raise CompileError("packages are built without a preprocessor and without programs")
 
-    UnixCCompiler.compile = compile
-    UnixCCompiler.link = link
-    UnixCCompiler.create_static_lib = create_static_lib
-    UnixCCompiler.preprocess = UnixCCompiler.spawn = none
+        spawn = preprocess
+
+    distutils.unixccompiler.UnixCCompiler = Recorder
+    plain = config._compile
+
+    def compile_question(self, *arguments):
+        nonlocal asking
+        asking = True
+        try:
+            return plain(self, *arguments)
+        finally:
+            asking = False
+
+    config._compile = compile_question
     return units, archives, linked
 
 
@@ -142,6 +243,9 @@ def build(tools):
     except FileNotFoundError:
         system = {}
     check_tools(tools, system.get("requires", ["setuptools"]))
+    environment, arguments = ONE_PROCESSOR.get(os.path.basename(source).rpartition("-")[0].lower(), ({}, []))
+    # Builds that start Python again find the same tools.
+    os.environ.update(environment, PYTHONPATH=tools)
     units, archives, linked = record()
     os.chdir(source)
     sys.argv = ["setup.py"]
@@ -152,7 +256,7 @@ def build(tools):
         backend = getattr(backend, name)
     wheels = os.path.join(HERE, "wheel")
     os.mkdir(wheels)
-    wheel = os.path.join(wheels, backend.build_wheel(wheels, {}, None))
+    wheel = os.path.join(wheels, backend.build_wheel(wheels, {"--global-option": arguments}, None))
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(SITE)
     # Where wheels keep what belongs neither here nor there.
@@ -190,7 +294,7 @@ def attempt(tools):
     try:
         return {"extensions": build(tools)}
     except Refused as error:
-        return {"error": str(error)}
+        return {"error": str(error), "unfit": isinstance(error, Unfit)}
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         text = " ".join(str(error).split())
@@ -224,7 +328,7 @@ def main():
         if "extensions" in plans[-1]:
             return
     with open(PLAN, "w") as file:
-        json.dump(plans[0], file)
+        json.dump(min(plans, key=lambda plan: plan.get("unfit", False)), file)
 
 
 main()
