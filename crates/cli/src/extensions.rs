@@ -13,20 +13,23 @@
 use crate::cache::Cache;
 use crate::packages::{self, Requirement, Tree, one_line, run_pip};
 use crate::polyfill;
+use crate::progress::Progress;
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Result, anyhow, bail};
 use megalith_manifest::FileHash;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
+use tempfile::TempDir;
 
 /// Changes when this module makes something else of the same input.
-const REVISION: &[u8] = b"2";
+const REVISION: &[u8] = b"3";
 
 const BUILD_PACKAGE: &str = include_str!("extensions/build_package.py");
 const FETCH_SDIST: &str = include_str!("extensions/fetch_sdist.py");
@@ -72,6 +75,9 @@ pub struct Built {
     source: Tree,
     /// As `build_package.py` describes it.
     extensions: Vec<Planned>,
+    /// The sources in a directory, and their hash.
+    #[serde(skip)]
+    unpacked: OnceCell<(TempDir, FileHash)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,6 +120,16 @@ enum Answer {
 }
 
 impl Built {
+    fn unpacked(&self) -> Result<&(TempDir, FileHash)> {
+        if let Some(unpacked) = self.unpacked.get() {
+            return Ok(unpacked);
+        }
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        self.source.write(dir.path())?;
+        let hash = FileHash::of(&postcard::to_allocvec(&self.source)?);
+        Ok(self.unpacked.get_or_init(|| (dir, hash)))
+    }
+
     /// Its extensions, by file below the directory of packages.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.extensions.iter().map(|e| e.file.as_str())
@@ -178,7 +194,12 @@ pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, kit: &Kit, cache: &Cache) -> R
         if let Some(why) = plan.error {
             bail!("{}", one_line(why.as_bytes()));
         }
-        let built = Built { site: read("site")?, source: read("source")?, extensions: plan.extensions };
+        let built = Built {
+            site: read("site")?,
+            source: read("source")?,
+            extensions: plan.extensions,
+            unpacked: OnceCell::new(),
+        };
         Ok(postcard::to_allocvec(&built)?)
     })?;
     postcard::from_bytes(&built).context("the cache has something else")
@@ -249,6 +270,7 @@ impl Kit {
         path: &str,
         polyfill: &polyfill::Chosen,
         cache: &Cache,
+        progress: Progress,
     ) -> Result<Object> {
         let planned = built.extensions.iter().find(|e| e.file == file);
         let planned = planned.with_context(|| format!("its sources do not make {file}"))?;
@@ -258,33 +280,37 @@ impl Kit {
         for library in &libraries {
             library_bytes.extend(FileHash::of(&fs::read(library)?).0);
         }
-        let source = postcard::to_allocvec(&(&built.source, planned))?;
+        let (source, hash) = built.unpacked()?;
+        let plan = postcard::to_allocvec(planned)?;
+        let polyfill = &polyfill.hash.0;
         let parts =
-            [REVISION, b"extension", &polyfill.hash.0, path.as_bytes(), &source, &self.compiler, &library_bytes];
+            [REVISION, b"extension", polyfill, path.as_bytes(), &hash.0, &plan, &self.compiler, &library_bytes];
         let object = cache.get("packages", &parts, || {
             let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-            let made = self.make_object(built, planned, path, name, &libraries, dir.path());
+            progress.note(&format!("compiling /{path}"));
+            let made = self.make_object(planned, source.path(), path, name, &libraries, dir.path());
             // Reasons become part of a bundle: names that differ from time to time have no place in them.
-            made.map_err(|e| anyhow!(format!("{e:#}").replace(&format!("{}/", dir.path().display()), "")))
+            made.map_err(|e| {
+                let without = |text: String, dir: &TempDir| text.replace(&format!("{}/", dir.path().display()), "");
+                anyhow!(without(without(format!("{e:#}"), &dir), source))
+            })
         })?;
         Ok(Object { path: path.into(), bytes: object })
     }
 
-    /// The same, in `dir`. Returns the relocatable object.
+    /// The same, of the sources in `tree`, in `dir`. Returns the relocatable object.
     fn make_object(
         &self,
-        built: &Built,
         planned: &Planned,
+        tree: &Path,
         path: &str,
         name: &str,
         libraries: &[PathBuf],
         dir: &Path,
     ) -> Result<Vec<u8>> {
         let symbol = init_symbol(path);
-        let tree = dir.join("source");
-        built.source.write(&tree)?;
         let units = planned.units.par_iter().enumerate();
-        let compiled = units.map(|(n, unit)| self.compile_unit(unit, &tree, dir, &format!("unit{n}.o")));
+        let compiled = units.map(|(n, unit)| self.compile_unit(unit, tree, dir, &format!("unit{n}.o")));
         let objects = compiled.collect::<Result<Vec<_>>>()?;
         if objects.is_empty() {
             bail!("it has no sources");

@@ -251,7 +251,7 @@ fn objects_of(
             }
         };
         let inside = path.trim_start_matches('/');
-        kit.compile(&built, &file, inside, &sandbox.polyfill, cache).map_err(|e| format!("{e:#}"))
+        kit.compile(&built, &file, inside, &sandbox.polyfill, cache, progress).map_err(|e| format!("{e:#}"))
     };
     files.into_iter().map(|path| (path.clone(), object(&path))).collect()
 }
