@@ -119,4 +119,58 @@ static int compare(int argc, char **argv) {
     return 0;
 }
 
-const struct probe float_probes[] = {{"long-double", long_double}, {"double", doubles}, {"compare", compare}, {0, 0}};
+/* The exceptions that can be told: divisions by zero and invalid operations, one element or several at once, and what libm and programs raise. */
+static void raised(const char *what, double result) {
+    int e = fetestexcept(FE_DIVBYZERO | FE_INVALID);
+    printf("%-10s %g%s%s\n", what, result, e & FE_DIVBYZERO ? " division by zero" : "", e & FE_INVALID ? " invalid" : "");
+    feclearexcept(FE_ALL_EXCEPT);
+}
+
+__attribute__((noinline, optimize("O3"))) static void divide(double *to, const double *a, const double *b) {
+    for (int i = 0; i < 8; i++)
+        to[i] = a[i] / b[i];
+}
+
+__attribute__((noinline, optimize("O3"))) static void dividef(float *to, const float *a, const float *b) {
+    for (int i = 0; i < 8; i++)
+        to[i] = a[i] / b[i];
+}
+
+static int exceptions(int argc, char **argv) {
+    (void)argc, (void)argv;
+    volatile double one = 1, inf = INFINITY, nan = NAN, big = 1e300;
+    volatile float onef = 1;
+    feclearexcept(FE_ALL_EXCEPT);
+    raised("1/3", one / 3);
+    raised("1/0", one / dz);
+    raised("1/-0", one / dn);
+    raised("0/0", fabs(dz / dz));
+    raised("1/0 float", onef / fz);
+    raised("0/0 float", fabs(fz / fz));
+    raised("inf/0", inf / dz);
+    raised("nan/0", nan / dz);
+    raised("inf-inf", fabs(inf - inf));
+    raised("0*inf", fabs(dz * inf));
+    raised("nan+1", nan + one);
+    raised("big*10", big * 10);
+    raised("sqrt -1", fabs(sqrt(dn - 1)));
+    raised("log 0", log(dz));
+    raised("log -1", fabs(log(-one)));
+    raised("pow 0,-1", pow(dz, -one));
+    raised("fmod 1,0", fabs(fmod(one, dz)));
+    double a[8] = {1, 2, 3, 4, 5, 6, 7, 8}, b[8] = {1, 1, 1, 1, 1, 1, 1, 1}, to[8];
+    float af[8] = {1, 2, 3, 4, 5, 6, 7, 8}, bf[8] = {1, 1, 1, 1, 1, 1, 1, 1}, tof[8];
+    for (int i = 0; i < 9; i++) {
+        divide(to, a, b), raised("8 doubles", to[0]);
+        dividef(tof, af, bf), raised("8 floats", tof[0]);
+        if (i < 8)
+            b[i] = 0, bf[i] = -0.0f, a[i] = af[i] = i % 3 == 2 ? NAN : i % 3 ? INFINITY : 0;
+        if (i == 6)
+            a[i] = af[i] = 1;
+    }
+    feraiseexcept(FE_DIVBYZERO), raised("raise", 0);
+    feraiseexcept(FE_INVALID), raised("raise", 0);
+    return 0;
+}
+
+const struct probe float_probes[] = {{"long-double", long_double}, {"double", doubles}, {"compare", compare}, {"exceptions", exceptions}, {0, 0}};

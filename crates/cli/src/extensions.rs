@@ -33,6 +33,7 @@ const REVISION: &[u8] = b"3";
 
 const BUILD_PACKAGE: &str = include_str!("extensions/build_package.py");
 const FETCH_SDIST: &str = include_str!("extensions/fetch_sdist.py");
+const LINK: &str = include_str!("extensions/link.c");
 
 /// What builds need, as requirements with hashes: sets, in the order in which they are tried. Cython before version 3 is what older packages are
 /// written for; the last is what numpy's are, as long as they use setuptools.
@@ -283,8 +284,7 @@ impl Kit {
         let (source, hash) = built.unpacked()?;
         let plan = postcard::to_allocvec(planned)?;
         let polyfill = &polyfill.hash.0;
-        let parts =
-            [REVISION, b"extension", polyfill, path.as_bytes(), &hash.0, &plan, &self.compiler, &library_bytes];
+        let parts = [REVISION, b"extension", polyfill, path.as_bytes(), &hash.0, &plan, &self.compiler, &library_bytes];
         let object = cache.get("packages", &parts, || {
             let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
             progress.note(&format!("compiling /{path}"));
@@ -461,7 +461,7 @@ impl Kit {
     /// What the linker said, in one line.
     pub fn link(&self, objects: &[Object], polyfill: &polyfill::Chosen, cache: &Cache) -> Result<Vec<u8>> {
         let hashes: Vec<_> = objects.iter().map(|o| FileHash::of(&o.bytes)).collect();
-        let mut parts: Vec<&[u8]> = vec![REVISION, b"polyfill", &polyfill.hash.0, &self.compiler];
+        let mut parts: Vec<&[u8]> = vec![REVISION, b"polyfill", &polyfill.hash.0, &self.compiler, LINK.as_bytes()];
         parts.extend(objects.iter().zip(&hashes).flat_map(|(o, hash)| [o.path.as_bytes(), &hash.0]));
         let linked = cache.get("packages", &parts, || {
             let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -473,7 +473,7 @@ impl Kit {
     }
 
     fn link_objects(&self, objects: &[&Object], dir: &Path) -> Result<PathBuf> {
-        let mut table = INIT.to_owned();
+        let mut table = LINK.to_owned();
         let mut entries = String::new();
         let mut files = Vec::new();
         for (n, object) in objects.iter().enumerate() {
@@ -527,25 +527,6 @@ fn suffix_stem(path: &str) -> Option<&str> {
     let name = file.split('.').next().filter(|name| !name.is_empty() && file.ends_with(".so"))?;
     path.get(..if dir.is_empty() { name.len() } else { dir.len() + 1 + name.len() })
 }
-
-/// Init functions that run the constructors of their extensions before, once. The linker names where a section begins and ends; of an extension
-/// without constructors there is none.
-const INIT: &str = r#"#include "megalith.h"
-typedef void (*const Constructor)(int, char **, char **);
-#define EXTENSION(init, section)                                              \
-    extern PyObject *init(void);                                              \
-    extern Constructor __start_##section[] __attribute__((weak));             \
-    extern Constructor __stop_##section[] __attribute__((weak));              \
-    static PyObject *init##_once(void)                                        \
-    {                                                                         \
-        static char *none[] = {0};                                            \
-        static Constructor *next = __start_##section;                         \
-        while (next != __stop_##section) {                                    \
-            (*next++)(0, none, none);                                         \
-        }                                                                     \
-        return init();                                                        \
-    }
-"#;
 
 /// Name that the section with an extension's constructors has in the polyfill.
 fn constructors(path: &str) -> String {

@@ -71,7 +71,8 @@ impl Container {
             loop {
                 question.clear();
                 // Whatever ends the conversation, the program's status and what it said tell of it.
-                if (&mut questions).take(64 << 20).read_until(b'\n', &mut question).is_err() || !question.ends_with(b"\n")
+                if (&mut questions).take(64 << 20).read_until(b'\n', &mut question).is_err()
+                    || !question.ends_with(b"\n")
                 {
                     break;
                 }

@@ -386,6 +386,11 @@ fn jump(s: &mut InstructionSink, image: &Image, program: &Program, first: u32, j
     pass_on(s, jump_map);
 }
 
+/// Sets the sticky flag of an invalid operation in MXCSR.
+fn raise_invalid(s: &mut InstructionSink<'_>) {
+    s.global_get(Global::Mxcsr as u32).i32_const(1).i32_or().global_set(Global::Mxcsr as u32);
+}
+
 /// The helpers of a file whose recompiled functions are `codes`, from index `first_code` on.
 fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec<HelperFn> {
     use ValType::{F32, I32, I64, V128};
@@ -434,6 +439,7 @@ fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec
                 s.local_get(k).i64_const(i64::MAX).i64_and().i64_const(0x7ff0_0000_0000_0000).i64_gt_u();
                 s.if_(BlockType::Empty).local_get(k).i64_const(0x0008_0000_0000_0000).i64_or().return_().end();
             }
+            raise_invalid(s);
             s.i64_const(0xfff8_0000_0000_0000_u64 as i64);
         }),
         make("megalith_nan_f32", &[I32, I32], &[I32], &[], &|s| {
@@ -441,6 +447,7 @@ fn helpers(image: &Image, program: &Program, first_code: u32, codes: u32) -> Vec
                 s.local_get(k).i32_const(i32::MAX).i32_and().i32_const(0x7f80_0000).i32_gt_u();
                 s.if_(BlockType::Empty).local_get(k).i32_const(0x0040_0000).i32_or().return_().end();
             }
+            raise_invalid(s);
             s.i32_const(0xffc0_0000_u32 as i32);
         }),
         make("megalith_nan_f64x2", &[V128, V128, V128], &[V128], &[], &|s| {

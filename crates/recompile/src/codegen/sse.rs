@@ -1,8 +1,8 @@
 //! SSE and SSE2 on xmm registers.
 //!
 //! Results are x86's by construction: where wasm leaves a NaN's bits open, they are computed from the operands; conversions that overflow give the
-//! "integer indefinite"; min and max return the second operand as the manual says. MXCSR reads back as written; its sticky flags are not
-//! set, and a rounding mode, FTZ, DAZ or unmasked exception other than the default is reported by `vkernel.notice`.
+//! "integer indefinite"; min and max return the second operand as the manual says. MXCSR reads back as written. Of its sticky flags, those of a division by
+//! zero and of an invalid operation on numbers are set (a NaN is looked for anyway), the others are not; a rounding mode, FTZ, DAZ or unmasked exception other than the default is reported by `vkernel.notice`.
 
 use super::Gen;
 use super::flags::{Kind, Lazy};
@@ -158,7 +158,13 @@ impl Gen<'_> {
             }
             self.s().i32_eqz().if_(BlockType::Empty);
             self.push_nan(a, b, double);
-            self.s().local_set(r).end().local_get(r);
+            self.s().local_set(r);
+            self.raise_invalid(a, b, double);
+            self.s().end();
+            if is_division(i) {
+                self.raise_division(a, b, double);
+            }
+            self.s().local_get(r);
             self.pop_scalar(i, double);
         } else {
             let (a, b, r) = (self.tmp(ValType::V128), self.tmp(ValType::V128), self.tmp(ValType::V128));
@@ -184,9 +190,58 @@ impl Gen<'_> {
             }
             let f = self.m.helper_index(if double { Helper::NanF64x2 } else { Helper::NanF32x4 });
             self.s().v128_any_true().if_(BlockType::Empty);
-            self.s().local_get(a).local_get(b).local_get(r).call(f).local_set(r).end().local_get(r);
+            self.s().local_get(a).local_get(b).local_get(r).call(f).local_set(r).end();
+            if is_division(i) {
+                self.raise_divisions(a, b, double);
+            }
+            self.s().local_get(r);
             self.pop_v(i);
         }
+    }
+
+    /// Sets MXCSR's flag of an invalid operation where a NaN came of operands that are none.
+    fn raise_invalid(&mut self, a: u32, b: u32, double: bool) {
+        let mut s = self.s();
+        s.global_get(Global::Mxcsr as u32).local_get(a).local_get(a);
+        if double {
+            s.f64_eq().local_get(b).local_get(b).f64_eq();
+        } else {
+            s.f32_eq().local_get(b).local_get(b).f32_eq();
+        }
+        s.i32_and().i32_or().global_set(Global::Mxcsr as u32);
+    }
+
+    /// Sets MXCSR's flag of a division by zero: of what is neither zero nor infinite nor a NaN.
+    fn raise_division(&mut self, a: u32, b: u32, double: bool) {
+        let mut s = self.s();
+        if double {
+            s.local_get(b).f64_const(0.0.into()).f64_eq().if_(BlockType::Empty).global_get(Global::Mxcsr as u32);
+            s.local_get(a).f64_abs().f64_const(f64::INFINITY.into()).f64_lt();
+            s.local_get(a).f64_const(0.0.into()).f64_ne();
+        } else {
+            s.local_get(b).f32_const(0.0.into()).f32_eq().if_(BlockType::Empty).global_get(Global::Mxcsr as u32);
+            s.local_get(a).f32_abs().f32_const(f32::INFINITY.into()).f32_lt();
+            s.local_get(a).f32_const(0.0.into()).f32_ne();
+        }
+        s.i32_and().i32_const(2).i32_shl().i32_or().global_set(Global::Mxcsr as u32).end();
+    }
+
+    /// The same for all lanes.
+    fn raise_divisions(&mut self, a: u32, b: u32, double: bool) {
+        let zero = self.tmp(ValType::V128);
+        let mut s = self.s();
+        s.local_get(b).v128_const(0);
+        if double {
+            s.f64x2_eq().local_tee(zero).v128_any_true().if_(BlockType::Empty).global_get(Global::Mxcsr as u32);
+            s.local_get(a).f64x2_abs().f64_const(f64::INFINITY.into()).f64x2_splat().f64x2_lt();
+            s.local_get(a).v128_const(0).f64x2_ne();
+        } else {
+            s.f32x4_eq().local_tee(zero).v128_any_true().if_(BlockType::Empty).global_get(Global::Mxcsr as u32);
+            s.local_get(a).f32x4_abs().f32_const(f32::INFINITY.into()).f32x4_splat().f32x4_lt();
+            s.local_get(a).v128_const(0).f32x4_ne();
+        }
+        s.v128_and().local_get(zero).v128_and().v128_any_true();
+        s.i32_const(2).i32_shl().i32_or().global_set(Global::Mxcsr as u32).end();
     }
 
     /// min and max: `a` if it compares so against `b`, else `b`.
@@ -953,6 +1008,10 @@ impl Gen<'_> {
             }
         }
     }
+}
+
+fn is_division(i: &Instruction) -> bool {
+    matches!(i.mnemonic(), Mnemonic::Divss | Mnemonic::Divsd | Mnemonic::Divps | Mnemonic::Divpd)
 }
 
 /// The lanes that a float instruction works on, from its name.

@@ -1,4 +1,4 @@
-//! Native extensions of Python packages, built from their sources: MarkupSafe's that the build adds, and PyYAML's that the image has from Debian. One
+//! Native extensions of Python packages, built from their sources: MarkupSafe's and numpy's that the build adds, and PyYAML's that the image has from Debian. One
 //! that cannot be built, and an index that does not answer. What the program does is in `tests/extensions`.
 
 use std::fs;
@@ -95,6 +95,7 @@ fn listed() -> Result<()> {
     let text = inspect()?;
     for file in [
         format!("{SITE}/markupsafe/_speedups.cpython-311-x86_64-linux-gnu.so"),
+        format!("{SITE}/numpy/linalg/_umath_linalg.cpython-311-x86_64-linux-gnu.so"),
         "/usr/lib/python3/dist-packages/yaml/_yaml.cpython-311-x86_64-linux-gnu.so".to_owned(),
     ] {
         let linked = text.lines().find(|l| l.contains("linked with ") && l.contains(&file));
