@@ -100,7 +100,7 @@ pub fn python_builder() -> Result<()> {
 /// # Errors
 /// See [`packages`].
 pub fn extension_builder() -> Result<()> {
-    install(&[], &[("/usr/include/yaml.h", "libyaml-dev")])
+    install(&[("g++", "g++")], &[("/usr/include/yaml.h", "libyaml-dev")])
 }
 
 fn install(programs: &[(&str, &'static str)], files: &[(&str, &'static str)]) -> Result<()> {
