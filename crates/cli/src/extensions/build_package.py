@@ -244,8 +244,8 @@ def build(tools):
         system = {}
     check_tools(tools, system.get("requires", ["setuptools"]))
     environment, arguments = ONE_PROCESSOR.get(os.path.basename(source).rpartition("-")[0].lower(), ({}, []))
-    # Builds that start Python again find the same tools.
-    os.environ.update(environment, PYTHONPATH=tools)
+    # Builds that start Python again find the same tools. Of a compiler named gcc some ask the version.
+    os.environ.update(environment, PYTHONPATH=tools, CC="cc", CXX="c++")
     units, archives, linked = record()
     os.chdir(source)
     sys.argv = ["setup.py"]
