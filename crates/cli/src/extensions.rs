@@ -21,7 +21,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -399,48 +399,65 @@ impl Kit {
         if !source.extension().is_some_and(|e| ["c", "cc", "cpp", "cxx"].iter().any(|known| e == *known)) {
             bail!("{} is neither C nor C++, which alone are compiled", one_line(unit.source.as_bytes()));
         }
-        // Sources can have a compiler work, or read, without end.
-        let mut gcc = Command::new("sh");
-        gcc.args(["-c", "ulimit -v 8388608 && ulimit -t 900 && exec gcc \"$@\"", "gcc"]);
+        let (object, temporary) = (dir.join(name), dir.join("tmp"));
+        fs::create_dir_all(&temporary)?;
+        let mut arguments: Vec<OsString> = self.cflags.iter().map(OsString::from).collect();
         // Where the sources lie must not show (__FILE__).
-        gcc.args(&self.cflags).arg(format!("-ffile-prefix-map={}=.", tree.display()));
+        arguments.push(format!("-ffile-prefix-map={}=.", tree.display()).into());
         for option in &unit.options {
             match option_of(option) {
-                Some(true) => drop(gcc.arg(option)),
+                Some(true) => arguments.push(option.into()),
                 Some(false) => {}
                 None => bail!("it asks for the compiler's option '{}'", one_line(option.as_bytes())),
             }
         }
         for path in &unit.include {
-            gcc.arg("-I").arg(inside(tree, path)?);
+            arguments.extend(["-I".into(), inside(tree, path)?.into()]);
         }
-        let (object, temporary) = (dir.join(name), dir.join("tmp"));
-        fs::create_dir_all(&temporary)?;
-        let read = ["preprocessor", "assembler"].map(|by| dir.join(format!("{name}.{by}")));
-        let [preprocessor, assembler] = &read;
-        let mut assembler_option = OsStr::new("-Wa,--MD,").to_owned();
-        assembler_option.push(assembler);
+        arguments.extend(["-I".into(), self.dir.join("include").into()]);
         // Relative names for __FILE__, so that the same sources make the same code.
-        let relative = source.strip_prefix(tree).unwrap_or(&source);
-        gcc.arg("-I")
-            .arg(self.dir.join("include"))
-            .arg("-w")
-            .args(["-MD", "-MF"])
-            .arg(preprocessor)
-            .arg(assembler_option);
-        gcc.arg("-c").arg(Path::new(".").join(relative)).arg("-o").arg(&object);
-        gcc.current_dir(tree).env("TMPDIR", &temporary);
-        // Variables that add directories or options.
-        for variable in ["CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "DEPENDENCIES_OUTPUT"] {
-            gcc.env_remove(variable);
+        arguments.push(Path::new(".").join(source.strip_prefix(tree).unwrap_or(&source)).into());
+        let gcc = || {
+            // Sources can have a compiler work, or read, without end.
+            let mut gcc = Command::new("sh");
+            gcc.args(["-c", "ulimit -v 8388608 && ulimit -t 900 && exec gcc \"$@\"", "gcc", "-w"]).args(&arguments);
+            gcc.current_dir(tree).env("TMPDIR", &temporary);
+            // Variables that add directories or options.
+            let paths = ["CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"];
+            for variable in paths.iter().chain(&["DEPENDENCIES_OUTPUT"]) {
+                gcc.env_remove(variable);
+            }
+            gcc
+        };
+        let [preprocessor, assembler] = ["preprocessor", "assembler"].map(|by| dir.join(format!("{name}.{by}")));
+        let mut assembler_option = OsStr::new("-Wa,--MD,").to_owned();
+        assembler_option.push(&assembler);
+        let said =
+            tool(gcc().args(["-c", "-MD", "-MF"]).arg(&preprocessor).arg(assembler_option).arg("-o").arg(&object));
+        if let Err(said) = said {
+            // It quotes what it has read, and what it has read it only lists when there is no error.
+            let preprocessed = tool(gcc().args(["-M", "-MF"]).arg(&preprocessor));
+            let quotable = match preprocessed {
+                Ok(_) => self.check_read(&[preprocessor], tree, &temporary).is_ok(),
+                // One error alone, which names a file.
+                Err(e) => {
+                    Some(e.to_string()).is_some_and(|e| e.ends_with(": No such file or directory") && !e.contains("; "))
+                }
+            };
+            return Err(if quotable { said } else { anyhow!("the compiler does not take its sources") });
         }
-        tool(&mut gcc)?;
-        let mut allowed = vec![tree.into(), temporary, self.dir.join("include")];
+        self.check_read(&[preprocessor, assembler], tree, &temporary)?;
+        Ok(object)
+    }
+
+    /// Checks lists of what the compiler has read for files of this machine.
+    fn check_read(&self, lists: &[PathBuf], tree: &Path, temporary: &Path) -> Result<()> {
+        let mut allowed = vec![tree.into(), temporary.into(), self.dir.join("include")];
         for path in &mut allowed {
             *path = fs::canonicalize(&path)?;
         }
         allowed.extend(self.headers.iter().cloned());
-        for list in &read {
+        for list in lists {
             let list = fs::read(list).context("the compiler does not say what it read")?;
             for path in dependencies(&list) {
                 let path = tree.join(OsStr::from_bytes(&path));
@@ -452,7 +469,7 @@ impl Kit {
                 }
             }
         }
-        Ok(object)
+        Ok(())
     }
 
     /// Links the polyfill with extensions in it. Returns its ELF file.
@@ -696,6 +713,13 @@ mod tests {
         ] {
             assert!(compile(source).is_err(), "{source}");
         }
+        // Nor does an error quote one.
+        for source in ["#include \"/etc/passwd\"\n", "#include \"/etc/passwd\"\n#include \"none.h\"\n#error x\n"] {
+            let why = compile(source).unwrap_err().to_string();
+            assert!(!why.contains("root") && (why.contains("does not take") || why.contains("none.h: No")), "{why}");
+        }
+        let why = compile("int x = y;\n").unwrap_err().to_string();
+        assert!(why.contains("'y' undeclared"), "{why}");
         let why = compile("__asm__(\".incbin \\\"/etc/passwd\\\"\");\n").unwrap_err().to_string();
         assert_eq!(why, "its sources read /etc/passwd, a file of this machine");
     }
