@@ -22,10 +22,12 @@ use serde::{Deserialize, Serialize};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Changes when this module makes something else of the same input.
@@ -43,8 +45,22 @@ const TOOLS: [&str; 3] = [
     include_str!("extensions/tools-3.txt"),
 ];
 
+/// How long the build of a package may take, but for the compiler, in a container.
+const TIME: Duration = Duration::from_secs(1200);
+
+/// CPU seconds that the compiler may take for a file, and for one that a build asks about.
+const COMPILE: u32 = 900;
+const QUESTION: u32 = 60;
+
+/// Most units in a question, and most bytes in its answer.
+const MAX_UNITS: usize = 64;
+const MAX_OBJECT: u64 = 16 << 20;
+
 /// Libraries that come with the C compiler.
 const OF_THE_COMPILER: &[&str] = &["c", "dl", "m", "pthread", "rt", "util"];
+
+/// A linker only links: it does not compile what says that it is to be compiled.
+const LINK_OPTIONS: [&str; 2] = ["-fno-lto", "-fno-use-linker-plugin"];
 
 /// Suffixes of extension modules, as the polyfill looks for them: those of the version, of the stable interface, of any.
 fn suffixes(version: &str) -> [String; 3] {
@@ -162,27 +178,34 @@ pub fn fetch(requirement: &Requirement, cache: &Cache) -> Result<Vec<u8>> {
     Ok(sdist)
 }
 
-/// Builds a package in a container. The kit's compiler answers its questions; what it compiles is compiled later.
+/// What the results of this module depend on, beside what they are made of and the compiler.
+pub fn revision() -> FileHash {
+    FileHash::of(&[REVISION, TOOLS.concat().as_bytes(), BUILD_PACKAGE.as_bytes()].concat())
+}
+
+/// Builds a package in a container. The kit's compiler, if there is one, answers its questions; what it compiles is compiled later.
 ///
 /// # Errors
 /// Why its build does not work, in one line.
-pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, kit: &Kit, cache: &Cache) -> Result<Built> {
-    let (hash, tools_of) = (FileHash::of(sdist), TOOLS.concat());
-    let (script, tools_of) = (BUILD_PACKAGE.as_bytes(), tools_of.as_bytes());
+pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, kit: Option<&Kit>, cache: &Cache) -> Result<Built> {
+    let hash = FileHash::of(sdist);
     let (polyfill, image) = (&sandbox.polyfill.hash.0, &sandbox.image_id.0);
-    let parts = [REVISION, b"build", &hash.0, polyfill, image, tools_of, script, &kit.compiler];
+    let compiler = kit.map_or(&[][..], |kit| &kit.compiler);
+    let parts = [&revision().0, &b"build"[..], &hash.0, polyfill, image, compiler];
     let built = cache.get("packages", &parts, || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let path = |name: &str| dir.path().join(name);
         fs::write(path("sdist"), sdist)?;
-        fs::write(path("build_package.py"), script)?;
+        fs::write(path("build_package.py"), BUILD_PACKAGE)?;
         fs::create_dir(path("tools"))?;
         for (n, list) in (1..).zip(TOOLS) {
             tools(list, sandbox, cache)?.write(&path("tools").join(n.to_string()))?;
         }
         let python = ["-I", "-S", "-B", "/megalith/build_package.py"];
-        let answer = |question: &[u8]| kit.answer(question);
-        let out = sandbox.converse(dir.path(), "/megalith", &["--timeout", "1200"], &python, answer)?;
+        let end = Instant::now() + TIME;
+        let timeout = TIME.as_secs().to_string();
+        let answer = |question: &[u8]| answer(kit, question, end);
+        let out = sandbox.converse(dir.path(), "/megalith", &["--timeout", &timeout], &python, answer)?;
         if !out.status.success() {
             bail!("its build failed: {}: {}", out.status, one_line(&out.stderr));
         }
@@ -251,13 +274,20 @@ impl Kit {
             let out = out.ok().filter(|out| out.status.success());
             out.context("there is no C compiler on this machine (gcc, with ld and objcopy)")
         };
-        let compiler = gcc(&["--version"])?.stdout;
+        // With the parts that other languages need, whose absence builds are told of.
+        let parts = ["-print-prog-name=cc1plus", "-print-file-name=libstdc++.a"];
+        let compiler = [gcc(&["--version"])?.stdout, gcc(&parts[..1])?.stdout, gcc(&parts[1..])?.stdout].concat();
         // There may be none for C++; then its directories are those for C.
         let said = gcc(&["-E", "-v", "-xc++", "/dev/null"]).or_else(|_| gcc(&["-E", "-v", "-xc", "/dev/null"]))?.stderr;
         let said = String::from_utf8_lossy(&said).into_owned();
         let listed = said.lines().skip_while(|l| !l.starts_with("#include <")).filter(|l| l.starts_with(' '));
         let headers = listed.filter_map(|l| fs::canonicalize(l.trim()).ok()).collect();
         Ok(Kit { dir, cflags, ldflags, libs, compiler, headers })
+    }
+
+    /// What the compiler says of itself.
+    pub fn compiler(&self) -> &[u8] {
+        &self.compiler
     }
 
     /// Compiles one extension of a package. `path` is its file in the image, `file` the same below the directory of packages.
@@ -290,10 +320,7 @@ impl Kit {
             progress.note(&format!("compiling /{path}"));
             let made = self.make_object(planned, source.path(), path, name, &libraries, dir.path());
             // Reasons become part of a bundle: names that differ from time to time have no place in them.
-            made.map_err(|e| {
-                let without = |text: String, dir: &TempDir| text.replace(&format!("{}/", dir.path().display()), "");
-                anyhow!(without(without(format!("{e:#}"), &dir), source))
-            })
+            made.map_err(|e| anyhow!(without(without(format!("{e:#}"), &dir), source)))
         })?;
         Ok(Object { path: path.into(), bytes: object })
     }
@@ -310,8 +337,9 @@ impl Kit {
     ) -> Result<Vec<u8>> {
         let symbol = init_symbol(path);
         let units = planned.units.par_iter().enumerate();
-        let compiled = units.map(|(n, unit)| self.compile_unit(unit, tree, dir, &format!("unit{n}.o")));
-        let objects = compiled.collect::<Result<Vec<_>>>()?;
+        let compiled = units.map(|(n, unit)| self.compile_unit(unit, tree, dir, &format!("unit{n}.o"), COMPILE));
+        // Of several errors the first, whichever came first.
+        let objects = compiled.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>>>()?;
         if objects.is_empty() {
             bail!("it has no sources");
         }
@@ -330,6 +358,9 @@ impl Kit {
         }
         let sections = tool(Command::new("objdump").args(["-h"]).arg(&object))?;
         let others = [".init_array", ".preinit_array", ".ctors", ".init", ".fini_array", ".dtors", ".fini"];
+        if sections.contains(".gnu.lto_") {
+            bail!("it has code for the linker to compile");
+        }
         let other = |w: &str| others.iter().any(|c| w == *c || w.starts_with(&format!("{c}.")));
         if sections.split_whitespace().any(other) {
             bail!("it has constructors of an order, or destructors, which would run in every Python process");
@@ -354,18 +385,12 @@ impl Kit {
         }
     }
 
-    /// Answers a line of a package's build in a container with another.
-    fn answer(&self, question: &[u8]) -> Vec<u8> {
-        let answer = self.compile_question(question).unwrap_or_else(|e| Answer::Error(format!("{e:#}")));
-        let mut line = serde_json::to_vec(&answer).unwrap_or_default();
-        line.push(b'\n');
-        line
-    }
-
-    fn compile_question(&self, question: &[u8]) -> Result<Answer> {
-        let question: Question = serde_json::from_slice(question).context("a question of its build")?;
-        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-        let tree = dir.path().join("source");
+    /// Compiles what a build asks about, in `dir`.
+    fn compile_question(&self, question: &Question, dir: &Path, end: Instant) -> Result<Answer> {
+        let tree = dir.join("source");
+        if question.units.len() > MAX_UNITS {
+            bail!("too much is asked at once");
+        }
         for (path, text) in &question.files {
             let path = inside(&tree, path)?;
             fs::create_dir_all(path.parent().unwrap_or(&tree))?;
@@ -375,15 +400,25 @@ impl Kit {
         }
         let mut objects = Vec::new();
         for (n, unit) in question.units.iter().enumerate() {
-            objects.push(self.compile_unit(unit, &tree, dir.path(), &format!("unit{n}.o"))?);
+            if Instant::now() > end {
+                bail!("its build asks for too long");
+            }
+            objects.push(self.compile_unit(unit, &tree, dir, &format!("unit{n}.o"), QUESTION)?);
         }
-        let Some(libraries) = question.libraries else {
-            let object = fs::read(objects.first().context("a question of its build about nothing")?)?;
-            return Ok(Answer::Object(object.iter().map(|b| format!("{b:02x}")).collect()));
+        let Some(libraries) = &question.libraries else {
+            let object = objects.first().context("a question of its build about nothing")?;
+            if fs::metadata(object)?.len() > MAX_OBJECT {
+                bail!("what is asked becomes too large");
+            }
+            let mut digits = String::new();
+            for byte in fs::read(object)? {
+                write!(digits, "{byte:02x}")?;
+            }
+            return Ok(Answer::Object(digits));
         };
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-static", "-no-pie", "-o"]).arg(dir.path().join("program")).args(&objects);
-        for name in &libraries {
+        let mut gcc = limited(QUESTION);
+        gcc.args(LINK_OPTIONS).args(["-static", "-no-pie", "-o"]).arg(dir.join("program")).args(&objects);
+        for name in libraries {
             match library(name)? {
                 Some(path) => gcc.arg(path),
                 None => gcc.arg(format!("-l{name}")),
@@ -394,7 +429,7 @@ impl Kit {
     }
 
     /// Compiles one source, of `tree` in `dir`, which stands for what the build wrote.
-    fn compile_unit(&self, unit: &Unit, tree: &Path, dir: &Path, name: &str) -> Result<PathBuf> {
+    fn compile_unit(&self, unit: &Unit, tree: &Path, dir: &Path, name: &str, seconds: u32) -> Result<PathBuf> {
         let source = inside(tree, &unit.source)?;
         if !source.extension().is_some_and(|e| ["c", "cc", "cpp", "cxx"].iter().any(|known| e == *known)) {
             bail!("{} is neither C nor C++, which alone are compiled", one_line(unit.source.as_bytes()));
@@ -418,9 +453,8 @@ impl Kit {
         // Relative names for __FILE__, so that the same sources make the same code.
         arguments.push(Path::new(".").join(source.strip_prefix(tree).unwrap_or(&source)).into());
         let gcc = || {
-            // Sources can have a compiler work, or read, without end.
-            let mut gcc = Command::new("sh");
-            gcc.args(["-c", "ulimit -v 8388608 && ulimit -t 900 && exec gcc \"$@\"", "gcc", "-w"]).args(&arguments);
+            let mut gcc = limited(seconds);
+            gcc.args(["-w", "-fno-lto", "-fno-diagnostics-show-caret"]).args(&arguments);
             gcc.current_dir(tree).env("TMPDIR", &temporary);
             // Variables that add directories or options.
             let paths = ["CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"];
@@ -434,17 +468,18 @@ impl Kit {
         assembler_option.push(&assembler);
         let said =
             tool(gcc().args(["-c", "-MD", "-MF"]).arg(&preprocessor).arg(assembler_option).arg("-o").arg(&object));
-        if let Err(said) = said {
-            // It quotes what it has read, and what it has read it only lists when there is no error.
+        if said.is_err() {
+            // Errors quote what was read, and that is only listed when there is none: what is told is what the compiler says of sources that read nothing else,
+            // or that one file alone is missing.
+            let missing = |e: &str| e.ends_with(": No such file or directory") && !e.contains("; ");
             let preprocessed = tool(gcc().args(["-M", "-MF"]).arg(&preprocessor));
-            let quotable = match preprocessed {
-                Ok(_) => self.check_read(&[preprocessor], tree, &temporary).is_ok(),
-                // One error alone, which names a file.
-                Err(e) => {
-                    Some(e.to_string()).is_some_and(|e| e.ends_with(": No such file or directory") && !e.contains("; "))
-                }
-            };
-            return Err(if quotable { said } else { anyhow!("the compiler does not take its sources") });
+            match preprocessed {
+                Ok(_) => self.check_read(&[preprocessor], tree, &temporary)?,
+                Err(e) if missing(&e.to_string()) => return Err(e),
+                Err(_) => bail!("the compiler does not take its sources"),
+            }
+            tool(gcc().arg("-fsyntax-only"))?;
+            bail!("the compiler, or the assembler, does not take its sources");
         }
         self.check_read(&[preprocessor, assembler], tree, &temporary)?;
         Ok(object)
@@ -514,11 +549,39 @@ impl Kit {
         tool(gcc.args(["-c", "extensions.c", "-o", "extensions.o"]).current_dir(dir))?;
         let program = dir.join("python");
         let mut gcc = Command::new("gcc");
-        gcc.args(&self.ldflags).arg("-o").arg(&program).arg(self.dir.join("interpreter.o"));
+        gcc.args(&self.ldflags).args(LINK_OPTIONS).arg("-o").arg(&program).arg(self.dir.join("interpreter.o"));
         gcc.args(&files).arg(dir.join("extensions.o")).arg("-L").arg(&self.dir).args(&self.libs);
         tool(&mut gcc)?;
         Ok(program)
     }
+}
+
+/// Answers a line of a package's build in a container with another.
+fn answer(kit: Option<&Kit>, question: &[u8], end: Instant) -> Vec<u8> {
+    let answered = || -> Result<Answer> {
+        let kit = kit.context("there is no compiler")?;
+        let question = serde_json::from_slice(question).context("a question of its build")?;
+        let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+        // Names that differ from time to time are not for it.
+        kit.compile_question(&question, dir.path(), end).map_err(|e| anyhow!(without(format!("{e:#}"), &dir)))
+    };
+    let answer = answered().unwrap_or_else(|e| Answer::Error(format!("{e:#}")));
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Text in which files of a directory have names below it.
+fn without(text: String, dir: &TempDir) -> String {
+    text.replace(&format!("{}/", dir.path().display()), "")
+}
+
+/// The compiler with limits: sources can have it work, read or write without end.
+fn limited(seconds: u32) -> Command {
+    let mut gcc = Command::new("sh");
+    gcc.arg("-c").arg(format!("ulimit -v 8388608 && ulimit -f 524288 && ulimit -t {seconds} && exec gcc \"$@\""));
+    gcc.arg("gcc");
+    gcc
 }
 
 /// The static library of a name, but for those that the compiler brings itself.
@@ -699,7 +762,7 @@ mod tests {
         let headers = vec!["/usr/include".into(), "/usr/lib/gcc".into()];
         let kit = Kit { dir: kit, cflags: vec![], ldflags: vec![], libs: vec![], compiler: vec![], headers };
         let unit = Unit { source: "a.c".into(), include: vec![], options: vec![] };
-        kit.compile_unit(&unit, &tree, dir.path(), "a.o")
+        kit.compile_unit(&unit, &tree, dir.path(), "a.o", 60)
     }
 
     #[test]
@@ -714,9 +777,15 @@ mod tests {
             assert!(compile(source).is_err(), "{source}");
         }
         // Nor does an error quote one.
-        for source in ["#include \"/etc/passwd\"\n", "#include \"/etc/passwd\"\n#include \"none.h\"\n#error x\n"] {
+        for source in [
+            "#include \"/etc/passwd\"\n",
+            "#include \"/etc/passwd\"\n#include \"none.h\"\n#error x\n",
+            "__asm__(\".include \\\"/etc/passwd\\\"\");\n",
+            "int f(void) { return\n#include \"/etc/passwd\"\n; }\n#include \"none.h\"\n",
+            "# 1 \"/etc/passwd\"\nint x = error;\n",
+        ] {
             let why = compile(source).unwrap_err().to_string();
-            assert!(!why.contains("root") && (why.contains("does not take") || why.contains("none.h: No")), "{why}");
+            assert!(!why.contains("root"), "{why}");
         }
         let why = compile("int x = y;\n").unwrap_err().to_string();
         assert!(why.contains("'y' undeclared"), "{why}");

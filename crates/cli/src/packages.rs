@@ -239,7 +239,7 @@ fn objects_of(
                     }
                     progress.note(&format!("building {owner} from its sources"));
                     let sdist = extensions::fetch(&owner, cache);
-                    let built = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, kit, cache));
+                    let built = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, Some(kit), cache));
                     built.map(Rc::new).map_err(|e| {
                         if is_offline(&e) {
                             offline = Some(format!("{e:#}"));
@@ -377,7 +377,11 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
     let lock = fs::read_to_string(file).context("cannot read it")?;
     let requirements = check_requirements(&lock)?;
     let image = &sandbox.image_id.0;
-    let parts = [REVISION, b"pip", version.as_bytes(), &sandbox.polyfill.hash.0, image, lock.as_bytes()];
+    // Most packages need no compiler, and without one those that do are told.
+    let kit = Kit::open(&sandbox.polyfill.interpreter).ok();
+    let compiler = kit.as_ref().map_or(&[][..], Kit::compiler);
+    let (extensions, polyfill) = (extensions::revision(), &sandbox.polyfill.hash.0);
+    let parts = [REVISION, b"pip", version.as_bytes(), polyfill, image, lock.as_bytes(), &extensions.0, compiler];
     let installed = cache.get("packages", &parts, || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let (to, list) = (dir.path().join("packages"), dir.path().join("requirements.txt"));
@@ -398,10 +402,8 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
         let (mut built, mut failed) = (Vec::new(), Vec::new());
         for package in from_sources {
             progress.note(&format!("building {package} from its sources"));
-            let made = extensions::fetch(package, cache).and_then(|sdist| {
-                let kit = Kit::open(&sandbox.polyfill.interpreter)?;
-                extensions::build(&sdist, sandbox, &kit, cache)
-            });
+            let sdist = extensions::fetch(package, cache);
+            let made = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, kit.as_ref(), cache));
             match made {
                 Ok(mut made) => {
                     std::mem::take(&mut made.site).write(&to)?;

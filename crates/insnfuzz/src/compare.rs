@@ -227,7 +227,7 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
             d.push(format!("xmm{i}: cpu {a:032x}, translated {b:032x}"));
         }
     }
-    // Divisions by zero are flagged; of invalid operations those on numbers, so no flag without a reason.
+    // A division's flag of a division by zero must be equal. The one of an invalid operation is not set for signalling NaNs, comparisons and conversions: it may be missing, but not too much.
     let division =
         |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Divss | Mnemonic::Divsd | Mnemonic::Divps | Mnemonic::Divpd);
     let divides = r.insns.iter().any(division);

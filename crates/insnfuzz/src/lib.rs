@@ -9,7 +9,7 @@
 //! # What is compared
 //!
 //! Where the instruction completes: the 16 general registers (of rsp the low 32 bits, which is what translated code keeps), the 16 xmm registers, the eight 80-bit x87
-//! registers with tags, control and status word, MXCSR without its sticky flags (with them on request), all memory, the next address, and the flags that the
+//! registers with tags, control and status word, MXCSR with those of its sticky flags that are told (with all on request), all memory, the next address, and the flags that the
 //! manual defines for the instruction and its operands. Where it faults: signal, `si_code` and `si_addr`.
 //!
 //! # What is not

@@ -8,6 +8,7 @@ mod command;
 mod container;
 mod failure;
 mod lower;
+mod memory;
 mod net;
 mod seccomp;
 mod signals;
@@ -128,6 +129,8 @@ fn run(options: &RunOptions) -> Result<i32> {
     kernel
         .start_init(&argv, &env, &cwd, &credentials, stdio, tool.map(|(_, hash)| hash.0))
         .map_err(|e| Failure { code: e.code(), message: e.to_string() })?;
+    // Beside the first program, which does not wait for it.
+    memory::give_back();
     let status = kernel.wait();
     if networked && !kernel.drain_outside(DRAIN) {
         say("megalith: --net: what was sent last may not have arrived: the other side does not take it");

@@ -116,10 +116,8 @@ class Compiler:
         files, asked = {}, []
         for n, unit in enumerate(units):
             include = [os.path.join(SOURCE, d) for d in unit["include"]]
-            source = os.path.join(SOURCE, unit["source"])
-            name = f"{n}/{os.path.basename(source)}"
-            self.gather(source, name, include, n, files)
-            asked.append({"source": name, "include": [f"{n}/include"], "options": unit["options"]})
+            source = self.gather(os.path.normpath(os.path.join(SOURCE, unit["source"])), include, n, files)
+            asked.append({"source": source, "include": [f"{n}/{d}" for d in unit["include"]], "options": unit["options"]})
         json.dump({"files": files, "units": asked, "libraries": libraries}, self.questions)
         self.questions.write("\n")
         self.questions.flush()
@@ -128,17 +126,20 @@ class Compiler:
             raise Unanswered(answer["error"])
         return bytes.fromhex(answer["object"])
 
-    def gather(self, path, name, include, n, files):
-        """Puts a file, and what it includes of the package, into `files`."""
-        with open(path, encoding="latin-1") as file:
-            files[name] = text = file.read()
-        for wanted in self.INCLUDE.findall(text):
-            for directory in (os.path.dirname(path), *include):
-                header, to = os.path.join(directory, wanted), os.path.normpath(f"{n}/include/{wanted}")
-                if to.startswith(f"{n}/include/") and os.path.isfile(header):
-                    if to not in files:
-                        self.gather(header, to, include, n, files)
-                    break
+    def gather(self, path, include, n, files):
+        """Puts a file, and what it includes of the package, into `files`; returns its name there."""
+        below = path.startswith(SOURCE + os.sep)
+        name = f"{n}/{os.path.relpath(path, SOURCE)}" if below else f"{n}/outside/{os.path.basename(path)}"
+        if name not in files:
+            with open(path, encoding="latin-1", newline="") as file:
+                files[name] = file.read()
+            for wanted in self.INCLUDE.findall(files[name]):
+                for directory in (os.path.dirname(path), *include):
+                    header = os.path.normpath(os.path.join(directory, wanted))
+                    if header.startswith(SOURCE + os.sep) and os.path.isfile(header):
+                        self.gather(header, include, n, files)
+                        break
+        return name
 
 
 class Unanswered(Exception):

@@ -43,4 +43,3 @@ typedef void (*const Constructor)(int, char **, char **);
     }
 FUSED(fma, double, __float128, unsigned __int128)
 FUSED(fmaf, float, double, unsigned long)
-
