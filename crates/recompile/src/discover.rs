@@ -530,7 +530,13 @@ impl Finder<'_> {
             let Some(target) = target.filter(|&t| self.image.is_code(t)) else { break };
             let foreign = fde.as_ref().is_some_and(|r| !r.contains(&target));
             // Within a byte's values some may lead to a part of the function that lies elsewhere.
-            if !bounded && foreign && bound != Some(Bound::Byte) || !self.plausible(target) {
+            if !bounded && foreign && bound != Some(Bound::Byte) {
+                break;
+            }
+            // Where a comparison says that it is an entry, of its own function, what was taken for an instruction there (by a number that looks like a
+            // pointer) is none.
+            let certain = bounded && fde.is_some() && !foreign;
+            if !certain && !self.plausible(target) {
                 break;
             }
             targets.push(target);
@@ -1006,6 +1012,31 @@ mod tests {
             _ => &[],
         };
         assert_eq!(targets, [START + 11, START + 11]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_number_in_code_takes_no_entry_from_a_table() -> Result<(), crate::Error> {
+        const START: u32 = 0x40_0000;
+        let mut code = vec![0x83, 0xff, 0x01, 0x77, 0x0d]; // cmp edi, 1; ja START + 18
+        code.extend([0x89, 0xf8, 0xff, 0x24, 0xc5, 0x28, 0, 0x40, 0]); // mov eax, edi; jmp [table + rax * 8]
+        code.extend([0x31, 0xc0, 0xc3, 0x90, 0xc3]); // xor eax, eax; ret; and START + 17: nop; ret
+        code.extend([0xb8, 0x0f, 0, 0x40, 0, 0xc3]); // another function: mov eax, START + 15, where rol bl, 0x90 could be
+        code.resize(40, 0);
+        for target in [START + 14, START + 17] {
+            code.extend(u64::from(target).to_le_bytes());
+        }
+        let mut image = Image::snippet(&code, START)?;
+        image.snippet = false;
+        image.fixed = true;
+        image.fdes.extend([START..START + 19, START + 19..START + 25]);
+        let program = discover(&image);
+        assert!(program.blocks.contains_key(&(START + 15)), "{:x?}", program.blocks.keys());
+        let targets = match program.blocks.get(&(START + 5)).map(|b| &b.term) {
+            Some(Term::JumpIndirect(Some(table))) => &*table.targets,
+            _ => &[],
+        };
+        assert_eq!(targets, [START + 14, START + 17]);
         Ok(())
     }
 }
