@@ -15,7 +15,7 @@ use crate::packages::{self, Requirement, Tree, one_line, run_pip};
 use crate::polyfill;
 use crate::progress::Progress;
 use crate::sandbox::Sandbox;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use megalith_manifest::FileHash;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -183,14 +183,14 @@ pub fn revision() -> FileHash {
     FileHash::of(&[REVISION, TOOLS.concat().as_bytes(), BUILD_PACKAGE.as_bytes()].concat())
 }
 
-/// Builds a package in a container. The kit's compiler, if there is one, answers its questions; what it compiles is compiled later.
+/// Builds a package in a container. The compiler, if there is one, answers its questions; what it compiles is compiled later.
 ///
 /// # Errors
 /// Why its build does not work, in one line.
-pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, kit: Option<&Kit>, cache: &Cache) -> Result<Built> {
+pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Built> {
     let hash = FileHash::of(sdist);
     let (polyfill, image) = (&sandbox.polyfill.hash.0, &sandbox.image_id.0);
-    let compiler = kit.map_or(&[][..], |kit| &kit.compiler);
+    let compiler = sandbox.kit().map_or(&[][..], Kit::compiler);
     let parts = [&revision().0, &b"build"[..], &hash.0, polyfill, image, compiler];
     let built = cache.get("packages", &parts, || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -204,7 +204,7 @@ pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, kit: Option<&Kit>, cache: &Cac
         let python = ["-I", "-S", "-B", "/megalith/build_package.py"];
         let end = Instant::now() + TIME;
         let timeout = TIME.as_secs().to_string();
-        let answer = |question: &[u8]| answer(kit, question, end);
+        let answer = |question: &[u8]| answer(sandbox, question, end);
         let out = sandbox.converse(dir.path(), "/megalith", &["--timeout", &timeout], &python, answer)?;
         if !out.status.success() {
             bail!("its build failed: {}: {}", out.status, one_line(&out.stderr));
@@ -557,9 +557,9 @@ impl Kit {
 }
 
 /// Answers a line of a package's build in a container with another.
-fn answer(kit: Option<&Kit>, question: &[u8], end: Instant) -> Vec<u8> {
+fn answer(sandbox: &Sandbox<'_>, question: &[u8], end: Instant) -> Vec<u8> {
     let answered = || -> Result<Answer> {
-        let kit = kit.context("there is no compiler")?;
+        let kit = sandbox.kit().map_err(Error::msg)?;
         let question = serde_json::from_slice(question).context("a question of its build")?;
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         // Names that differ from time to time are not for it.

@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::extensions::{self, Built, Kit, Object};
 use crate::progress::Progress;
 use crate::sandbox::Sandbox;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use megalith_image::{Added, Rootfs};
 use megalith_manifest::FileHash;
 use serde::{Deserialize, Serialize};
@@ -168,7 +168,7 @@ pub fn add(rootfs: &Rootfs, wanted: &Wanted<'_>, cache: &Cache, progress: Progre
         }
         if !objects.is_empty() {
             progress.note(&format!("linking {} native extensions into the Python polyfill", objects.len()));
-            let kit = Kit::open(&sandbox.polyfill.interpreter)?;
+            let kit = sandbox.kit().map_err(Error::msg)?;
             let elf = kit.link(&objects, &sandbox.polyfill, cache).context("the Python polyfill with extensions")?;
             let files = objects.into_iter().map(|o| format!("/{}", o.path)).collect();
             linked = Some(Linked { instead_of: sandbox.polyfill.hash, elf: elf.into(), files });
@@ -220,13 +220,12 @@ fn objects_of(
         return Vec::new();
     }
     let owners = Owners::read(rootfs);
-    let kit = Kit::open(&sandbox.polyfill.interpreter).map_err(|e| format!("{e:#}"));
     let mut packages: BTreeMap<String, Result<Rc<Built>, String>> = BTreeMap::new();
     let mut offline = None;
     let mut object = |path: &str| -> Result<Object, String> {
         let version = &sandbox.polyfill.interpreter.version;
         extensions::module(path, version).ok_or_else(|| format!("it is no extension module for Python {version}"))?;
-        let kit = kit.as_ref().map_err(Clone::clone)?;
+        let kit = sandbox.kit()?;
         let (built, file) = match origins.remove(path) {
             Some(Origin::Failed(why)) => return Err(why),
             Some(Origin::Built(built, file)) => (built, file),
@@ -239,7 +238,7 @@ fn objects_of(
                     }
                     progress.note(&format!("building {owner} from its sources"));
                     let sdist = extensions::fetch(&owner, cache);
-                    let built = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, Some(kit), cache));
+                    let built = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, cache));
                     built.map(Rc::new).map_err(|e| {
                         if is_offline(&e) {
                             offline = Some(format!("{e:#}"));
@@ -378,8 +377,7 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
     let requirements = check_requirements(&lock)?;
     let image = &sandbox.image_id.0;
     // Most packages need no compiler, and without one those that do are told.
-    let kit = Kit::open(&sandbox.polyfill.interpreter).ok();
-    let compiler = kit.as_ref().map_or(&[][..], Kit::compiler);
+    let compiler = sandbox.kit().map_or(&[][..], Kit::compiler);
     let (extensions, polyfill) = (extensions::revision(), &sandbox.polyfill.hash.0);
     let parts = [REVISION, b"pip", version.as_bytes(), polyfill, image, lock.as_bytes(), &extensions.0, compiler];
     let installed = cache.get("packages", &parts, || {
@@ -402,8 +400,7 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
         let (mut built, mut failed) = (Vec::new(), Vec::new());
         for package in from_sources {
             progress.note(&format!("building {package} from its sources"));
-            let sdist = extensions::fetch(package, cache);
-            let made = sdist.and_then(|sdist| extensions::build(&sdist, sandbox, kit.as_ref(), cache));
+            let made = extensions::fetch(package, cache).and_then(|sdist| extensions::build(&sdist, sandbox, cache));
             match made {
                 Ok(mut made) => {
                     std::mem::take(&mut made.site).write(&to)?;

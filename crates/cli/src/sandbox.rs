@@ -1,5 +1,6 @@
 //! Containers that a build runs code of an image in: what an interpreter does with files of strangers, it does in one.
 
+use crate::extensions::Kit;
 use crate::packages::{Wanted, one_line};
 use crate::polyfill::{self, Chosen, Language};
 use crate::run::runner;
@@ -44,47 +45,6 @@ impl Container {
             .context("cannot start megalith-run")
     }
 
-    /// The same for a program that asks: each line of its standard output is a question, and what `answer` makes of it goes to its standard input.
-    /// A line of more than 64 MiB ends the conversation.
-    pub fn converse(
-        &self,
-        volume: &Path,
-        at: &str,
-        options: &[&str],
-        program: &[u8],
-        arguments: &[&str],
-        mut answer: impl FnMut(&[u8]) -> Vec<u8>,
-    ) -> Result<Output> {
-        let mut command = self.command(volume, at, options, program, arguments)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().context("cannot start megalith-run")?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let said = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            // What was read until an error is what there is.
-            drop(stderr.map(|mut s| s.read_to_end(&mut said)));
-            said
-        });
-        if let (Some(mut stdin), Some(stdout)) = (stdin, stdout) {
-            let mut questions = BufReader::new(stdout);
-            let mut question = Vec::new();
-            loop {
-                question.clear();
-                // Whatever ends the conversation, the program's status and what it said tell of it.
-                if (&mut questions).take(64 << 20).read_until(b'\n', &mut question).is_err()
-                    || !question.ends_with(b"\n")
-                {
-                    break;
-                }
-                if stdin.write_all(&answer(&question)).is_err() {
-                    break;
-                }
-            }
-        }
-        let status = child.wait().context("cannot wait for megalith-run")?;
-        Ok(Output { status, stdout: Vec::new(), stderr: said.join().unwrap_or_default() })
-    }
-
     fn command(
         &self,
         volume: &Path,
@@ -100,6 +60,36 @@ impl Container {
         command.arg("--").arg(OsStr::from_bytes(program)).args(arguments);
         Ok(command)
     }
+}
+
+/// Runs a program that asks: each line of its standard output is a question, and what `answer` makes of it goes to its standard input. A line of more
+/// than 64 MiB ends the conversation.
+fn converse(mut command: Command, mut answer: impl FnMut(&[u8]) -> Vec<u8>) -> Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot start megalith-run")?;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let said = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        // What was read until an error is what there is.
+        drop(stderr.map(|mut s| s.read_to_end(&mut said)));
+        said
+    });
+    if let (Some(mut stdin), Some(stdout)) = (stdin, stdout) {
+        let mut questions = BufReader::new(stdout);
+        let mut question = Vec::new();
+        loop {
+            question.clear();
+            // Whatever ends the conversation, the program's status and what it said tell of it.
+            if (&mut questions).take(64 << 20).read_until(b'\n', &mut question).is_err() || !question.ends_with(b"\n") {
+                break;
+            }
+            if stdin.write_all(&answer(&question)).is_err() {
+                break;
+            }
+        }
+    }
+    let status = child.wait().context("cannot wait for megalith-run")?;
+    Ok(Output { status, stdout: Vec::new(), stderr: said.join().unwrap_or_default() })
 }
 
 /// The program of an image that a language's polyfill stands in for, by path, and the polyfill.
@@ -121,13 +111,21 @@ pub struct Sandbox<'a> {
     /// The image's identity.
     pub image_id: FileHash,
     container: OnceCell<Container>,
+    kit: OnceCell<Result<Kit, String>>,
 }
 
 impl<'a> Sandbox<'a> {
     pub fn new(rootfs: &Rootfs, wanted: &'a Wanted<'a>) -> Result<Sandbox<'a>> {
         let python = interpreter(rootfs, Language::Python, "packages are compiled by it")?;
         let (interpreter, polyfill) = python.context("the image has no python3 that a polyfill stands in for")?;
-        Ok(Sandbox { wanted, interpreter, polyfill, image_id: wanted.image_id, container: OnceCell::new() })
+        Ok(Sandbox {
+            wanted,
+            interpreter,
+            polyfill,
+            image_id: wanted.image_id,
+            container: OnceCell::new(),
+            kit: OnceCell::new(),
+        })
     }
 
     /// Where packages go in the image.
@@ -135,12 +133,18 @@ impl<'a> Sandbox<'a> {
         format!("/usr/local/lib/python{}/dist-packages", self.polyfill.interpreter.version)
     }
 
+    /// What native extensions are compiled and linked with, or why there is nothing.
+    pub fn kit(&self) -> Result<&Kit, String> {
+        let open = || Kit::open(&self.polyfill.interpreter).map_err(|e| format!("{e:#}"));
+        self.kit.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
     /// Runs Python as [`Container::run`] does.
     pub fn python(&self, volume: &Path, at: &str, options: &[&str], arguments: &[&str]) -> Result<Output> {
         self.container()?.run(volume, at, options, &self.interpreter, arguments)
     }
 
-    /// Runs Python as [`Container::converse`] does.
+    /// Runs Python that asks: what `answer` makes of a line of its standard output goes to its standard input.
     pub fn converse(
         &self,
         volume: &Path,
@@ -149,7 +153,7 @@ impl<'a> Sandbox<'a> {
         arguments: &[&str],
         answer: impl FnMut(&[u8]) -> Vec<u8>,
     ) -> Result<Output> {
-        self.container()?.converse(volume, at, options, &self.interpreter, arguments, answer)
+        converse(self.container()?.command(volume, at, options, &self.interpreter, arguments)?, answer)
     }
 
     fn container(&self) -> Result<&Container> {

@@ -133,25 +133,15 @@ pub const NATIVE: &str = "native/packages";
 pub fn with_extensions() -> Result<Toolbox> {
     let lock = paths::root().join("tests/extensions/requirements.txt");
     // The native numpy needs libstdc++.
-    build(
-        "extensions",
-        &["python3", "python3-yaml", "netbase", "libstdc++6"],
-        std::slice::from_ref(&lock),
-        false,
-        |root| {
-            let mut pip = sh::command("python3", ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]);
-            pip.args([
-                "--no-compile",
-                "--disable-pip-version-check",
-                "--root-user-action=ignore",
-                "--only-binary=:all:",
-            ]);
-            pip.args(["--platform", "manylinux2014_x86_64", "--implementation", "cp", "--abi", "cp311"]);
-            pip.args(["--python-version", "3.11", "--target"]).arg(root.join(NATIVE)).arg("-r").arg(&lock);
-            sh::output(&mut pip)?;
-            Ok(())
-        },
-    )
+    let packages = ["python3", "python3-yaml", "netbase", "libstdc++6"];
+    build("extensions", &packages, std::slice::from_ref(&lock), false, |root| {
+        let mut pip = sh::command("python3", ["-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]);
+        pip.args(["--no-compile", "--disable-pip-version-check", "--root-user-action=ignore", "--only-binary=:all:"]);
+        pip.args(["--platform", "manylinux2014_x86_64", "--implementation", "cp", "--abi", "cp311"]);
+        pip.args(["--python-version", "3.11", "--target"]).arg(root.join(NATIVE)).arg("-r").arg(&lock);
+        sh::output(&mut pip)?;
+        Ok(())
+    })
 }
 
 /// The scripts in a directory of `tests/packages`, sorted.
