@@ -119,7 +119,7 @@ static int compare(int argc, char **argv) {
     return 0;
 }
 
-/* The exceptions that can be told: divisions by zero and invalid operations, one element or several at once, and what libm and programs raise. */
+/* The exceptions that can be told: divisions by zero and invalid operations, one element or several at once, conversions to integers, and what libm and programs raise. */
 static void raised(const char *what, double result) {
     int e = fetestexcept(FE_DIVBYZERO | FE_INVALID);
     printf("%-10s %g%s%s\n", what, result, e & FE_DIVBYZERO ? " division by zero" : "", e & FE_INVALID ? " invalid" : "");
@@ -134,6 +134,37 @@ __attribute__((noinline, optimize("O3"))) static void divide(double *to, const d
 __attribute__((noinline, optimize("O3"))) static void dividef(float *to, const float *a, const float *b) {
     for (int i = 0; i < 8; i++)
         to[i] = a[i] / b[i];
+}
+
+__attribute__((noinline, optimize("O3"))) static void to_ints(int *to, const double *a) {
+    for (int i = 0; i < 8; i++)
+        to[i] = (int)a[i];
+}
+
+__attribute__((noinline, optimize("O3"))) static void to_intsf(int *to, const float *a) {
+    for (int i = 0; i < 8; i++)
+        to[i] = (int)a[i];
+}
+
+static void conversions(void) {
+    static volatile double of[] = {0, -0.0, 0.5, 2147483647, 2147483647.5, 2147483648, -2147483648.0, -2147483648.75, -2147483649.0,
+                                   9223372036854774784.0, 9223372036854775808.0, -9223372036854775808.0, -9223372036854777856.0,
+                                   1e300, -INFINITY, NAN};
+    for (unsigned i = 0; i < sizeof of / sizeof *of; i++) {
+        volatile float f = of[i];
+        double all[8] = {0};
+        float allf[8] = {0};
+        int to[8];
+        feclearexcept(FE_ALL_EXCEPT);
+        raised("to int", (int)of[i]);
+        raised("to long", (long)of[i]);
+        raised("float to int", (int)f);
+        raised("float to long", (long)f);
+        raised("lrint", lrint(of[i]));
+        raised("lrintf", lrintf(f));
+        all[i % 8] = of[i], to_ints(to, all), raised("ints", to[i % 8]);
+        allf[i % 8] = f, to_intsf(to, allf), raised("ints of floats", to[i % 8]);
+    }
 }
 
 static int exceptions(int argc, char **argv) {
@@ -168,6 +199,7 @@ static int exceptions(int argc, char **argv) {
         if (i == 6)
             a[i] = af[i] = 1;
     }
+    conversions();
     feraiseexcept(FE_DIVBYZERO), raised("raise", 0);
     feraiseexcept(FE_INVALID), raised("raise", 0);
     return 0;

@@ -227,12 +227,14 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
             d.push(format!("xmm{i}: cpu {a:032x}, translated {b:032x}"));
         }
     }
-    // A division's flag of a division by zero must be equal. The one of an invalid operation is not set for signalling NaNs, comparisons and conversions: it may be missing, but not too much.
+    // A division's flag of a division by zero must be equal, and a conversion's to integers of an invalid operation. That is not set for signalling NaNs and
+    // comparisons: elsewhere it may be missing, but not too much.
     let division =
         |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Divss | Mnemonic::Divsd | Mnemonic::Divps | Mnemonic::Divpd);
     let divides = r.insns.iter().any(division);
+    let converts = one.is_some_and(to_integer);
     let unfounded = t.fx.mxcsr() & !n.fx.mxcsr() & 0x3f;
-    let mask = if o.mxcsr_flags { 0xffff } else { 0xffc0 | unfounded | if divides { 4 } else { 0 } };
+    let mask = if o.mxcsr_flags { 0xffff } else { 0xffc0 | unfounded | u32::from(divides) << 2 | u32::from(converts) };
     if (n.fx.mxcsr() ^ t.fx.mxcsr()) & mask != 0 {
         d.push(format!("mxcsr: cpu {:#x}, translated {:#x}", n.fx.mxcsr(), t.fx.mxcsr()));
     }
@@ -241,6 +243,12 @@ pub fn differences(r: &Run<'_>, o: Options) -> Vec<String> {
         d.push(format!("bases: cpu {:#x} {:#x}, translated {:#x} {:#x}", n.fs_base, n.gs_base, t.fs_base, t.gs_base));
     }
     d
+}
+
+/// Whether `i` makes integers of floats.
+fn to_integer(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(i.mnemonic(), Cvtss2si | Cvttss2si | Cvtsd2si | Cvttsd2si | Cvtps2dq | Cvttps2dq | Cvtpd2dq | Cvttpd2dq)
 }
 
 const SEGV_ACCERR: i32 = 2;

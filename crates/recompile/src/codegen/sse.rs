@@ -2,7 +2,7 @@
 //!
 //! Results are x86's by construction: where wasm leaves a NaN's bits open, they are computed from the operands; conversions that overflow give the
 //! "integer indefinite"; min and max return the second operand as the manual says. MXCSR reads back as written. Of its sticky flags, those of a division by
-//! zero and of an invalid operation on numbers are set (a NaN is looked for anyway), the others are not; a rounding mode, FTZ, DAZ or unmasked exception other than the default is reported by `vkernel.notice`.
+//! zero and of an invalid operation on numbers are set (a NaN is looked for anyway, and what fits no integer), comparisons and the others are not; a rounding mode, FTZ, DAZ or unmasked exception other than the default is reported by `vkernel.notice`.
 
 use super::Gen;
 use super::flags::{Kind, Lazy};
@@ -461,23 +461,75 @@ impl Gen<'_> {
                 self.s().f32_nearest();
             }
         }
-        self.s().local_set(a).local_get(a);
         let wide = i.op0_register().size() == 8;
-        match (wide, double) {
-            (true, true) => self.s().i64_trunc_sat_f64_s().i64_const(i64::MIN),
-            (true, false) => self.s().i64_trunc_sat_f32_s().i64_const(i64::MIN),
-            (false, true) => self.s().i32_trunc_sat_f64_s().i32_const(i32::MIN),
-            (false, false) => self.s().i32_trunc_sat_f32_s().i32_const(i32::MIN),
-        };
+        let r = self.tmp(if wide { ValType::I64 } else { ValType::I32 });
         let limit = if wide { 9_223_372_036_854_775_808.0 } else { 2_147_483_648.0 };
-        self.s().local_get(a);
+        let mut s = self.s();
+        s.local_tee(a);
+        match (wide, double) {
+            (true, true) => s.i64_trunc_sat_f64_s(),
+            (true, false) => s.i64_trunc_sat_f32_s(),
+            (false, true) => s.i32_trunc_sat_f64_s(),
+            (false, false) => s.i32_trunc_sat_f32_s(),
+        };
+        s.local_set(r).local_get(a);
         if double {
-            self.s().f64_const(limit.into()).f64_lt();
+            s.f64_abs().f64_const(limit.into()).f64_lt();
         } else {
-            self.s().f32_const((limit as f32).into()).f32_lt();
+            s.f32_abs().f32_const((limit as f32).into()).f32_lt();
         }
-        self.s().select();
+        s.i32_eqz().if_(BlockType::Empty);
+        if wide {
+            s.i64_const(i64::MIN);
+        } else {
+            s.i32_const(i32::MIN);
+        }
+        // The least integer is the one number out of this range that has a result, and the same.
+        s.local_set(r).global_get(Global::Mxcsr as u32).local_get(a);
+        if double {
+            s.f64_trunc().f64_const((-limit).into()).f64_ne();
+        } else {
+            s.f32_trunc().f32_const((-limit as f32).into()).f32_ne();
+        }
+        s.i32_or().global_set(Global::Mxcsr as u32).end().local_get(r);
         self.pop_reg(i.op0_register());
+    }
+
+    /// The lanes of `v`, rounded already, to 32-bit integers: of floats all four, of doubles both, with zeros above.
+    fn floats_to_ints(&mut self, v: u32, double: bool) {
+        let (r, fits) = (self.tmp(ValType::V128), self.tmp(ValType::V128));
+        let limit = 2_147_483_648.0;
+        let lower = |s: &mut InstructionSink<'_>| {
+            s.v128_const(-1)
+                .i8x16_shuffle(std::array::from_fn(|k| if k < 8 { 8 * (k / 4) + k % 4 } else { 16 + k } as Lane));
+        };
+        let mut s = self.s();
+        s.local_get(v);
+        if double {
+            s.i32x4_trunc_sat_f64x2_s_zero().local_set(r);
+            s.local_get(v).f64x2_abs().f64_const(limit.into()).f64x2_splat().f64x2_lt();
+            s.local_tee(fits).i64x2_all_true();
+        } else {
+            s.i32x4_trunc_sat_f32x4_s().local_set(r);
+            s.local_get(v).f32x4_abs().f32_const((limit as f32).into()).f32x4_splat().f32x4_lt();
+            s.local_tee(fits).i32x4_all_true();
+        }
+        s.i32_eqz().if_(BlockType::Empty);
+        s.local_get(r).i32_const(i32::MIN).i32x4_splat().local_get(fits);
+        if double {
+            lower(&mut s);
+        }
+        s.v128_bitselect().local_set(r);
+        // The least integer is the one number out of this range that has a result, and the same.
+        s.global_get(Global::Mxcsr as u32).local_get(v);
+        if double {
+            s.f64x2_trunc().f64_const((-limit).into()).f64x2_splat().f64x2_eq();
+            s.local_get(fits).v128_or().i64x2_all_true();
+        } else {
+            s.f32x4_trunc().f32_const((-limit as f32).into()).f32x4_splat().f32x4_eq();
+            s.local_get(fits).v128_or().i32x4_all_true();
+        }
+        s.i32_eqz().i32_or().global_set(Global::Mxcsr as u32).end().local_get(r);
     }
 
     fn lane_move(&mut self, to: u32, to_lane: Lane, from: u32, from_lane: Lane) {
@@ -933,8 +985,8 @@ impl Gen<'_> {
                 if i.mnemonic() == Cvtps2dq {
                     self.s().f32x4_nearest();
                 }
-                self.s().local_tee(v).i32x4_trunc_sat_f32x4_s().i32_const(i32::MIN).i32x4_splat();
-                self.s().local_get(v).f32_const(2_147_483_648.0f32.into()).f32x4_splat().f32x4_lt().v128_bitselect();
+                self.s().local_set(v);
+                self.floats_to_ints(v, false);
                 self.pop_v(i);
             }
             Cvtpd2dq | Cvttpd2dq => {
@@ -943,10 +995,8 @@ impl Gen<'_> {
                 if i.mnemonic() == Cvtpd2dq {
                     self.s().f64x2_nearest();
                 }
-                self.s().local_tee(v).i32x4_trunc_sat_f64x2_s_zero();
-                self.s().v128_const(0x8000_0000_8000_0000);
-                self.s().local_get(v).f64_const(2_147_483_648.0.into()).f64x2_splat().f64x2_lt().v128_const(-1);
-                self.s().i8x16_shuffle(lanes(|k| if k < 8 { 8 * (k / 4) + k % 4 } else { 16 + k })).v128_bitselect();
+                self.s().local_set(v);
+                self.floats_to_ints(v, true);
                 self.pop_v(i);
             }
             Ldmxcsr => {
