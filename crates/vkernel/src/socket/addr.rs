@@ -152,11 +152,6 @@ impl Addr {
     }
 }
 
-/// Whether packets to `ip` come back to this container.
-pub fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback()
-}
-
 /// The address that "any" stands for as a destination, and the loopback address that a socket gets as its own for one of that version.
 pub fn destination(ip: IpAddr) -> IpAddr {
     match ip {
@@ -166,11 +161,11 @@ pub fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The own address for a connection to `to`.
+/// The own address for a connection to `to`, which is [local](super::outside::Outside::is_local).
 pub fn source_for(to: IpAddr) -> IpAddr {
     match to {
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        IpAddr::V4(v4) if v4.is_loopback() => Ipv4Addr::LOCALHOST.into(),
+        own => own,
     }
 }
 

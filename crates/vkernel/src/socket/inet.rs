@@ -1,6 +1,6 @@
 //! AF_INET and AF_INET6 (man 7 ip, ipv6, tcp, udp).
 
-use super::addr::{Addr, Endpoint, Family, destination, is_local, source_for};
+use super::addr::{Addr, Endpoint, Family, destination, source_for};
 use super::buffer::{Cred, IpHeader, OVERHEAD, Segment};
 use super::net::Transport;
 use super::{Kind, Outgoing, Role, Socket, State, UDP_MAX};
@@ -33,7 +33,7 @@ impl Socket {
             return Err(Errno::EINVAL);
         }
         let group = self.kind == Kind::Datagram && at.ip.is_multicast();
-        if !at.ip.is_unspecified() && !is_local(at.ip) && !group {
+        if !at.ip.is_unspecified() && !self.net.outside.is_local(at.ip) && !group {
             return Err(Errno::EADDRNOTAVAIL);
         }
         if (1..1024).contains(&at.port) && !root {
@@ -66,7 +66,10 @@ impl Socket {
             Some(Addr::Inet(e)) => e,
             _ => Endpoint { ip: self.any(), port: 0 },
         };
-        if !is_local(to.ip) || self.family == Family::Inet && to.ip.is_ipv6() || to.ip.is_ipv4() && self.v6only() {
+        if !self.net.outside.is_local(to.ip)
+            || self.family == Family::Inet && to.ip.is_ipv6()
+            || to.ip.is_ipv4() && self.v6only()
+        {
             return Err(Errno::ENETUNREACH);
         }
         if own.ip.is_unspecified() {
@@ -81,7 +84,7 @@ impl Socket {
     /// The same for TCP, which reaches what was granted outside of it, too.
     fn route_tcp(&self, st: &State, to: Endpoint) -> Result<Endpoint> {
         let fits = to.ip.is_ipv4() && !self.v6only() || to.ip.is_ipv6() && self.family == Family::Inet6;
-        let Some(source) = self.net.outside.source_for(to).filter(|_| !is_local(to.ip) && fits) else {
+        let Some(source) = self.net.outside.source_for(to).filter(|_| fits) else {
             return self.route(st, to);
         };
         match st.local {
@@ -140,7 +143,7 @@ impl Socket {
             st.attempt += 1;
             (to, own, st.attempt)
         };
-        if !is_local(to.ip) {
+        if !self.net.outside.is_local(to.ip) {
             return match self.net.outside.connect(self, to, attempt) {
                 Ok(()) => Err(Errno::EAGAIN),
                 Err(e) => {

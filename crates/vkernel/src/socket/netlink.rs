@@ -1,4 +1,4 @@
-//! AF_NETLINK with NETLINK_ROUTE (man 7 rtnetlink): lists the one interface and its addresses, which is what C libraries ask for.
+//! AF_NETLINK with NETLINK_ROUTE (man 7 rtnetlink): lists the one interface and its addresses (with those that connections to the outside come from), which is what C libraries ask for.
 
 use super::Socket;
 use super::addr::Addr;
@@ -6,6 +6,7 @@ use super::buffer::{Cred, Segment};
 use crate::errno::{Errno, Result};
 use crate::file::POLLIN;
 use crate::wait::lock;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 const HEADER: usize = 16;
@@ -60,22 +61,30 @@ fn link() -> Vec<u8> {
     attribute(&mut b, 2, &[0; 6]);
     b
 }
-fn address(v6: bool) -> Vec<u8> {
-    // IFA_F_PERMANENT, RT_SCOPE_HOST
-    let mut b = vec![if v6 { 10 } else { 2 }, if v6 { 128 } else { 8 }, 0x80, 254];
+fn address(ip: IpAddr) -> Vec<u8> {
+    // AF_INET, AF_INET6; RT_SCOPE_HOST, RT_SCOPE_UNIVERSE
+    let family = if ip.is_ipv4() { 2 } else { 10 };
+    let (prefix, scope) = match ip {
+        IpAddr::V4(ip) if ip.is_loopback() => (8, 254),
+        IpAddr::V4(_) => (32, 0),
+        IpAddr::V6(ip) => (128, if ip.is_loopback() { 254 } else { 0 }),
+    };
+    // IFA_F_PERMANENT
+    let mut b = vec![family, prefix, 0x80, scope];
     b.extend(LO_INDEX.to_ne_bytes());
-    if v6 {
-        attribute(&mut b, 1, &std::net::Ipv6Addr::LOCALHOST.octets());
-    } else {
-        attribute(&mut b, 1, &[127, 0, 0, 1]);
-        attribute(&mut b, 2, &[127, 0, 0, 1]);
-        attribute(&mut b, 3, b"lo\0");
+    match ip {
+        IpAddr::V4(ip) => {
+            attribute(&mut b, 1, &ip.octets());
+            attribute(&mut b, 2, &ip.octets());
+            attribute(&mut b, 3, b"lo\0");
+        }
+        IpAddr::V6(ip) => attribute(&mut b, 1, &ip.octets()),
     }
     b
 }
 
-/// The answer to one request; its datagrams.
-fn answer(kind: u16, flags: u16, seq: u32, pid: u32, header: &[u8], body: &[u8]) -> Vec<Vec<u8>> {
+/// The answer to one request, when `own` are the container's addresses; its datagrams.
+fn answer(own: &[IpAddr], kind: u16, flags: u16, seq: u32, pid: u32, header: &[u8], body: &[u8]) -> Vec<Vec<u8>> {
     let dump = flags & NLM_F_DUMP != 0;
     let family = body.first().copied().unwrap_or(0);
     let mut items: Vec<(u16, Vec<u8>)> = Vec::new();
@@ -98,10 +107,9 @@ fn answer(kind: u16, flags: u16, seq: u32, pid: u32, header: &[u8], body: &[u8])
         // RTM_GETADDR
         22 if dump => {
             items.extend(
-                [false, true]
-                    .into_iter()
-                    .filter(|&v6| family == 0 || v6 == (family == 10))
-                    .map(|v6| (RTM_NEWADDR, address(v6))),
+                own.iter()
+                    .filter(|ip| family == 0 || ip.is_ipv6() == (family == 10))
+                    .map(|&ip| (RTM_NEWADDR, address(ip))),
             );
         }
         // RTM_GETROUTE and others that list: nothing.
@@ -154,6 +162,9 @@ impl Socket {
                 caller as u32
             }
         };
+        let mut own = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        own.extend(self.net.outside.own());
+        own.sort_by_key(IpAddr::is_ipv6);
         let mut rest = data;
         for _ in 0..MAX_REQUESTS {
             let field = |at: usize| rest.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
@@ -163,7 +174,7 @@ impl Socket {
             let (kind, flags) = (kinds as u16, (kinds >> 16) as u16);
             // Not for requests: NLMSG_NOOP and the like.
             if kind >= 16 && flags & 1 != 0 {
-                for d in answer(kind, flags, seq, pid, header, body) {
+                for d in answer(&own, kind, flags, seq, pid, header, body) {
                     if st.rx.cost() > self.end.rcvbuf.load(std::sync::atomic::Ordering::Relaxed) {
                         return Err(Errno::ENOBUFS);
                     }
@@ -185,13 +196,17 @@ mod tests {
     #[test]
     fn a_dump_lists_lo_and_ends() {
         let header = [0; HEADER];
-        let out = answer(22, NLM_F_DUMP | 1, 7, 5, &header, &[0]);
+        let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::new(10, 0, 2, 15).into()];
+        let out = answer(&local, 22, NLM_F_DUMP | 1, 7, 5, &header, &[0]);
         assert_eq!(out.len(), 2);
         let kinds: Vec<u16> = out.iter().map(|m| u16::from_ne_bytes([m[4], m[5]])).collect();
         assert_eq!(kinds, [RTM_NEWADDR, NLMSG_DONE]);
         let first = u32::from_ne_bytes(out[0][..4].try_into().unwrap()) as usize;
         assert!(first < out[0].len(), "IPv6 follows");
         assert_eq!(&out[0][16..20], &[2, 8, 0x80, 254]);
-        assert_eq!(answer(16, 5, 1, 1, &header, &[])[0][16..20], (-1i32).to_ne_bytes());
+        let (v4, v6) = (&answer(&local, 22, NLM_F_DUMP | 1, 7, 5, &header, &[2])[0], &address(local[1]));
+        assert_eq!(&v6[..4], &[10, 128, 0x80, 254]);
+        assert!(v4.ends_with(&address(local[2])) && address(local[2])[..4] == [2, 32, 0x80, 0]);
+        assert_eq!(answer(&local, 16, 5, 1, 1, &header, &[])[0][16..20], (-1i32).to_ne_bytes());
     }
 }

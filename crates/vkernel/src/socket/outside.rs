@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// What lies outside of a container, as far as it was granted.
 pub trait Gateway: Send + Sync {
-    /// Whether connections to `to` are granted.
-    fn grants(&self, to: SocketAddr) -> bool;
+    /// Where connections may go.
+    fn granted(&self) -> &[SocketAddr];
     /// Connects, which may take as long as the network likes; a socket that does not block.
     ///
     /// # Errors
@@ -27,7 +27,7 @@ pub trait Gateway: Send + Sync {
     fn connect(&self, to: SocketAddr) -> Result<OwnedFd>;
 }
 
-/// The own addresses of connections that lead out (any that nobody else has: nothing is ever sent from them).
+/// The container's addresses outside, if anything there is granted (any that nobody else has: nothing is ever sent from them).
 const OWN: (IpAddr, IpAddr) =
     (IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 2, 15)));
 /// Connections that lead out at a time: two threads each.
@@ -108,10 +108,21 @@ impl Outside {
         Outside { gateway, bridges: Arc::default() }
     }
 
-    /// The own address for a connection to `to`, if that is granted.
+    /// The container's addresses beside the loopback's: one of each version that something was granted of.
+    pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> {
+        let granted = self.gateway.as_ref().map_or(&[][..], |g| g.granted());
+        [OWN.0, OWN.1].into_iter().filter(|own| granted.iter().any(|to| to.is_ipv4() == own.is_ipv4()))
+    }
+
+    /// Whether packets to `ip` come back to this container.
+    pub(super) fn is_local(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.own().any(|own| own == ip)
+    }
+
+    /// The own address for a connection to `to`, if that lies outside and is granted.
     pub(super) fn source_for(&self, to: Endpoint) -> Option<IpAddr> {
-        let granted = self.gateway.as_ref()?.grants(SocketAddr::new(to.ip, to.port));
-        granted.then_some(if to.ip.is_ipv4() { OWN.0 } else { OWN.1 })
+        let granted = self.gateway.as_ref()?.granted().contains(&SocketAddr::new(to.ip, to.port));
+        (granted && !self.is_local(to.ip)).then_some(if to.ip.is_ipv4() { OWN.0 } else { OWN.1 })
     }
 
     /// Begins to connect a socket that is [`Role::Connecting`] with this `attempt`.

@@ -199,15 +199,18 @@ fn every_option_answers() {
 type Answer = Result<std::os::fd::OwnedFd>;
 
 /// A way out whose attempts, by the last number of the address, end when the test says how.
-struct Slow(Mutex<HashMap<u8, std::sync::mpsc::Receiver<Answer>>>);
+struct Slow {
+    granted: Vec<std::net::SocketAddr>,
+    answers: Mutex<HashMap<u8, std::sync::mpsc::Receiver<Answer>>>,
+}
 
 impl super::outside::Gateway for Slow {
-    fn grants(&self, _: std::net::SocketAddr) -> bool {
-        true
+    fn granted(&self) -> &[std::net::SocketAddr] {
+        &self.granted
     }
     fn connect(&self, to: std::net::SocketAddr) -> Answer {
         let IpAddr::V4(ip) = to.ip() else { return Err(Errno::ENETUNREACH) };
-        let answers = lock(&self.0).remove(&ip.octets()[3]);
+        let answers = lock(&self.answers).remove(&ip.octets()[3]);
         answers.and_then(|answers| answers.recv().ok()).unwrap_or(Err(Errno::ENETUNREACH))
     }
 }
@@ -222,7 +225,8 @@ fn late_answers_from_outside_are_of_their_own_attempt() {
             (say, (host, answers))
         })
         .unzip();
-    let net = Net::new(&budget, Outside::new(Some(Arc::new(Slow(Mutex::new(answers))))));
+    let granted = (0..5).map(|host| (Ipv4Addr::new(192, 0, 2, host), 80).into()).collect();
+    let net = Net::new(&budget, Outside::new(Some(Arc::new(Slow { granted, answers: Mutex::new(answers) }))));
     let at = |host: u8| Addr::Inet(Endpoint { ip: Ipv4Addr::new(192, 0, 2, host).into(), port: 80 });
     let socket = Socket::new(&net, 2, 1, 0, ROOT, true).unwrap();
     let state = || match &lock(&socket.state).role {

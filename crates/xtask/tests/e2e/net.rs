@@ -18,6 +18,7 @@ pub fn tests() -> Vec<Test> {
         Test::ours("net::python", || same(toolbox::PYTHON, "/probe/net.py")),
         Test::ours("net::node", || same(toolbox::NODE, "/probe/net.js")),
         Test::ours("net::nothing-else", nothing_else),
+        Test::ours("net::own-address", own_address),
         Test::ours("net::by-name", by_name),
         Test::ours("net::end", end),
         Test::ours("net::sent-at-the-end", sent_at_the_end),
@@ -152,6 +153,31 @@ fn nothing_else() -> Result<()> {
     let without = agents::subject()?.run(&job(&[], &command))?;
     let expected = "SOCK_STREAM 10.0.2.3 Network is unreachable\nSOCK_STREAM 192.0.2.1 Network is unreachable\n";
     ensure!(without.status == 0 && without.text() == expected, "{}", without.describe());
+    Ok(())
+}
+
+/// The address that connections to the outside come from is one of the container's, and so there is one that resolvers take for configured.
+fn own_address() -> Result<()> {
+    let (port, _events) = server()?;
+    let script = format!(
+        "import socket\n\
+         def resolve(family):\n    try: print(*[a[4][0] for a in socket.getaddrinfo('{HOST}', 80, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)])\n\
+         \x20   except OSError as e: print(e.strerror)\n\
+         resolve(0); resolve(socket.AF_INET); resolve(socket.AF_INET6)\n\
+         for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:\n    a, b = socket.socket(type=kind), socket.socket(type=kind)\n\
+         \x20   try: a.bind(('10.0.2.15', 0))\n    except OSError as e: print(e.strerror); continue\n\
+         \x20   if kind == socket.SOCK_STREAM: a.listen()\n\
+         \x20   b.connect(a.getsockname()); b.send(b'x'); print(*(n[0] for n in (b.getsockname(), b.getpeername())))\n\
+         \x20   print((a.accept()[0] if kind == socket.SOCK_STREAM else a).recv(9))\n"
+    );
+    let (place, command) = (format!("localhost:{port}"), [toolbox::PYTHON, "-c", &script]);
+    let outcome = agents::subject()?.run(&job(&["--net", &place], &command))?;
+    let expected = "10.0.2.2\n10.0.2.2\nName or service not known\n\
+                    10.0.2.15 10.0.2.15\nb'x'\n10.0.2.15 10.0.2.15\nb'x'\n";
+    ensure!(outcome.status == 0 && outcome.text() == expected, "{}", outcome.describe());
+    let without = agents::subject()?.run(&job(&[], &command))?;
+    let refused = "Cannot assign requested address\nCannot assign requested address\n";
+    ensure!(without.status == 0 && without.text().ends_with(refused), "{}", without.describe());
     Ok(())
 }
 
