@@ -123,6 +123,8 @@ struct Plan {
 /// What a build asks the compiler, as `build_package.py` describes it.
 #[derive(Deserialize)]
 struct Question {
+    /// Names the question in its reply.
+    name: String,
     files: BTreeMap<String, String>,
     units: Vec<Unit>,
     libraries: Option<Vec<String>>,
@@ -134,6 +136,14 @@ enum Answer {
     /// In hexadecimal digits.
     Object(String),
     Error(String),
+}
+
+#[derive(Serialize)]
+struct Reply {
+    /// The question's name, if it has one that can be read.
+    name: String,
+    #[serde(flatten)]
+    answer: Answer,
 }
 
 impl Built {
@@ -558,15 +568,17 @@ impl Kit {
 
 /// Answers a line of a package's build in a container with another.
 fn answer(sandbox: &Sandbox<'_>, question: &[u8], end: Instant) -> Vec<u8> {
-    let answered = || -> Result<Answer> {
+    let mut name = String::new();
+    let mut answered = || -> Result<Answer> {
+        let mut question: Question = serde_json::from_slice(question).context("a question of its build")?;
+        name = std::mem::take(&mut question.name);
         let kit = sandbox.kit().map_err(Error::msg)?;
-        let question = serde_json::from_slice(question).context("a question of its build")?;
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         // Names that differ from time to time are not for it.
         kit.compile_question(&question, dir.path(), end).map_err(|e| anyhow!(without(format!("{e:#}"), &dir)))
     };
     let answer = answered().unwrap_or_else(|e| Answer::Error(format!("{e:#}")));
-    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+    let mut line = serde_json::to_vec(&Reply { name, answer }).unwrap_or_default();
     line.push(b'\n');
     line
 }

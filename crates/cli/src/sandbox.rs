@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::channel;
 
 /// A bundle without snapshots, to run an interpreter of it without network.
 pub struct Container(tempfile::TempDir);
@@ -75,6 +76,9 @@ fn converse(mut command: Command, mut answer: impl FnMut(&[u8]) -> Vec<u8>) -> R
         said
     });
     if let (Some(mut stdin), Some(stdout)) = (stdin, stdout) {
+        // Who has asked may have died, and the answer waits for the next to read; that one asks first.
+        let (answers, waiting) = channel::<Vec<u8>>();
+        std::thread::spawn(move || waiting.into_iter().try_for_each(|answer| stdin.write_all(&answer)));
         let mut questions = BufReader::new(stdout);
         let mut question = Vec::new();
         loop {
@@ -83,7 +87,7 @@ fn converse(mut command: Command, mut answer: impl FnMut(&[u8]) -> Vec<u8>) -> R
             if (&mut questions).take(64 << 20).read_until(b'\n', &mut question).is_err() || !question.ends_with(b"\n") {
                 break;
             }
-            if stdin.write_all(&answer(&question)).is_err() {
+            if answers.send(answer(&question)).is_err() {
                 break;
             }
         }
@@ -162,5 +166,26 @@ impl<'a> Sandbox<'a> {
         }
         let container = Container::build(self.wanted.image, self.wanted.reference)?;
         Ok(self.container.get_or_init(|| container))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_wait_for_who_reads_them() {
+        // One asks and ends; another asks at length, and reads both answers.
+        let mut sh = Command::new("sh");
+        sh.arg("-c").arg(
+            "sh -c 'echo a'; head -c 200000 /dev/zero | tr '\\0' b; echo; read -r x; read -r y; echo ${#x} ${#y} >&2",
+        );
+        let mut questions = Vec::new();
+        let out = converse(sh, |question| {
+            questions.push(question.len());
+            [vec![b'x'; 100_000 * questions.len()], b"\n".to_vec()].concat()
+        });
+        assert_eq!(String::from_utf8(out.unwrap().stderr).unwrap(), "100000 200000\n");
+        assert_eq!(questions, [2, 200_001]);
     }
 }
