@@ -59,6 +59,10 @@ const MAX_OBJECT: u64 = 16 << 20;
 /// Libraries that come with the C compiler.
 const OF_THE_COMPILER: &[&str] = &["c", "dl", "m", "pthread", "rt", "util"];
 
+/// Variables that add directories or options to the compiler's.
+const VARIABLES: [&str; 6] =
+    ["CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "DEPENDENCIES_OUTPUT"];
+
 /// A linker only links: it does not compile what says that it is to be compiled.
 const LINK_OPTIONS: [&str; 2] = ["-fno-lto", "-fno-use-linker-plugin"];
 
@@ -200,8 +204,7 @@ pub fn revision() -> FileHash {
 pub fn build(sdist: &[u8], sandbox: &Sandbox<'_>, cache: &Cache) -> Result<Built> {
     let hash = FileHash::of(sdist);
     let (polyfill, image) = (&sandbox.polyfill.hash.0, &sandbox.image_id.0);
-    let compiler = sandbox.kit().map_or(&[][..], Kit::compiler);
-    let parts = [&revision().0, &b"build"[..], &hash.0, polyfill, image, compiler];
+    let parts = [&revision().0, &b"build"[..], &hash.0, polyfill, image, sandbox.compiler()];
     let built = cache.get("packages", &parts, || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
         let path = |name: &str| dir.path().join(name);
@@ -466,9 +469,7 @@ impl Kit {
             let mut gcc = limited(seconds);
             gcc.args(["-w", "-fno-lto", "-fno-diagnostics-show-caret"]).args(&arguments);
             gcc.current_dir(tree).env("TMPDIR", &temporary);
-            // Variables that add directories or options.
-            let paths = ["CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"];
-            for variable in paths.iter().chain(&["DEPENDENCIES_OUTPUT"]) {
+            for variable in VARIABLES {
                 gcc.env_remove(variable);
             }
             gcc

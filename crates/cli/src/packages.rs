@@ -3,7 +3,7 @@
 
 use crate::bytecode;
 use crate::cache::Cache;
-use crate::extensions::{self, Built, Kit, Object};
+use crate::extensions::{self, Built, Object};
 use crate::progress::Progress;
 use crate::sandbox::Sandbox;
 use anyhow::{Context, Error, Result, anyhow, bail};
@@ -377,8 +377,7 @@ fn pip(file: &Path, sandbox: &Sandbox<'_>, cache: &Cache, progress: Progress) ->
     let requirements = check_requirements(&lock)?;
     let image = &sandbox.image_id.0;
     // Most packages need no compiler, and without one those that do are told.
-    let compiler = sandbox.kit().map_or(&[][..], Kit::compiler);
-    let (extensions, polyfill) = (extensions::revision(), &sandbox.polyfill.hash.0);
+    let (extensions, polyfill, compiler) = (extensions::revision(), &sandbox.polyfill.hash.0, sandbox.compiler());
     let parts = [REVISION, b"pip", version.as_bytes(), polyfill, image, lock.as_bytes(), &extensions.0, compiler];
     let installed = cache.get("packages", &parts, || {
         let dir = tempfile::tempdir().context("cannot make a temporary directory")?;

@@ -143,6 +143,11 @@ impl<'a> Sandbox<'a> {
         self.kit.get_or_init(open).as_ref().map_err(Clone::clone)
     }
 
+    /// What the compiler for native extensions says of itself: nothing if there is none.
+    pub fn compiler(&self) -> &[u8] {
+        self.kit().map_or(&[], Kit::compiler)
+    }
+
     /// Runs Python as [`Container::run`] does.
     pub fn python(&self, volume: &Path, at: &str, options: &[&str], arguments: &[&str]) -> Result<Output> {
         self.container()?.run(volume, at, options, &self.interpreter, arguments)

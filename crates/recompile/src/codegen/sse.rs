@@ -2,7 +2,8 @@
 //!
 //! Results are x86's by construction: where wasm leaves a NaN's bits open, they are computed from the operands; conversions that overflow give the
 //! "integer indefinite"; min and max return the second operand as the manual says. MXCSR reads back as written. Of its sticky flags, those of a division by
-//! zero and of an invalid operation on numbers are set (a NaN is looked for anyway, and what fits no integer), comparisons and the others are not; a rounding mode, FTZ, DAZ or unmasked exception other than the default is reported by `vkernel.notice`.
+//! zero and of an invalid operation on numbers are set (a NaN is looked for anyway, and what fits no integer), comparisons and the others are not; a
+//! rounding mode, FTZ, DAZ or unmasked exception other than the default is reported by `vkernel.notice`.
 
 use super::Gen;
 use super::flags::{Kind, Lazy};
@@ -495,16 +496,20 @@ impl Gen<'_> {
         self.pop_reg(i.op0_register());
     }
 
-    /// The lanes of `v`, rounded already, to 32-bit integers: of floats all four, of doubles both, with zeros above.
-    fn floats_to_ints(&mut self, v: u32, double: bool) {
-        let (r, fits) = (self.tmp(ValType::V128), self.tmp(ValType::V128));
+    /// The same for all lanes, to 32-bit integers: of floats four, of doubles two, with zeros above.
+    fn floats_to_ints(&mut self, i: &Instruction, double: bool, nearest: bool) {
+        let (v, r, fits) = (self.tmp(ValType::V128), self.tmp(ValType::V128), self.tmp(ValType::V128));
         let limit = 2_147_483_648.0;
-        let lower = |s: &mut InstructionSink<'_>| {
-            s.v128_const(-1)
-                .i8x16_shuffle(std::array::from_fn(|k| if k < 8 { 8 * (k / 4) + k % 4 } else { 16 + k } as Lane));
-        };
+        self.push_v(i, 1, true);
         let mut s = self.s();
-        s.local_get(v);
+        if nearest {
+            if double {
+                s.f64x2_nearest();
+            } else {
+                s.f32x4_nearest();
+            }
+        }
+        s.local_set(v).local_get(v);
         if double {
             s.i32x4_trunc_sat_f64x2_s_zero().local_set(r);
             s.local_get(v).f64x2_abs().f64_const(limit.into()).f64x2_splat().f64x2_lt();
@@ -517,7 +522,9 @@ impl Gen<'_> {
         s.i32_eqz().if_(BlockType::Empty);
         s.local_get(r).i32_const(i32::MIN).i32x4_splat().local_get(fits);
         if double {
-            lower(&mut s);
+            // The lower half of each, and ones for the zeros above.
+            s.v128_const(-1)
+                .i8x16_shuffle(std::array::from_fn(|k| if k < 8 { 8 * (k / 4) + k % 4 } else { 16 + k } as Lane));
         }
         s.v128_bitselect().local_set(r);
         // The least integer is the one number out of this range that has a result, and the same.
@@ -530,6 +537,7 @@ impl Gen<'_> {
             s.local_get(fits).v128_or().i32x4_all_true();
         }
         s.i32_eqz().i32_or().global_set(Global::Mxcsr as u32).end().local_get(r);
+        self.pop_v(i);
     }
 
     fn lane_move(&mut self, to: u32, to_lane: Lane, from: u32, from_lane: Lane) {
@@ -979,26 +987,8 @@ impl Gen<'_> {
                 self.s().f64x2_convert_low_i32x4_s();
                 self.pop_v(i);
             }
-            Cvtps2dq | Cvttps2dq => {
-                let v = self.tmp(ValType::V128);
-                self.push_v(i, 1, true);
-                if i.mnemonic() == Cvtps2dq {
-                    self.s().f32x4_nearest();
-                }
-                self.s().local_set(v);
-                self.floats_to_ints(v, false);
-                self.pop_v(i);
-            }
-            Cvtpd2dq | Cvttpd2dq => {
-                let v = self.tmp(ValType::V128);
-                self.push_v(i, 1, true);
-                if i.mnemonic() == Cvtpd2dq {
-                    self.s().f64x2_nearest();
-                }
-                self.s().local_set(v);
-                self.floats_to_ints(v, true);
-                self.pop_v(i);
-            }
+            Cvtps2dq | Cvttps2dq => self.floats_to_ints(i, false, i.mnemonic() == Cvtps2dq),
+            Cvtpd2dq | Cvttpd2dq => self.floats_to_ints(i, true, i.mnemonic() == Cvtpd2dq),
             Ldmxcsr => {
                 let v = self.tmp(ValType::I32);
                 let offset = self.push_ea(i);

@@ -1,4 +1,5 @@
-//! AF_NETLINK with NETLINK_ROUTE (man 7 rtnetlink): lists the one interface and its addresses (with those that connections to the outside come from), which is what C libraries ask for.
+//! AF_NETLINK with NETLINK_ROUTE (man 7 rtnetlink): lists the one interface and its addresses (with those that connections to the outside come from),
+//! which is what C libraries ask for.
 
 use super::Socket;
 use super::addr::Addr;
@@ -83,8 +84,8 @@ fn address(ip: IpAddr) -> Vec<u8> {
     b
 }
 
-/// The answer to one request, when `own` are the container's addresses; its datagrams.
-fn answer(own: &[IpAddr], kind: u16, flags: u16, seq: u32, pid: u32, header: &[u8], body: &[u8]) -> Vec<Vec<u8>> {
+/// The answer to one request, in a container of these `addresses`; its datagrams.
+fn answer(addresses: &[IpAddr], kind: u16, flags: u16, seq: u32, pid: u32, header: &[u8], body: &[u8]) -> Vec<Vec<u8>> {
     let dump = flags & NLM_F_DUMP != 0;
     let family = body.first().copied().unwrap_or(0);
     let mut items: Vec<(u16, Vec<u8>)> = Vec::new();
@@ -107,7 +108,8 @@ fn answer(own: &[IpAddr], kind: u16, flags: u16, seq: u32, pid: u32, header: &[u
         // RTM_GETADDR
         22 if dump => {
             items.extend(
-                own.iter()
+                addresses
+                    .iter()
                     .filter(|ip| family == 0 || ip.is_ipv6() == (family == 10))
                     .map(|&ip| (RTM_NEWADDR, address(ip))),
             );
@@ -162,9 +164,10 @@ impl Socket {
                 caller as u32
             }
         };
-        let mut own = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        own.extend(self.net.outside.own());
-        own.sort_by_key(IpAddr::is_ipv6);
+        let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        addresses.extend(self.net.outside.own());
+        // As Linux lists them.
+        addresses.sort_by_key(IpAddr::is_ipv6);
         let mut rest = data;
         for _ in 0..MAX_REQUESTS {
             let field = |at: usize| rest.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
@@ -174,7 +177,7 @@ impl Socket {
             let (kind, flags) = (kinds as u16, (kinds >> 16) as u16);
             // Not for requests: NLMSG_NOOP and the like.
             if kind >= 16 && flags & 1 != 0 {
-                for d in answer(&own, kind, flags, seq, pid, header, body) {
+                for d in answer(&addresses, kind, flags, seq, pid, header, body) {
                     if st.rx.cost() > self.end.rcvbuf.load(std::sync::atomic::Ordering::Relaxed) {
                         return Err(Errno::ENOBUFS);
                     }

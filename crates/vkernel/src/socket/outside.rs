@@ -28,8 +28,8 @@ pub trait Gateway: Send + Sync {
 }
 
 /// The container's addresses outside, if anything there is granted (any that nobody else has: nothing is ever sent from them).
-const OWN: (IpAddr, IpAddr) =
-    (IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 2, 15)));
+const OWN: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 2, 15))];
 /// Connections that lead out at a time: two threads each.
 pub const MAX_OUTSIDE: usize = 512;
 /// How much one thread carries at a time.
@@ -111,7 +111,7 @@ impl Outside {
     /// The container's addresses beside the loopback's: one of each version that something was granted of.
     pub(super) fn own(&self) -> impl Iterator<Item = IpAddr> {
         let granted = self.gateway.as_ref().map_or(&[][..], |g| g.granted());
-        [OWN.0, OWN.1].into_iter().filter(|own| granted.iter().any(|to| to.is_ipv4() == own.is_ipv4()))
+        OWN.into_iter().filter(|own| granted.iter().any(|to| to.is_ipv4() == own.is_ipv4()))
     }
 
     /// Whether packets to `ip` come back to this container.
@@ -122,7 +122,8 @@ impl Outside {
     /// The own address for a connection to `to`, if that lies outside and is granted.
     pub(super) fn source_for(&self, to: Endpoint) -> Option<IpAddr> {
         let granted = self.gateway.as_ref()?.granted().contains(&SocketAddr::new(to.ip, to.port));
-        (granted && !self.is_local(to.ip)).then_some(if to.ip.is_ipv4() { OWN.0 } else { OWN.1 })
+        let outside = granted && !self.is_local(to.ip);
+        self.own().find(|own| outside && own.is_ipv4() == to.ip.is_ipv4())
     }
 
     /// Begins to connect a socket that is [`Role::Connecting`] with this `attempt`.

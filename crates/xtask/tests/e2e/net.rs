@@ -156,21 +156,32 @@ fn nothing_else() -> Result<()> {
     Ok(())
 }
 
+/// What a name resolves to where addresses are configured, and whether the container is at 10.0.2.15.
+const OWN_ADDRESS: &str = "
+import socket, sys
+for family in 0, socket.AF_INET, socket.AF_INET6:
+    try:
+        print(*[a[4][0] for a in socket.getaddrinfo(sys.argv[1], 80, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)])
+    except OSError as e:
+        print(e.strerror)
+for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+    a, b = socket.socket(type=kind), socket.socket(type=kind)
+    try:
+        a.bind(('10.0.2.15', 0))
+    except OSError as e:
+        print(e.strerror)
+        continue
+    if kind == socket.SOCK_STREAM: a.listen()
+    b.connect(a.getsockname())
+    b.send(b'x')
+    print(b.getsockname()[0], b.getpeername()[0])
+    print((a.accept()[0] if kind == socket.SOCK_STREAM else a).recv(9))
+";
+
 /// The address that connections to the outside come from is one of the container's, and so there is one that resolvers take for configured.
 fn own_address() -> Result<()> {
     let (port, _events) = server()?;
-    let script = format!(
-        "import socket\n\
-         def resolve(family):\n    try: print(*[a[4][0] for a in socket.getaddrinfo('{HOST}', 80, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)])\n\
-         \x20   except OSError as e: print(e.strerror)\n\
-         resolve(0); resolve(socket.AF_INET); resolve(socket.AF_INET6)\n\
-         for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:\n    a, b = socket.socket(type=kind), socket.socket(type=kind)\n\
-         \x20   try: a.bind(('10.0.2.15', 0))\n    except OSError as e: print(e.strerror); continue\n\
-         \x20   if kind == socket.SOCK_STREAM: a.listen()\n\
-         \x20   b.connect(a.getsockname()); b.send(b'x'); print(*(n[0] for n in (b.getsockname(), b.getpeername())))\n\
-         \x20   print((a.accept()[0] if kind == socket.SOCK_STREAM else a).recv(9))\n"
-    );
-    let (place, command) = (format!("localhost:{port}"), [toolbox::PYTHON, "-c", &script]);
+    let (place, command) = (format!("localhost:{port}"), [toolbox::PYTHON, "-c", OWN_ADDRESS, HOST]);
     let outcome = agents::subject()?.run(&job(&["--net", &place], &command))?;
     let expected = "10.0.2.2\n10.0.2.2\nName or service not known\n\
                     10.0.2.15 10.0.2.15\nb'x'\n10.0.2.15 10.0.2.15\nb'x'\n";
